@@ -1,0 +1,52 @@
+# Two commands for a newcomer: `make reproduce` and `make test`. Both make their own environment.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+OUT ?= runs
+
+.PHONY: help venv torch reproduce test test-slow lint lock clean
+
+help:
+	@echo "make venv       create $(VENV) from requirements.lock (Python 3.11 or newer)"
+	@echo "make reproduce  fetch CIFAR-10, run the laptop preset of the cheap-kernel table, print it"
+	@echo "make test       run the test suite (make test-slow adds the long ones)"
+	@echo "make torch      add the pinned PyTorch to $(VENV)"
+	@echo "make lint       ruff check and format check"
+	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv)"
+
+venv: $(STAMP)
+
+# The lock is complete, so nothing is resolved at install time (--no-deps): that is also what
+# keeps neural-tangents from pulling TensorFlow in.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; run 'make $(MAKECMDGOALS) PYTHON=python3.11'"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+torch: venv
+	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+
+reproduce: venv
+	$(PY) -m paper_repro.table_cheap_kernels --preset laptop --out $(OUT)
+
+test: venv
+	$(PY) -m pytest -m "not slow"
+
+test-slow: venv
+	$(PY) -m pytest
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+lock:
+	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra build \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --no-emit-index-url --no-emit-find-links --no-header --generate-hashes -o requirements.lock
+
+clean:
+	rm -rf $(VENV) $(OUT) .pytest_cache

@@ -1,0 +1,1 @@
+"""Kernels between images, behind one interface (`kernel.Kernel`)."""

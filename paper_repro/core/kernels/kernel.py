@@ -1,0 +1,142 @@
+"""The hinge of the program: what every kernel, cheap or convolutional, offers to KRR and KIP.
+
+A KIP step splits its backward pass (arXiv 2107.13034, section 3): the KRR adjoint, small and in
+float64, turns the loss into cotangents of `k_ss` and `k_ts`; pulling those back to the support
+images is independent work per block. So a kernel offers two things, a block of the kernel matrix
+and the vector-Jacobian product of that block with respect to its first argument. A kernel is
+symmetric, k(x, y) = k(y, x), so for `k_ss` the cotangent G + G^T with the second argument held
+constant gives the whole gradient, and one routine serves both matrices.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from paper_repro.core.errors import UserError
+
+Get = Literal["ntk", "nngp"]
+Array = Any
+"""A NumPy or JAX array; a backend returns its own kind, and `np.asarray` reads either."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Images with what a kernel has computed about each of them once (norms, variances).
+
+    Fixed targets are prepared before training; a step takes the rows of its batch.
+
+    Attributes:
+      images: float array (n, ...), the images as the kernel consumes them.
+      features: arrays with leading axis n; their meaning belongs to the kernel that made them.
+    """
+
+    images: np.ndarray
+    features: tuple[np.ndarray, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the images, (n, ...)."""
+        return self.images.shape
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Prepared:
+        """The images and features of `rows` (a slice or an integer array)."""
+        return Prepared(self.images[rows], tuple(feature[rows] for feature in self.features))
+
+
+class Kernel(abc.ABC):
+    """A positive semi-definite kernel between images.
+
+    Attributes:
+      name: as written in result rows, for instance `FC1` or `RBF`.
+      dtype: of the entries, float32 or float64; inputs are cast to it.
+      get: which of the kernels of a network `block` returns when not told.
+      parameters: learnable positive hyperparameters by name; most kernels have none.
+    """
+
+    name: str
+    dtype: np.dtype
+    get: Get = "ntk"
+    parameters: ClassVar[Mapping[str, float]] | Mapping[str, float] = {}
+
+    @abc.abstractmethod
+    def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
+        """Kernel entries k(x1[i], x2[j]).
+
+        Args:
+          x1: images (n1, ...), or prepared ones.
+          x2: images (n2, ...) of the same shape, or prepared ones.
+          get: `ntk` or `nngp`; None for the kernel's own default. Kernels that are not those of
+            a network ignore it.
+
+        Returns:
+          (n1, n2) array of the kernel's dtype.
+        """
+
+    @abc.abstractmethod
+    def block_vjp(
+        self, x1: Array, x2: Array | Prepared, cotangent: Array, get: Get | None = None
+    ) -> Array:
+        """Gradient of `sum(cotangent * block(x1, x2))` with respect to `x1`, `x2` held constant.
+
+        Args:
+          x1: images (n1, ...).
+          x2: images (n2, ...), or prepared ones.
+          cotangent: (n1, n2).
+          get: as for `block`.
+
+        Returns:
+          Array of x1's shape and the kernel's dtype. Where an image meets itself the kernel of a
+          ReLU network has a kink; the one-sided terms, which cancel on the diagonal, are zero.
+        """
+
+    def block_and_pullback(
+        self, x1: Array, x2: Array | Prepared, get: Get | None = None
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """`block` and the function from a cotangent to `block_vjp`.
+
+        Kernels override it where keeping an intermediate result saves work in the pullback.
+        """
+        return self.block(x1, x2, get), lambda cotangent: self.block_vjp(x1, x2, cotangent, get)
+
+    def prepare(self, x: Array) -> Prepared:
+        """Images in the kernel's dtype with the per-image features that `block` reuses."""
+        return Prepared(np.asarray(x, self.dtype))
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> Self:
+        """The same kernel with other values of its learnable hyperparameters."""
+        if parameters:
+            raise UserError(f"the kernel {self.name} has no learnable parameters")
+        return self
+
+    def parameter_vjp(
+        self, x1: Array, x2: Array | Prepared, cotangent: Array
+    ) -> Mapping[str, float]:
+        """Gradient of `sum(cotangent * block(x1, x2))` with respect to `parameters`."""
+        del x1, x2, cotangent
+        return {}
+
+
+def images_of(x: Array | Prepared) -> Array:
+    """The images of a possibly prepared argument."""
+    return x.images if isinstance(x, Prepared) else x
+
+
+def require_images(*arguments: Array | Prepared) -> None:
+    """Check that arguments are batches of images of one shape.
+
+    Raises:
+      UserError: an argument has no batch axis, or the image shapes differ.
+    """
+    shapes = [tuple(np.shape(images_of(x))) for x in arguments]
+    if any(len(shape) < 2 for shape in shapes):
+        raise UserError(f"expected batches of images (n, ...), got shapes {shapes}")
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise UserError(f"images of one shape are needed, got {shapes}")
