@@ -1,0 +1,145 @@
+"""Where a result comes from: versions, hardware, source revision, peak memory."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "optax",
+    "numba",
+    "neural-tangents",
+    "datasets",
+    "huggingface-hub",
+)
+DISTRIBUTION = "kip-repro"
+SOURCE = ("paper_repro", "pyproject.toml", "requirements.lock")
+
+
+def provenance() -> dict[str, Any]:
+    """The `versions`, `hardware` and `git` fields of a result row.
+
+    Call it when a run starts: the source revision is looked up once per process and stands for
+    the code that was loaded.
+    """
+    return {"versions": versions(), "hardware": hardware(), "git": git_state()}
+
+
+def versions() -> dict[str, str | None]:
+    """Version of Python, of this project and of what it computes with; None if not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in (*PACKAGES, DISTRIBUTION):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    found["paper_repro"] = found.pop(DISTRIBUTION)
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """CPU model, cores this process may use, physical memory in GiB, accelerator or None.
+
+    The accelerator is known only when JAX is loaded; this never loads it. The name of the machine
+    is not recorded.
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "ram_gb": _ram_gb(),
+        "gpu": _accelerator(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+
+
+@functools.cache
+def git_state() -> dict[str, Any] | None:
+    """`{"revision": ..., "dirty": ...}` of the checkout this code runs from, None outside of one.
+
+    Dirty means that tracked files of the package or its pins differ from the revision. Untracked
+    files, results and documents do not count, so that a run is not made dirty by its own rows. An
+    installed copy that merely lies inside some other repository has no revision.
+    """
+    package = Path(__file__).resolve().parents[1]
+    root = package.parent
+    # What a calling git hook exports would point these commands at another repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if not git("ls-files", "--error-unmatch", str(package / "__init__.py")):
+        return None
+    revision = git("rev-parse", "HEAD")
+    if revision is None:
+        return None
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *SOURCE)
+    return {"revision": revision, "dirty": bool(changed) if changed is not None else None}
+
+
+def peak_mb() -> float | None:
+    """Peak resident memory of this process so far in MiB; None where it is not known."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(peak * unit / 2**20, 1)
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "Hardware", "cpu model") and value.strip():
+                return " ".join(value.split())
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ram_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _accelerator() -> str | None:
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    try:
+        devices = [d for d in jax.local_devices() if d.platform != "cpu"]
+    except (AttributeError, RuntimeError):
+        return None
+    names = dict.fromkeys(d.device_kind for d in devices)
+    return ", ".join(f"{sum(d.device_kind == n for d in devices)} x {n}" for n in names) or None

@@ -1,0 +1,205 @@
+"""From result rows to table cells: which rows belong to a cell, their mean, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paper_repro.core.published.figure import PublishedFigure
+from paper_repro.core.row_schema import PRESETS
+from paper_repro.core.statistics import Estimate, estimate
+from paper_repro.core.verdict import Verdict, not_run, verdict
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One cell of a table, before any result.
+
+    Attributes:
+      label: column -> text of the leading columns, in order.
+      match: what a row of this cell has, field -> value. A tuple or set allows any of its values,
+        a dotted field looks inside an object (`"config.width"`).
+      published: the figure to compare with, None where there is none.
+      paper_budget: the published budget in words.
+      needs: what a run of this cell takes, printed while there is none.
+      published_only: this project does not run the method; only the figure is printed.
+    """
+
+    label: Mapping[str, str]
+    match: Mapping[str, Any] = field(default_factory=dict)
+    published: PublishedFigure | None = None
+    paper_budget: str = ""
+    needs: str = "a run"
+    published_only: bool = False
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One line of a rendered table. Accuracies are in percent.
+
+    `ours` is None where nothing was run; `our_budget` names the preset and what it spent.
+    """
+
+    label: Mapping[str, str]
+    published: PublishedFigure | None
+    ours: Estimate | None
+    paper_budget: str
+    our_budget: str
+    verdict: str
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published accuracy, in points."""
+        if self.ours is None or self.published is None:
+            return None
+        return self.ours.mean - self.published.accuracy_percent
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table as the renderers take it.
+
+    Attributes:
+      title: one line.
+      caption: a paragraph under the title; what the columns mean.
+      cells: the lines, in order; all with the same label columns.
+      notes: lines under the table.
+      appendices: further tables that belong to this one.
+    """
+
+    title: str
+    caption: str
+    cells: Sequence[TableCell]
+    notes: Sequence[str] = ()
+    appendices: Sequence[ResultTable] = ()
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Names of the leading columns: those of every cell, in the order they first appear."""
+        return tuple(dict.fromkeys(column for cell in self.cells for column in cell.label))
+
+
+def build_cells(
+    specs: Iterable[CellSpec], rows: Iterable[Row], *, include_smoke: bool = False
+) -> list[TableCell]:
+    """Fill each spec from the done rows that match it.
+
+    Of several presets the one with the largest budget is shown (paper, gpu, laptop; smoke only
+    when asked for). Rows of different configurations are never averaged: the one with the most
+    seeds is shown, of equals the one started last. A row that stands in several files counts once.
+    """
+    rows = list(rows)
+    return [
+        _cell(spec, [r for r in rows if _matches(r, spec.match)], include_smoke) for spec in specs
+    ]
+
+
+def is_reduced(row: Row) -> bool:
+    """Whether a row spent less than the paper.
+
+    True except at the paper preset; a `reduced` flag in the row's budget overrules that, for cells
+    whose smaller preset is the published budget already.
+    """
+    return bool(row["budget"].get("reduced", row["preset"] != "paper"))
+
+
+def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+    """The done rows of one cell to be averaged: one configuration, one row a seed."""
+    lowest = 0 if include_smoke else 1
+    done = [r for r in rows if r["status"] == "done" and _rank(r) >= lowest]
+    groups: dict[tuple[int, str], dict[int, Row]] = {}
+    for row in done:
+        groups.setdefault((_rank(row), row["config_hash"]), {}).setdefault(row["seed"], row)
+    if not groups:
+        return []
+    best = max(
+        groups,
+        key=lambda key: (
+            key[0],
+            len(groups[key]),
+            max(r["started"] for r in groups[key].values()),
+            key[1],
+        ),
+    )
+    return [groups[best][seed] for seed in sorted(groups[best])]
+
+
+def describe_budget(rows: Sequence[Row]) -> str:
+    """What the rows of one cell spent: preset, then each budget entry, a range where they differ.
+
+    A test set of fewer than the usual number of images shows as well, when the budget says
+    `n_test`.
+    """
+    if not rows:
+        return ""
+    keys = dict.fromkeys(k for row in rows for k in row["budget"] if k != "reduced")
+    parts = [_entry(k, [r["budget"][k] for r in rows if k in r["budget"]]) for k in keys]
+    return ", ".join([rows[0]["preset"], *(p for p in parts if p)])
+
+
+def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:
+    runs = [] if spec.published_only else select_runs(rows, include_smoke=include_smoke)
+    ours = estimate([100 * r["test_accuracy"] for r in runs]) if runs else None
+    return TableCell(
+        label=dict(spec.label),
+        published=spec.published,
+        ours=ours,
+        paper_budget=spec.paper_budget,
+        our_budget=describe_budget(runs),
+        verdict=_verdict(spec, ours, runs, rows),
+    )
+
+
+def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[Row]) -> str:
+    if spec.published_only:
+        return str(Verdict.PUBLISHED_ONLY)
+    if ours is None:
+        started = {r["status"] for r in rows} - {"done"}
+        if "failed" in started:
+            return not_run(f"{spec.needs}; the last attempt failed")
+        if "interrupted" in started:
+            return not_run(f"{spec.needs}; interrupted, the same command resumes")
+        return not_run(spec.needs)
+    if spec.published is None:
+        return str(Verdict.UNPUBLISHED)
+    return str(
+        verdict(
+            ours.mean,
+            ours.half_width,
+            spec.published.accuracy_percent,
+            spec.published.plus_minus,
+            any(is_reduced(r) for r in runs),
+        )
+    )
+
+
+def _rank(row: Row) -> int:
+    return PRESETS.index(row["preset"])
+
+
+def _matches(row: Row, match: Mapping[str, Any]) -> bool:
+    for name, wanted in match.items():
+        value: Any = row
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        allowed = wanted if isinstance(wanted, tuple | list | set | frozenset) else (wanted,)
+        if value not in allowed:
+            return False
+    return True
+
+
+def _entry(key: str, values: list[Any]) -> str:
+    words = key.replace("_", " ").removeprefix("n ")
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        low, high = min(values), max(values)
+        number = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+        return f"{number} {words}" if words == "steps" else f"{words} {number}"
+    texts = list(dict.fromkeys(str(v) for v in values if v is not None))
+    return f"{words} {' / '.join(texts)}" if texts else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
