@@ -1,0 +1,111 @@
+"""A directory of data sets: `<name>.npz`, official or of one's own, and Hub snapshots."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from paper_repro.core.data import parquet
+from paper_repro.core.data.arrays import KEYS, digests, normalise
+from paper_repro.core.data.cache import read_cache, write_cache
+from paper_repro.core.data.dataset import Dataset
+from paper_repro.core.data.npz import read_npz
+from paper_repro.core.data.registry import Spec, find, plain
+from paper_repro.core.data.verify import verify
+from paper_repro.core.errors import UserError
+
+_FILE_NAME = re.compile(r"[\w. -]+")
+
+
+def data_directory(data_dir: str | os.PathLike[str] | None) -> Path | None:
+    """The directory asked for: the argument, else `KIP_DATA_DIR`, else None.
+
+    Raises:
+      UserError: it is not a directory.
+    """
+    chosen = data_dir or os.environ.get("KIP_DATA_DIR")
+    if not chosen:
+        return None
+    directory = Path(chosen).expanduser()
+    if not directory.is_dir():
+        origin = "--data-dir" if data_dir else "the environment variable KIP_DATA_DIR"
+        raise UserError(f"{directory} is not a directory: correct {origin}")
+    return directory
+
+
+def own_names(directory: Path) -> tuple[str, ...]:
+    """Names of the npz files in `directory` that are no official data set."""
+    return tuple(sorted(path.stem for path in directory.glob("*.npz") if find(path.stem) is None))
+
+
+def read(directory: Path, name: str, spec: Spec | None) -> Dataset | None:
+    """The data set in `directory`, or None when it is not there.
+
+    Official names are checked against the official digests, others for shape alone.
+
+    Raises:
+      UserError: a file of that name is there and cannot be used.
+    """
+    path = _npz_path(directory, name)
+    if spec is None:
+        return None if path is None else _own(path)
+    if path is not None:
+        arrays, found = verify(spec, read_npz(path, KEYS), str(path))
+        return _official(spec, arrays, found, str(path))
+    folder = parquet.find_snapshot(directory, spec)
+    if folder is None:
+        return None
+    if spec.sha256 is not None and (cached := read_cache(spec)) is not None:
+        return _official(spec, *cached)  # the same bytes, without decoding every PNG again
+    arrays, found = verify(spec, parquet.read_folder(folder, spec), str(folder))
+    if spec.sha256 is not None:
+        write_cache(spec, arrays, found, str(folder))
+    return _official(spec, arrays, found, str(folder))
+
+
+def _npz_path(directory: Path, name: str) -> Path | None:
+    if not _FILE_NAME.fullmatch(name):
+        return None
+    exact = directory / f"{name}.npz"
+    if exact.is_file():
+        return exact
+    same = [path for path in sorted(directory.glob("*.npz")) if plain(path.stem) == plain(name)]
+    return same[0] if same else None
+
+
+def _official(
+    spec: Spec, arrays: dict[str, np.ndarray], found: dict[str, str], source: str
+) -> Dataset:
+    return Dataset(
+        name=spec.name,
+        title=spec.title,
+        **arrays,
+        class_names=spec.class_names,
+        source=source,
+        array_sha256=found,
+    )
+
+
+def _own(path: Path) -> Dataset:
+    content = read_npz(path, KEYS, optional=("class_names",))
+    arrays = normalise(content, str(path))
+    n_classes = int(arrays["y_train"].max()) + 1
+    if int(arrays["y_test"].max()) >= n_classes:
+        raise UserError(
+            f"{path}: y_test holds the label {arrays['y_test'].max()}, y_train stops at "
+            f"{n_classes - 1}"
+        )
+    names = tuple(str(name) for name in content.get("class_names", range(n_classes)))
+    if len(names) < n_classes:
+        raise UserError(f"{path}: {len(names)} class_names for {n_classes} classes")
+    return Dataset(
+        name=path.stem,
+        title=path.stem,
+        **arrays,
+        class_names=names,
+        source=str(path),
+        array_sha256=digests(arrays),
+    )
