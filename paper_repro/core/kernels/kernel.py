@@ -15,9 +15,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
+import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.precision import precision
 
 Get = Literal["ntk", "nngp"]
 Array = Any
@@ -48,7 +50,7 @@ class Prepared:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Prepared:
         """The images and features of `rows` (a slice or an integer array)."""
-        return Prepared(self.images[rows], tuple(feature[rows] for feature in self.features))
+        return Prepared(_rows(self.images, rows), tuple(_rows(f, rows) for f in self.features))
 
 
 class Kernel(abc.ABC):
@@ -122,6 +124,14 @@ class Kernel(abc.ABC):
         """Gradient of `sum(cotangent * block(x1, x2))` with respect to `parameters`."""
         del x1, x2, cotangent
         return {}
+
+
+def _rows(array: Array, rows: slice | np.ndarray) -> Array:
+    if isinstance(array, np.ndarray):
+        return array[rows]
+    with precision(array.dtype):
+        # JAX's own indexing checks bounds in a way that is slow for large rows.
+        return array[rows] if isinstance(rows, slice) else jnp.take(array, rows, 0, mode="clip")
 
 
 def images_of(x: Array | Prepared) -> Array:

@@ -1,0 +1,248 @@
+"""The cheap kernels of arXiv 2011.00050: functions of x.x', |x|^2 and |x'|^2 alone.
+
+RBF and Laplace kernels and those of fully connected networks differ only in a pointwise
+function of three numbers per pair (`Form`), so they share one matrix product forward and one
+backward. Inner products are divided by the number of input features d, as neural-tangents does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, require_images
+from paper_repro.core.kernels.precision import float_dtype, precision
+from paper_repro.core.kernels.relu import relu_nngp, relu_ntk
+
+Parameters = Mapping[str, Array]
+
+
+class Form(Protocol):
+    """A kernel entry as a function of the scaled inner products; hashable, works on arrays."""
+
+    def __call__(
+        self, parameters: Parameters, q12: Array, q11: Array, q22: Array, get: Get
+    ) -> Array:
+        """Entries for q12 (n1, n2), q11 (n1, 1) and q22 (1, n2), each an inner product / d."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _RBF:
+    def __call__(self, parameters, q12, q11, q22, get):
+        return jnp.exp(-parameters["scale"] * _squared_distance(q12, q11, q22))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Laplace:
+    def __call__(self, parameters, q12, q11, q22, get):
+        squared = _squared_distance(q12, q11, q22)
+        # The distance has no gradient at zero; there it is taken to be zero. What rounding
+        # leaves of a zero distance, a few eps of the squared norms, counts as zero.
+        apart = squared > 8 * jnp.finfo(squared.dtype).eps * (q11 + q22)
+        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
+        return jnp.exp(-parameters["scale"] * distance)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FullyConnected:
+    depth: int
+    w_variance: float
+    b_variance: float
+
+    def __call__(self, parameters, q12, q11, q22, get):
+        k, k11, k22 = (self.b_variance + self.w_variance * q for q in (q12, q11, q22))
+        t = k
+        for _ in range(self.depth):
+            s12 = jnp.sqrt(k11) * jnp.sqrt(k22)
+            if get == "ntk":
+                k, t = relu_ntk(k, t, s12)
+            else:
+                k = relu_nngp(k, s12)
+            k11, k22 = k11 / 2, k22 / 2
+            k, k11, k22 = (self.b_variance + self.w_variance * q for q in (k, k11, k22))
+            t = k + self.w_variance * t
+        return t if get == "ntk" else k
+
+
+def _squared_distance(q12, q11, q22):
+    return jnp.maximum(q11 + q22 - 2 * q12, 0)
+
+
+class DotProductKernel(Kernel):
+    """A kernel whose entries are a `Form` of inner products, differentiable, in plain JAX.
+
+    Images of any shape are flattened. Prepared targets stay on the device.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        form: Form,
+        dtype: str | np.dtype = "float32",
+        get: Get = "ntk",
+        parameters: Mapping[str, float] | None = None,
+    ):
+        self.name = name
+        self.form = form
+        self.dtype = float_dtype(dtype)
+        self.get = get
+        self.parameters = dict(parameters or {})
+        self._fixed: dict[str, float] = {}
+
+    def prepare(self, x: Array) -> Prepared:
+        """Images flattened on the device with |x|^2 / d."""
+        with precision(self.dtype):
+            flat = self._flat(x)
+            return Prepared(flat, (_squared_norms(flat),))
+
+    def block(self, x1, x2, get=None):
+        """See `Kernel.block`."""
+        k, _ = self.block_and_pullback(x1, x2, get)
+        return k
+
+    def block_vjp(self, x1, x2, cotangent, get=None):
+        """See `Kernel.block_vjp`."""
+        _, pullback = self.block_and_pullback(x1, x2, get)
+        return pullback(cotangent)
+
+    def block_and_pullback(
+        self, x1: Array, x2: Array | Prepared, get: Get | None = None
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """See `Kernel.block_and_pullback`; the inner products are kept for the pullback."""
+        with precision(self.dtype):
+            p1, p2 = self._prepared(x1), self._prepared(x2)
+            require_images(p1, p2)
+            form = (self.form, get or self.get)
+            norms = p1.features[0], p2.features[0]
+            k, q12 = _block(form, self._parameters(), p1.images, p2.images, *norms)
+
+        def pullback(cotangent: Array) -> Array:
+            with precision(self.dtype):
+                cotangent = jnp.asarray(cotangent, self.dtype)
+                if cotangent.shape != k.shape:
+                    raise UserError(f"cotangent {cotangent.shape} does not match block {k.shape}")
+                dx1 = _pullback(
+                    form, self._parameters(), q12, *norms, p1.images, p2.images, cotangent
+                )
+                return dx1.reshape(np.shape(x1.images if isinstance(x1, Prepared) else x1))
+
+        return k, pullback
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> DotProductKernel:
+        """See `Kernel.with_parameters`."""
+        if set(parameters) != set(self.parameters):
+            return super().with_parameters(parameters)
+        changed = DotProductKernel(self.name, self.form, self.dtype, self.get, parameters)
+        changed._fixed = self._fixed
+        return changed
+
+    def parameter_vjp(self, x1, x2, cotangent):
+        """See `Kernel.parameter_vjp`."""
+        if not self.parameters:
+            return {}
+        with precision(self.dtype):
+            p1, p2 = self._prepared(x1), self._prepared(x2)
+            gradient = _parameter_vjp(
+                (self.form, self.get),
+                self._parameters(),
+                p1.images,
+                p2.images,
+                p1.features[0],
+                p2.features[0],
+                jnp.asarray(cotangent, self.dtype),
+            )
+            return {name: float(gradient[name]) for name in self.parameters}
+
+    def _parameters(self) -> dict[str, Array]:
+        values = {**self._fixed, **self.parameters}
+        return {name: jnp.asarray(value, self.dtype) for name, value in values.items()}
+
+    def _prepared(self, x: Array | Prepared) -> Prepared:
+        return x if isinstance(x, Prepared) else self.prepare(x)
+
+    def _flat(self, x: Array) -> Array:
+        require_images(x)
+        return jnp.asarray(x, self.dtype).reshape(len(x), -1)
+
+
+def rbf(
+    scale: float = 1.0, learn_scale: bool = False, dtype: str | np.dtype = "float32"
+) -> DotProductKernel:
+    """RBF kernel exp(-scale |x - x'|^2 / d); with `learn_scale` the scale is a parameter."""
+    return _with_scale("RBF", _RBF(), scale, learn_scale, dtype)
+
+
+def laplace(
+    scale: float = 1.0, learn_scale: bool = False, dtype: str | np.dtype = "float32"
+) -> DotProductKernel:
+    """Laplace kernel exp(-scale |x - x'| / sqrt(d)), the L2 twin of `rbf`.
+
+    It has a kink where the images coincide; the gradient there is zero.
+    """
+    return _with_scale("Laplace", _Laplace(), scale, learn_scale, dtype)
+
+
+def fully_connected_kernel(
+    depth: int,
+    dtype: str | np.dtype = "float32",
+    get: Get = "ntk",
+    w_std: float = 2.0**0.5,
+    b_std: float = 0.1,
+) -> DotProductKernel:
+    """NTK or NNGP of an infinitely wide ReLU network with `depth` hidden layers, closed form.
+
+    Cho and Saul (2009), equations 3-6, for the ReLU expectations; Jacot et al. (2018) for the
+    NTK recursion. W_std and b_std default to those of arXiv 2011.00050.
+    """
+    if depth < 1:
+        raise UserError(f"a fully connected kernel needs at least one hidden layer, not {depth}")
+    form = _FullyConnected(depth, w_std**2, b_std**2)
+    return DotProductKernel(f"FC{depth}", form, dtype, get)
+
+
+def _with_scale(name, form, scale, learn_scale, dtype):
+    if not (np.isfinite(scale) and scale > 0):
+        raise UserError(f"the scale of a kernel must be positive and finite, not {scale}")
+    if learn_scale:
+        return DotProductKernel(name, form, dtype, parameters={"scale": scale})
+    kernel = DotProductKernel(name, form, dtype)
+    kernel._fixed = {"scale": scale}
+    return kernel
+
+
+@jax.jit
+def _squared_norms(flat):
+    return jnp.sum(flat * flat, axis=1) / flat.shape[1]
+
+
+@partial(jax.jit, static_argnums=0)
+def _block(form, parameters, x1, x2, q11, q22):
+    entries, get = form
+    q12 = jnp.dot(x1, x2.T, precision=jax.lax.Precision.HIGHEST) / x1.shape[1]
+    return entries(parameters, q12, q11[:, None], q22[None, :], get), q12
+
+
+@partial(jax.jit, static_argnums=0)
+def _pullback(form, parameters, q12, q11, q22, x1, x2, cotangent):
+    entries, get = form
+    _, vjp = jax.vjp(
+        lambda q12, q11: entries(parameters, q12, q11[:, None], q22[None, :], get), q12, q11
+    )
+    d12, d11 = vjp(cotangent)
+    through_pairs = jnp.dot(d12, x2, precision=jax.lax.Precision.HIGHEST)
+    return (through_pairs + 2 * d11[:, None] * x1) / x1.shape[1]
+
+
+@partial(jax.jit, static_argnums=0)
+def _parameter_vjp(form, parameters, x1, x2, q11, q22, cotangent):
+    def entries(parameters):
+        return _block(form, parameters, x1, x2, q11, q22)[0]
+
+    return jax.vjp(entries, parameters)[1](cotangent)[0]

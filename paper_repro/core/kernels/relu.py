@@ -1,0 +1,55 @@
+"""The Gaussian expectations of a ReLU layer and of its derivative, safe at coincident inputs.
+
+For Gaussian pre-activations with standard deviations s1, s2 and covariance k, write
+s12 = s1 s2, c = k / s12 and theta = acos(c). Then (Cho and Saul 2009, orders 1 and 0)
+
+    E[relu relu]   = s12 (sin theta + (pi - theta) c) / 2 pi
+    E[relu' relu'] = (pi - theta) / 2 pi
+
+The derivative of the second with respect to c is 1 / (2 pi sin theta), singular at c = +-1. On
+the diagonal of a self kernel the singular terms cancel, so they are dropped within a few eps
+of |c| = 1, in the derivative rule below rather than by automatic differentiation.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from paper_repro.core.kernels.kernel import Array
+
+
+def relu_nngp(k: Array, s12: Array) -> Array:
+    """E[relu(u) relu(v)] for covariance `k` and product of standard deviations `s12` > 0."""
+    first, _ = _arc_cosine(k / s12)
+    return s12 * first
+
+
+def relu_ntk(k: Array, t: Array, s12: Array) -> tuple[Array, Array]:
+    """`relu_nngp` and the tangent kernel `t` times E[relu'(u) relu'(v)]."""
+    first, zeroth = _arc_cosine(k / s12)
+    return s12 * first, t * zeroth
+
+
+@jax.custom_jvp
+def _arc_cosine(c):
+    """Arc-cosine kernels of orders 1 and 0, halved: functions of the correlation alone."""
+    c, sin, angle = _angle(c)
+    return (sin + angle * c) / (2 * jnp.pi), angle / (2 * jnp.pi)
+
+
+@_arc_cosine.defjvp
+def _arc_cosine_jvp(primals, tangents):
+    (c,), (dc,) = primals, tangents
+    c, sin, angle = _angle(c)
+    zeroth = angle / (2 * jnp.pi)
+    regular = sin > 0
+    dzeroth = jnp.where(regular, dc / (2 * jnp.pi * jnp.where(regular, sin, 1)), 0)
+    return ((sin + angle * c) / (2 * jnp.pi), zeroth), (zeroth * dc, dzeroth)
+
+
+def _angle(c):
+    """Correlation clipped to [-1, 1] (and snapped to +-1 within a few eps), sin, pi - theta."""
+    eps = jnp.finfo(c.dtype).eps
+    c = jnp.where(jnp.abs(c) > 1 - 4 * eps, jnp.sign(c), c)
+    return c, jnp.sqrt((1 - c) * (1 + c)), jnp.pi - jnp.arccos(c)

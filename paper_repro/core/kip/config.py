@@ -1,0 +1,61 @@
+"""What determines a KIP run besides its data, kernel and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+from paper_repro.core.augment import Augmentation
+from paper_repro.core.errors import UserError
+from paper_repro.core.krr import DIAG_REG
+
+_EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000)
+
+
+@dataclasses.dataclass(frozen=True)
+class KIPConfig:
+    """Settings of a run; defaults are the official ones where they are known.
+
+    Attributes:
+      images_per_class: size of the support set per class.
+      steps: number of updates at most.
+      target_batch: targets per step, drawn without replacement and balanced over the classes.
+      learn_labels: also update the support labels.
+      augmentation: of the targets, on raw images; None for none.
+      initial: support images start as natural training images or as Gaussian noise.
+      learning_rate: of Adam, on images, labels and the logarithms of kernel parameters.
+      diag_reg: KRR ridge relative to the mean diagonal.
+      patience: stop when the best validation loss has not improved by `flat` (relative) for this
+        many steps, and select the checkpoint with the lowest validation loss. None: run all
+        steps, use every training image as a target, and select the last checkpoint.
+      flat: relative improvement that counts as none.
+    """
+
+    images_per_class: int
+    steps: int
+    target_batch: int
+    learn_labels: bool = False
+    augmentation: Augmentation | None = None
+    initial: Literal["natural", "noise"] = "natural"
+    learning_rate: float = 0.04
+    diag_reg: float = DIAG_REG
+    patience: int | None = None
+    flat: float = 1e-3
+
+    def __post_init__(self):
+        for name, least in (("images_per_class", 1), ("steps", 0), ("target_batch", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience must be at least 1 step or None, not {self.patience}")
+
+
+def official_steps(last: int) -> Iterator[int]:
+    """Steps at which the official release keeps a checkpoint, up to and including `last`.
+
+    0, 1, 2, 4, 6, 8, 12, ..., 695, 1000, then every 500; `last` itself is always kept.
+    """
+    yield from (step for step in _EARLY if step < last)
+    yield from range(_EARLY[-1] + 500, last, 500)
+    yield last

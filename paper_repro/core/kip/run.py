@@ -1,0 +1,228 @@
+"""The KIP loop: resumable, evaluated and kept at the official steps, selected on validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from paper_repro.core import checkpoint
+from paper_repro.core.errors import UserError
+from paper_repro.core.files import append_line, write_atomic
+from paper_repro.core.kernels.kernel import Kernel, Prepared
+from paper_repro.core.kip.config import KIPConfig, official_steps
+from paper_repro.core.kip.problem import Problem
+from paper_repro.core.kip.state import (
+    Diverged,
+    State,
+    advance,
+    from_tensors,
+    initial_state,
+    kernel_at,
+    to_tensors,
+)
+from paper_repro.core.labels import ClassBalancedSampler
+from paper_repro.core.random import Purpose, generator
+
+CHECKPOINT_SECONDS = 30.0
+
+Progress = Callable[[int, int, dict], None]
+"""Called with (steps done, steps at most, latest metrics) after every step."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KIPResult:
+    """The selected checkpoint of a finished run.
+
+    Attributes:
+      step: the official step that was selected.
+      x_support: float32 (n_support, H, W, C), kernel inputs.
+      y_support: float32 (n_support, n_classes).
+      parameters: learned kernel parameters at that step.
+      metrics: what was measured there: loss, validation_*, test_*.
+      steps_run: updates done when the run ended.
+      converged: the validation loss was flat, rather than the steps used up.
+      seconds: wall-clock of all sessions of the run together.
+    """
+
+    step: int
+    x_support: np.ndarray
+    y_support: np.ndarray
+    parameters: dict[str, float]
+    metrics: dict
+    steps_run: int
+    converged: bool
+    seconds: float
+
+
+def run(
+    problem: Problem,
+    kernel: Kernel,
+    config: KIPConfig,
+    seed: int,
+    directory: Path,
+    run_hash: str = "",
+    progress: Progress | None = None,
+) -> KIPResult:
+    """Train a support set, or go on where an interrupted call in the same directory stopped.
+
+    A resumed run ends in the same bytes as an uninterrupted one on the same machine: every batch
+    depends on (seed, step) alone and the whole optimiser state is kept.
+
+    Args:
+      problem: targets, transform and held-out sets; `problem.validation` is needed for patience.
+      kernel: between images.
+      config: of the run.
+      seed: of supports, batches and augmentation.
+      directory: of this run alone: metrics.jsonl, support_*.safetensors, state*.safetensors.
+      run_hash: identifies config and data; a directory with another hash is refused.
+      progress: see `Progress`; not called for steps that an earlier call did.
+
+    Raises:
+      UserError: patience without a validation set, or a directory of another run.
+      Diverged: a loss that is not finite; the directory keeps everything up to there.
+    """
+    if config.patience is not None and problem.validation is None:
+        raise UserError("patience needs a validation set: hold out part of the training images")
+    log = _Log(directory / "metrics.jsonl")
+    rolling = checkpoint.Rolling(directory)
+    state = initial_state(problem, kernel, config, seed)
+    before = 0.0
+    if (kept := rolling.load()) is not None:
+        if kept.metadata.get("run_hash", "") != run_hash:
+            raise UserError(f"{directory} holds another run: choose another --out or delete it")
+        state = from_tensors(kept.tensors, state)
+        before = float(kept.metadata["seconds"])
+    log.drop_after(state.step)
+    started = time.monotonic()
+
+    def seconds() -> float:
+        return before + time.monotonic() - started
+
+    def save(state: State) -> None:
+        rolling.save(
+            to_tensors(state), {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"}
+        )
+
+    batches = _Batches(problem, kernel, config, seed)
+    keep = set(official_steps(config.steps))
+    last_saved = time.monotonic()
+    while True:
+        if state.step in keep and not log.has(state.step):
+            _keep_support(directory, state, run_hash)
+            log.append(_measure(problem, kernel, state, config, seconds()))
+            save(state)
+            last_saved = time.monotonic()
+        flat = config.patience is not None and _is_flat(log.entries, config)
+        if state.step >= config.steps or flat:
+            break
+        state, loss = advance(kernel, state, *batches(state.step), config)
+        if progress is not None:
+            progress(state.step, config.steps, {"loss": loss, **log.latest()})
+        if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+            save(state)
+            last_saved = time.monotonic()
+    selected = _select(log.entries, config)
+    support = checkpoint.load(_support_path(directory, selected["step"]))
+    return KIPResult(
+        step=selected["step"],
+        x_support=support.tensors["images"],
+        y_support=support.tensors["labels"],
+        parameters=selected["parameters"],
+        metrics={k: v for k, v in selected.items() if k not in ("step", "parameters", "seconds")},
+        steps_run=state.step,
+        converged=flat,
+        seconds=seconds(),
+    )
+
+
+class _Batches:
+    """The prepared targets of a step; fixed images are prepared once, augmented ones per step."""
+
+    def __init__(self, problem: Problem, kernel: Kernel, config: KIPConfig, seed: int):
+        self._problem, self._kernel, self._config, self._seed = problem, kernel, config, seed
+        self._sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
+        self._y = problem.y_target
+        self._prepared = None
+        if config.augmentation is None:
+            self._prepared = kernel.prepare(problem.transform.apply(problem.x_target, kernel.dtype))
+
+    def __call__(self, step: int) -> tuple[Prepared, np.ndarray]:
+        rng = generator(self._seed, Purpose.TARGETS, step)
+        rows = self._sampler.draw(self._config.target_batch, rng)
+        if self._prepared is not None:
+            return self._prepared[rows], self._y[rows]
+        problem, kernel = self._problem, self._kernel
+        rng = generator(self._seed, Purpose.AUGMENTATION, step)
+        raw = self._config.augmentation.apply(problem.x_target[rows], rng)
+        return kernel.prepare(problem.transform.apply(raw, kernel.dtype)), self._y[rows]
+
+
+def _measure(problem, kernel, state, config, seconds) -> dict:
+    """Metrics of the support at an official step; the test ones never enter a decision."""
+    kernel = kernel_at(kernel, state)
+    entry = {"step": state.step, "seconds": round(seconds, 1), "parameters": dict(kernel.parameters)}
+    for name, held_out in (("validation", problem.validation), ("test", problem.test)):
+        if held_out is not None:
+            try:
+                found = held_out.score(kernel, state.x_support, state.y_support, config.diag_reg)
+            except UserError as error:
+                raise Diverged(f"step {state.step}: {error}") from error
+            entry |= {f"{name}_accuracy": found.accuracy, f"{name}_mse": found.mse}
+    return entry
+
+
+def _is_flat(entries: list[dict], config: KIPConfig) -> bool:
+    """No relative improvement of the best validation loss by `flat` within `patience` steps."""
+    now = entries[-1]["step"]
+    earlier = [e["validation_mse"] for e in entries if e["step"] <= now - config.patience]
+    recent = [e["validation_mse"] for e in entries if e["step"] > now - config.patience]
+    return bool(earlier) and min(recent) > (1 - config.flat) * min(earlier)
+
+
+def _select(entries: list[dict], config: KIPConfig) -> dict:
+    if config.patience is None:
+        return entries[-1]
+    return min(entries, key=lambda entry: entry["validation_mse"])
+
+
+def _support_path(directory: Path, step: int) -> Path:
+    return directory / f"support_{step:06d}.safetensors"
+
+
+def _keep_support(directory: Path, state: State, run_hash: str) -> None:
+    tensors = {"images": np.asarray(state.x_support), "labels": np.asarray(state.y_support)}
+    path = _support_path(directory, state.step)
+    checkpoint.save(path, tensors, {"run_hash": run_hash, "step": str(state.step)})
+
+
+class _Log:
+    """One JSON object per evaluated step, in step order."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.entries: list[dict] = []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                self.entries.append(json.loads(line))
+            except ValueError:  # the line that a killed process was writing
+                break
+
+    def drop_after(self, step: int) -> None:
+        """Forget what an interrupted session measured beyond the state that was kept."""
+        self.entries = [entry for entry in self.entries if entry["step"] <= step]
+        write_atomic(self._path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
+
+    def append(self, entry: dict) -> None:
+        append_line(self._path, json.dumps(entry))
+        self.entries.append(entry)
+
+    def has(self, step: int) -> bool:
+        return any(entry["step"] == step for entry in self.entries)
+
+    def latest(self) -> dict:
+        return self.entries[-1] if self.entries else {}

@@ -1,0 +1,160 @@
+"""The learned side of a KIP run: support, labels, kernel parameters, optimiser; and one step."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.kernel import Array, Kernel, Prepared
+from paper_repro.core.kip.config import KIPConfig
+from paper_repro.core.kip.problem import Problem
+from paper_repro.core.krr import loss_and_gradient
+from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.random import Purpose, generator
+
+
+class State(NamedTuple):
+    """A pytree; everything that changes from step to step.
+
+    Attributes:
+      step: updates done.
+      x_support: float32 (n_support, H, W, C).
+      y_support: float32 (n_support, n_classes).
+      log_parameters: logarithms of the kernel's learnable parameters, float32 scalars by name.
+      optimizer: optax state over the three above.
+    """
+
+    step: int
+    x_support: Array
+    y_support: Array
+    log_parameters: dict[str, Array]
+    optimizer: Any
+
+
+class Diverged(Exception):
+    """The loss or the support is no longer finite."""
+
+
+def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int) -> State:
+    """Supports drawn from the targets (or noise of the same scale) with centred labels.
+
+    Supports are ordered by class. Noise is Gaussian with the root mean square of the images
+    that a natural start would have used, so both starts have the same scale.
+    """
+    rng = generator(seed, Purpose.SUPPORT)
+    sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
+    rows = sampler.draw_per_class(config.images_per_class, rng)
+    x = problem.transform.apply(problem.x_target[rows], np.float64)
+    if config.initial == "noise":
+        x = rng.standard_normal(x.shape) * np.sqrt(np.mean(x**2))
+    y = centred_one_hot(problem.labels[rows], problem.n_classes)
+    learned = (
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(y, jnp.float32),
+        {name: jnp.float32(np.log(value)) for name, value in kernel.parameters.items()},
+    )
+    return State(0, *learned, _adam(config.learning_rate).init(learned))
+
+
+def kernel_at(kernel: Kernel, state: State) -> Kernel:
+    """The kernel with the state's learned parameters."""
+    if not state.log_parameters:
+        return kernel
+    return kernel.with_parameters(
+        {name: float(np.exp(value)) for name, value in state.log_parameters.items()}
+    )
+
+
+def advance(
+    kernel: Kernel, state: State, targets: Prepared, y_target: np.ndarray, config: KIPConfig
+) -> tuple[State, float]:
+    """One update from one batch of targets.
+
+    The KRR adjoint (float64, host) turns the loss into cotangents of k_ss and k_st; the kernel
+    pulls them back to the support images block by block. k_ss is symmetric, so its cotangent
+    counts twice with the second argument held constant.
+
+    Args:
+      kernel: with the parameters it was made with; the state's learned ones replace them.
+      state: before the update.
+      targets: prepared images of the batch.
+      y_target: their centred labels, float64 (n_target, n_classes).
+      config: of the run.
+
+    Returns:
+      The state after the update and the loss before it.
+
+    Raises:
+      Diverged: the loss is not finite.
+    """
+    kernel = kernel_at(kernel, state)
+    x = state.x_support
+    k_ss, pull_ss = kernel.block_and_pullback(x, x)
+    k_st, pull_st = kernel.block_and_pullback(x, targets)
+    try:
+        gradient = loss_and_gradient(
+            np.asarray(k_st).T, k_ss, y_target, state.y_support, config.diag_reg
+        )
+    except UserError as error:
+        raise Diverged(f"step {state.step}: {error}") from error
+    if not np.isfinite(gradient.loss):
+        raise Diverged(f"step {state.step}: the loss is {gradient.loss}")
+    dx = _add(pull_ss(2 * gradient.k_ss), pull_st(gradient.k_ts.T))
+    dy = gradient.y_s if config.learn_labels else np.zeros_like(gradient.y_s)
+    d_log = {}
+    if kernel.parameters:
+        through_ss = kernel.parameter_vjp(x, x, gradient.k_ss)
+        through_st = kernel.parameter_vjp(x, targets, gradient.k_ts.T)
+        d_log = {
+            name: np.float32((through_ss[name] + through_st[name]) * value)
+            for name, value in kernel.parameters.items()
+        }
+    gradients = (dx, np.asarray(dy, np.float32), d_log)
+    learned, optimizer = _update(
+        config.learning_rate, gradients, state.optimizer, tuple(state[1:4])
+    )
+    return State(state.step + 1, *learned, optimizer), gradient.loss
+
+
+def to_tensors(state: State) -> dict[str, np.ndarray]:
+    """The state as named host arrays, for a checkpoint."""
+    leaves, _ = jax.tree.flatten_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def from_tensors(tensors: dict[str, np.ndarray], like: State) -> State:
+    """The state that `to_tensors` wrote; `like` gives the structure.
+
+    Raises:
+      UserError: the arrays are not those of such a state.
+    """
+    leaves, structure = jax.tree.flatten_with_path(like)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    shapes = [np.shape(leaf) for _, leaf in leaves]
+    if sorted(names) != sorted(tensors) or any(
+        tensors[name].shape != shape for name, shape in zip(names, shapes, strict=True)
+    ):
+        raise UserError("the checkpoint belongs to another kind of run: choose another --out")
+    state = jax.tree.unflatten(structure, [jnp.asarray(tensors[name]) for name in names])
+    return state._replace(step=int(state.step))
+
+
+def _adam(learning_rate: float) -> optax.GradientTransformation:
+    return optax.adam(learning_rate)
+
+
+@partial(jax.jit, static_argnums=0)
+def _update(learning_rate, gradients, optimizer, learned):
+    updates, optimizer = _adam(learning_rate).update(gradients, optimizer, learned)
+    return optax.apply_updates(learned, updates), optimizer
+
+
+@jax.jit
+def _add(a, b):
+    return jnp.asarray(a, jnp.float32) + jnp.asarray(b, jnp.float32)

@@ -1,0 +1,51 @@
+"""The transform of a data set by name, fitted once and cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paper_repro.core.data import Dataset, cache_directory
+from paper_repro.core.errors import UserError
+from paper_repro.core.preprocess.standard import Standard
+from paper_repro.core.preprocess.storage import load, save
+from paper_repro.core.preprocess.transform import Transform
+from paper_repro.core.preprocess.zca import ZCA
+
+NAMES = ("standard", "zca")
+
+ZCA_REGULARISATION = {"cifar10": 0.1, "cifar100": 0.1, "svhn": 100.0}
+"""lambda of the official release by data set (arXiv 2107.13034, appendix A); others take 0.1."""
+
+
+def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> Transform:
+    """The transform `name` fitted on all training images of `dataset`.
+
+    Standardisation takes a moment and is never cached. ZCA of CIFAR-10 takes about a minute on
+    two cores; the file in the cache is keyed by the data's digest and the regularisation, and
+    its test vector is checked whenever it is read.
+
+    Args:
+      dataset: raw training images.
+      name: `standard` or `zca`.
+      regularisation: of ZCA; None for the published one.
+
+    Raises:
+      UserError: unknown name, or a damaged file in the cache.
+    """
+    if name == "standard":
+        return Standard.fit(dataset.x_train)
+    if name != "zca":
+        raise UserError(f"unknown preprocessing {name!r}: choose one of {', '.join(NAMES)}")
+    if regularisation is None:
+        regularisation = ZCA_REGULARISATION.get(dataset.name, 0.1)
+    path = _cache_path(dataset, regularisation)
+    if path.exists():
+        return load(path)
+    transform = ZCA.fit(dataset.x_train, regularisation)
+    save(transform, path)
+    return transform
+
+
+def _cache_path(dataset: Dataset, regularisation: float) -> Path:
+    name = f"{dataset.name}-zca-{regularisation:g}-{dataset.data_sha256[:16]}.safetensors"
+    return cache_directory() / "transforms" / name
