@@ -13,6 +13,13 @@ from paper_repro.core.verdict import Verdict, not_run, verdict
 
 Row = Mapping[str, Any]
 
+_PHRASES = {
+    "steps": "{} steps",
+    "n_train": "{} training images",
+    "n_targets": "{} targets",
+    "n_test": "{} test images",
+}
+
 
 @dataclass(frozen=True)
 class CellSpec:
@@ -128,11 +135,7 @@ def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row
 
 
 def describe_budget(rows: Sequence[Row]) -> str:
-    """What the rows of one cell spent: preset, then each budget entry, a range where they differ.
-
-    A test set of fewer than the usual number of images shows as well, when the budget says
-    `n_test`.
-    """
+    """What the rows of one cell spent: the preset, then each budget entry; ranges of differing."""
     if not rows:
         return ""
     keys = dict.fromkeys(k for row in rows for k in row["budget"] if k != "reduced")
@@ -192,13 +195,12 @@ def _matches(row: Row, match: Mapping[str, Any]) -> bool:
 
 
 def _entry(key: str, values: list[Any]) -> str:
-    words = key.replace("_", " ").removeprefix("n ")
+    phrase = _PHRASES.get(key, key.replace("_", " ") + " {}")
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         low, high = min(values), max(values)
-        number = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
-        return f"{number} {words}" if words == "steps" else f"{words} {number}"
-    texts = list(dict.fromkeys(str(v) for v in values if v is not None))
-    return f"{words} {' / '.join(texts)}" if texts else ""
+        return phrase.format(_number(low) if low == high else f"{_number(low)} to {_number(high)}")
+    texts = dict.fromkeys(str(v) for v in values if v is not None)
+    return phrase.format(" / ".join(texts)) if texts else ""
 
 
 def _number(value: float) -> str:

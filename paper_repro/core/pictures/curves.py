@@ -1,0 +1,89 @@
+"""Curves over training steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from paper_repro.core.pictures.canvas import new_figure, save
+from paper_repro.core.published.figure import PublishedFigure
+
+# Okabe and Ito's colours, apart to every kind of colour vision; then the line styles change.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", ":", "-.")
+MARKERS = 25  # points of up to this many are marked
+
+
+def curves(
+    series: Mapping[str, Iterable[tuple[float, float]]],
+    path: Path | str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log_x: bool = True,
+    references: Mapping[str, float | PublishedFigure] | None = None,
+) -> Path:
+    """Write lines of value against step, the legend beside them.
+
+    Args:
+      series: name -> (step, value) pairs, drawn in order of the step. Pairs that are not finite
+        are left out, so that a line ends where a run diverged.
+      path: the PNG to write.
+      xlabel: what the steps are, with their unit.
+      ylabel: what the values are, with their unit.
+      title: a line above the axes.
+      log_x: logarithmic steps, linear between 0 and 1 so that step 0 shows.
+      references: name -> a published value in the unit of `ylabel`, drawn as a horizontal dashed
+        line, with a band where a figure has a plus-minus.
+
+    Raises:
+      ValueError: no pair is finite.
+      OSError: the file cannot be written.
+    """
+    figure = new_figure(6.4, 4.0)
+    axes = figure.add_axes((0.1, 0.13, 0.86, 0.77))
+    drawn = 0
+    for index, (name, pairs) in enumerate(series.items()):
+        points = sorted((s, v) for s, v in pairs if math.isfinite(s) and math.isfinite(v))
+        drawn += len(points)
+        axes.plot(
+            [s for s, _ in points],
+            [v for _, v in points],
+            label=_literal(name),
+            color=COLORS[index % len(COLORS)],
+            linestyle=STYLES[index // len(COLORS) % len(STYLES)],
+            linewidth=1.6,
+            marker="o" if len(points) <= MARKERS else None,
+            markersize=3.5,
+        )
+    if not drawn:
+        raise ValueError("no finite value to draw")
+    for index, (name, value) in enumerate((references or {}).items()):
+        color = ("#555555", "#999999", "#8a5a00", "#5a008a")[index % 4]
+        if isinstance(value, PublishedFigure):
+            spread = value.plus_minus or 0.0
+            value = value.accuracy_percent
+            axes.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
+        axes.axhline(value, color=color, linestyle=(0, (6, 3)), linewidth=1.2, label=_literal(name))
+    if log_x:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlim(left=min(0, axes.get_xlim()[0]) if not log_x else 0)
+    axes.set_xlabel(_literal(xlabel))
+    axes.set_ylabel(_literal(ylabel))
+    axes.grid(color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        axes.set_title(_literal(title), fontsize=10, weight="bold", loc="left")
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, frameon=False, fontsize=8
+    )
+    return save(figure, path, colors=128)
+
+
+def _literal(text: str) -> str:
+    """Neither mathematics nor, with a leading underscore, hidden from the legend."""
+    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -1,0 +1,210 @@
+"""Grids of images, enlarged pixel by pixel, with a caption each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from paper_repro.core.pictures.canvas import new_figure, save
+
+TILE, GAP, LINE = 0.8, 0.1, 0.17  # inches
+MARGIN = 0.12
+FONT_SIZE = 7.5
+MAX_TILES = 400
+
+
+def image_grid(
+    images: np.ndarray,
+    path: Path | str,
+    *,
+    captions: Sequence[str] | None = None,
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    title: str = "",
+    columns: int = 10,
+    stretch: bool = False,
+) -> Path:
+    """Write a grid of images.
+
+    With `labels`, every class is one column (of at most `columns`, then the next block of rows
+    begins), headed by its name, its images below each other in their order. Without, the images
+    run from left to right. Beyond 400 images only the first are drawn and the title says so.
+
+    Args:
+      images: (n, H, W), (n, H, W, 1) or (n, H, W, 3); uint8, or floats that are clipped to [0, 1].
+      path: the PNG to write.
+      captions: n texts under the images.
+      labels: (n,) class numbers.
+      class_names: the names behind `labels`; their numbers when None.
+      title: a line above the grid.
+      columns: images in a row.
+      stretch: give each float image the full range from its own minimum to its own maximum (for
+        whitened images, which have no natural range), instead of clipping.
+
+    Raises:
+      ValueError: another shape, not as many captions or labels as images, or NaN.
+      OSError: the file cannot be written.
+    """
+    pixels = displayable(images, stretch=stretch)
+    for name, given in (("captions", captions), ("labels", labels)):
+        if given is not None and len(given) != len(pixels):
+            raise ValueError(f"{len(given)} {name} for {len(pixels)} images")
+    if len(pixels) > MAX_TILES:
+        note = f"the first {MAX_TILES} of {len(pixels)} images"
+        title = f"{title} ({note})" if title else note[0].upper() + note[1:]
+        pixels = pixels[:MAX_TILES]
+        labels = None if labels is None else labels[:MAX_TILES]
+    if labels is None:
+        rows = [
+            list(range(i, min(i + columns, len(pixels)))) for i in range(0, len(pixels), columns)
+        ]
+        heads: list[list[str]] = [[] for _ in rows]
+    else:
+        rows, heads = _by_class(np.asarray(labels), class_names, columns)
+    return _draw(pixels, rows, heads, captions, title, path)
+
+
+def before_after(
+    before: np.ndarray,
+    after: np.ndarray,
+    path: Path | str,
+    *,
+    captions: Sequence[str] | None = None,
+    names: tuple[str, str] = ("natural", "learned"),
+    title: str = "",
+    columns: int = 10,
+    stretch: bool = False,
+) -> Path:
+    """Write pairs of images, `before` above `after`, `columns` pairs side by side.
+
+    Args:
+      before: images as in `image_grid`, such as the natural images a run started from.
+      after: as many, the learned ones.
+      path: the PNG to write.
+      captions: a text for each pair, above it.
+      names: what the two rows are called.
+      title: a line above the grid.
+      columns: pairs in a row.
+      stretch: as in `image_grid`.
+
+    Raises:
+      ValueError: the shapes differ, or as in `image_grid`.
+      OSError: the file cannot be written.
+    """
+    first, second = displayable(before, stretch=stretch), displayable(after, stretch=stretch)
+    if first.shape != second.shape:
+        raise ValueError(f"images before {first.shape} and after {second.shape} do not pair up")
+    n = min(len(first), MAX_TILES // 2)
+    pixels = np.concatenate([first[:n], second[:n]])
+    rows, heads, sides = [], [], []
+    for start in range(0, n, columns):
+        pairs = list(range(start, min(start + columns, n)))
+        rows += [pairs, [n + i for i in pairs]]
+        heads += [[captions[i] for i in pairs] if captions is not None else [], []]
+        sides += list(names)
+    return _draw(pixels, rows, heads, None, title, path, sides)
+
+
+def displayable(images: np.ndarray, *, stretch: bool = False) -> np.ndarray:
+    """uint8 RGB (n, H, W, 3) of gray or RGB images, uint8 or float; see `image_grid`.
+
+    Raises:
+      ValueError: the shape is not that of images, or a value is NaN.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(f"images of shape {images.shape} cannot be drawn; want (n, H, W, 1 or 3)")
+    if images.dtype != np.uint8:
+        values = images.astype(np.float64)
+        if np.isnan(values).any():
+            raise ValueError("the images hold NaN")
+        if stretch:
+            low = values.min(axis=(1, 2, 3), keepdims=True)
+            high = values.max(axis=(1, 2, 3), keepdims=True)
+            values = (values - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
+        images = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
+def _by_class(
+    labels: np.ndarray, class_names: Sequence[str] | None, columns: int
+) -> tuple[list[list[int]], list[list[str]]]:
+    """Rows of image numbers (-1 for a hole) and the heads above the first row of each block."""
+    classes = np.unique(labels)
+    rows: list[list[int]] = []
+    heads: list[list[str]] = []
+    for start in range(0, len(classes), columns):
+        block = classes[start : start + columns]
+        members = [np.flatnonzero(labels == c) for c in block]
+        for k in range(max(len(m) for m in members)):
+            rows.append([int(m[k]) if k < len(m) else -1 for m in members])
+            heads.append(
+                [str(c if class_names is None else class_names[c]) for c in block] if k == 0 else []
+            )
+    return rows, heads
+
+
+def _draw(
+    pixels: np.ndarray,
+    rows: list[list[int]],
+    heads: list[list[str]],
+    captions: Sequence[str] | None,
+    title: str,
+    path: Path | str,
+    sides: Sequence[str] = (),
+) -> Path:
+    height, width = pixels.shape[1:3]
+    tile_w, tile_h = TILE, TILE * height / width
+    left = MARGIN + (0.65 if sides else 0)
+    below = LINE if captions is not None else 0.0
+    total_w = left + max(len(r) for r in rows) * (tile_w + GAP) + MARGIN
+    above = [LINE + 0.04 if head else 0.0 for head in heads]
+    total_h = (0.3 if title else 0) + sum(above) + len(rows) * (tile_h + GAP + below) + 2 * MARGIN
+    figure = new_figure(total_w, total_h)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    if title:
+        axes.text(left, MARGIN + 0.1, title, fontsize=10, weight="bold", va="center")
+    y = MARGIN + (0.3 if title else 0)
+    for index, row in enumerate(rows):
+        y += above[index]
+        if sides:
+            axes.text(
+                left - 0.08,
+                y + tile_h / 2,
+                sides[index],
+                ha="right",
+                va="center",
+                fontsize=FONT_SIZE,
+            )
+        for column, image in enumerate(row):
+            x = left + column * (tile_w + GAP)
+            middle = x + tile_w / 2
+            if heads[index]:
+                _text(axes, middle, y - 0.03, heads[index][column], "bottom")
+            if image < 0:
+                continue
+            axes.imshow(
+                pixels[image],
+                extent=(x, x + tile_w, y + tile_h, y),
+                interpolation="nearest",
+                aspect="auto",
+            )
+            if captions is not None:
+                _text(axes, middle, y + tile_h + 0.03, captions[image], "top")
+        y += tile_h + GAP + below
+    axes.set(xlim=(0, total_w), ylim=(total_h, 0))
+    return save(figure, path)
+
+
+def _text(axes, x: float, y: float, text: str, va: str) -> None:
+    """A caption as wide as a tile: a longer one is set smaller, then cut."""
+    room = 12
+    size = FONT_SIZE if len(text) <= room else max(5.0, FONT_SIZE * room / len(text))
+    longest = int(room * FONT_SIZE / size)
+    shown = text if len(text) <= longest else text[: longest - 1] + "…"
+    axes.text(x, y, shown.replace("$", r"\$"), ha="center", va=va, fontsize=size)
