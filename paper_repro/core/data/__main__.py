@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 
 from paper_repro.core.cli import run
-from paper_repro.core.data import load_dataset
+from paper_repro.core.data import dataset_names, load_dataset
+from paper_repro.core.errors import UserError
 
 
 def main(
@@ -20,6 +21,8 @@ def main(
       names: mnist, fashion_mnist, svhn, cifar10, cifar100, or <name>.npz in the data directory.
       data_dir: a directory with <name>.npz files or Hub snapshots, asked first.
     """
+    if not names:
+        raise UserError(f"name at least one data set: {', '.join(dataset_names(data_dir))}")
     for name in names:
         dataset = load_dataset(name, data_dir)
         print(f"{dataset.title}: {dataset.source}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from paper_repro.core.data.verify import verify
 from paper_repro.core.errors import UserError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STALE = 24 * 3600  # seconds; no write takes that long
 
 
 def cache_directory() -> Path:
@@ -67,6 +70,7 @@ def write_cache(
       UserError: the disk is full; nothing is left behind.
     """
     path = cache_path(spec.name)
+    _sweep(path)
     extra = {"source": np.array(source), "sha256": np.array([digests[key] for key in KEYS])}
     try:
         write_npz(path, {**arrays, **extra})
@@ -82,3 +86,11 @@ def write_cache(
             f"warning: {spec.title} is not cached, {path.parent} cannot be written ({reason}); set "
             "KIP_CACHE_DIR to a directory that can"
         )
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process left half-written a day ago or longer."""
+    with contextlib.suppress(OSError):
+        for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+            if time.time() - leftover.stat().st_mtime > _STALE:
+                leftover.unlink()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from paper_repro.core.data.arrays import combined_digest
+from paper_repro.core.data.registry import Spec
 
 VALIDATION_SIZE = 5000
 
@@ -29,6 +31,27 @@ class Dataset:
     class_names: tuple[str, ...]  # K names, by label
     source: str  # where the arrays were fetched from
     array_sha256: Mapping[str, str]  # hex SHA-256 of each of the four arrays' bytes
+
+    @classmethod
+    def official(
+        cls,
+        spec: Spec,
+        arrays: Mapping[str, np.ndarray],
+        array_sha256: Mapping[str, str],
+        source: str,
+    ) -> Self:
+        """The data set of `spec`, of arrays that `verify` returned."""
+        return cls(
+            name=spec.name,
+            title=spec.title,
+            x_train=arrays["x_train"],
+            y_train=arrays["y_train"],
+            x_test=arrays["x_test"],
+            y_test=arrays["y_test"],
+            class_names=spec.class_names,
+            source=source,
+            array_sha256=array_sha256,
+        )
 
     @property
     def n_classes(self) -> int:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from paper_repro.core.data.notice import byte_progress
 from paper_repro.core.data.packages import Location
 from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.errors import UserError
 
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 1 << 18
 _MAX_BYTES = 1 << 30
@@ -31,16 +32,11 @@ def download(location: Location, label: str) -> Iterator[BinaryIO]:
 
     Raises:
       Unavailable: no connection, or the content is not what `location` promises.
-      OSError: the temporary directory is full (`filename` names it).
+      UserError: the temporary directory is full or cannot be written.
     """
     if urlsplit(location.url).scheme not in ("http", "https", "file"):
         raise Unavailable(f"cannot download from {location.url}")
-    try:
-        file = tempfile.TemporaryFile(prefix="kip-download-")
-    except OSError as error:
-        error.filename = error.filename or tempfile.gettempdir()
-        raise
-    with file:
+    with _temporary_file() as file:
         _fetch(location, label, file)
         file.seek(0)
         digest = hashlib.file_digest(file, location.algorithm).hexdigest()
@@ -60,10 +56,7 @@ def _fetch(location: Location, label: str, file: BinaryIO) -> None:
             try:
                 _append(location, file, progress, task)
                 return
-            except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-                if _is_local(error):
-                    error.filename = tempfile.gettempdir()
-                    raise
+            except (http.client.HTTPException, OSError) as error:
                 refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
                 if refused or attempt + 1 == _ATTEMPTS:
                     raise Unavailable(f"cannot download {location.url} ({error})") from error
@@ -94,16 +87,23 @@ def _append(location: Location, file: BinaryIO, progress, task) -> None:
         raise http.client.IncompleteRead(b"", expected - start)
 
 
-class _DiskError(OSError):
-    """Writing the temporary file failed: another attempt would not help."""
+def _temporary_file() -> BinaryIO:
+    try:
+        return tempfile.TemporaryFile(prefix="kip-download-")
+    except OSError as error:
+        raise _no_room(error) from error
 
 
 def _write(file: BinaryIO, chunk: bytes) -> None:
     try:
         file.write(chunk)
     except OSError as error:
-        raise _DiskError(error.errno, error.strerror) from error
+        raise _no_room(error) from error
 
 
-def _is_local(error: Exception) -> bool:
-    return isinstance(error, _DiskError)
+def _no_room(error: OSError) -> UserError:
+    reason = (error.strerror or str(error)).lower()
+    return UserError(
+        f"cannot keep a download in the temporary directory ({reason}): free some space there or "
+        "set TMPDIR to a directory on another disk"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -74,16 +75,27 @@ def probe(repo: str, endpoint: str, headers: Mapping[str, str] | None = None) ->
 
 
 def _offline() -> bool:
-    import datasets.config
+    if "HF_DATASETS_OFFLINE" in os.environ:
+        import datasets.config
+
+        return datasets.config.HF_DATASETS_OFFLINE
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE or datasets.config.HF_DATASETS_OFFLINE)
+    return constants.HF_HUB_OFFLINE
 
 
 def _load(spec: Spec, revision: str | None):
     import datasets
 
-    loaded = datasets.load_dataset(spec.hub.repo, spec.hub.config, revision=revision)
+    if spec.hub.data_files is None:
+        loaded = datasets.load_dataset(spec.hub.repo, spec.hub.config, revision=revision)
+    else:
+        loaded = datasets.load_dataset(
+            spec.hub.repo,
+            data_files=dict(spec.hub.data_files),
+            revision=revision,
+            verification_mode="no_checks",  # the whole repository's sizes do not apply
+        )
     columns = [spec.hub.image_column, spec.hub.label_column]
     return {
         split: loaded[split]
@@ -95,5 +107,5 @@ def _load(spec: Spec, revision: str | None):
 
 
 def _first_line(error: object) -> str:
-    text = str(error).strip().splitlines()
+    text = str(getattr(error, "reason", error)).strip().splitlines()
     return text[0] if text else type(error).__name__

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
 from paper_repro.core.data import hub, local, mirrors
 from paper_repro.core.data.cache import read_cache, write_cache
 from paper_repro.core.data.dataset import Dataset
@@ -59,7 +57,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
     if spec is None:
         raise UserError(_unknown(name, data_dir))
     if (cached := read_cache(spec)) is not None:
-        return _dataset(spec, *cached)
+        return Dataset.official(spec, *cached)
     return _fetch(spec, tried=[] if directory is None else [f"{directory}: not there"])
 
 
@@ -77,24 +75,11 @@ def _fetch(spec: Spec, tried: list[str]) -> Dataset:
             say(f"warning: {error}")
             continue
         write_cache(spec, arrays, digests, source)
-        return _dataset(spec, arrays, digests, source)
+        return Dataset.official(spec, arrays, digests, source)
     raise UserError(
         f"cannot get {spec.title} ({'; '.join(tried)}): connect to one of these, or put "
         f"{spec.name}.npz with uint8 arrays x_train, y_train, x_test, y_test into a directory "
         "and pass it as --data-dir"
-    )
-
-
-def _dataset(
-    spec: Spec, arrays: dict[str, np.ndarray], digests: dict[str, str], source: str
-) -> Dataset:
-    return Dataset(
-        name=spec.name,
-        title=spec.title,
-        **arrays,
-        class_names=spec.class_names,
-        source=source,
-        array_sha256=digests,
     )
 
 

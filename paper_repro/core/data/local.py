@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-
 from paper_repro.core.data import parquet
 from paper_repro.core.data.arrays import KEYS, digests, normalise
 from paper_repro.core.data.cache import read_cache, write_cache
@@ -54,16 +52,17 @@ def read(directory: Path, name: str, spec: Spec | None) -> Dataset | None:
         return None if path is None else _own(path)
     if path is not None:
         arrays, found = verify(spec, read_npz(path, KEYS), str(path))
-        return _official(spec, arrays, found, str(path))
+        return Dataset.official(spec, arrays, found, f"local file {path.name}")
     folder = parquet.find_snapshot(directory, spec)
     if folder is None:
         return None
     if spec.sha256 is not None and (cached := read_cache(spec)) is not None:
-        return _official(spec, *cached)  # the same bytes, without decoding every PNG again
+        return Dataset.official(spec, *cached)  # the same bytes, without decoding every PNG again
     arrays, found = verify(spec, parquet.read_folder(folder, spec), str(folder))
+    source = f"local Parquet files of {spec.hub.repo}"
     if spec.sha256 is not None:
-        write_cache(spec, arrays, found, str(folder))
-    return _official(spec, arrays, found, str(folder))
+        write_cache(spec, arrays, found, source)
+    return Dataset.official(spec, arrays, found, source)
 
 
 def _npz_path(directory: Path, name: str) -> Path | None:
@@ -74,19 +73,6 @@ def _npz_path(directory: Path, name: str) -> Path | None:
         return exact
     same = [path for path in sorted(directory.glob("*.npz")) if plain(path.stem) == plain(name)]
     return same[0] if same else None
-
-
-def _official(
-    spec: Spec, arrays: dict[str, np.ndarray], found: dict[str, str], source: str
-) -> Dataset:
-    return Dataset(
-        name=spec.name,
-        title=spec.title,
-        **arrays,
-        class_names=spec.class_names,
-        source=source,
-        array_sha256=found,
-    )
 
 
 def _own(path: Path) -> Dataset:
@@ -100,12 +86,12 @@ def _own(path: Path) -> Dataset:
         )
     names = tuple(str(name) for name in content.get("class_names", range(n_classes)))
     if len(names) < n_classes:
-        raise UserError(f"{path}: {len(names)} class_names for {n_classes} classes")
+        raise UserError(f"{path}: {len(names)} class_names for the labels 0 to {n_classes - 1}")
     return Dataset(
         name=path.stem,
         title=path.stem,
         **arrays,
         class_names=names,
-        source=str(path),
+        source=f"local file {path.name}",
         array_sha256=digests(arrays),
     )

@@ -75,7 +75,7 @@ def fetch(spec: Spec) -> tuple[Arrays, str]:
 
     Raises:
       Unavailable: no mirror carries it, the client is missing, or nothing usable arrived.
-      OSError: the temporary directory is full.
+      UserError: the temporary directory is full.
     """
     mirror = MIRRORS.get(spec.name)
     if mirror is None:

@@ -18,7 +18,8 @@ def read_npz(
 
     Raises:
       UserError: the file cannot be read, is truncated or damaged, holds Python objects (pickle
-        is never loaded), or lacks a required array. FileNotFoundError passes through.
+        is never loaded), or lacks a required array. A file that is not there raises
+        FileNotFoundError (or NotADirectoryError) as usual.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -31,10 +32,12 @@ def read_npz(
                 )
             keys = [*required, *(key for key in optional if key in archive.files)]
             return {key: archive[key] for key in keys}
-    except (UserError, FileNotFoundError):
+    except (UserError, FileNotFoundError, NotADirectoryError):
         raise
     except PermissionError as error:
         raise UserError(f"cannot read {path}: correct its permissions") from error
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory, or is damaged") from error
     except Exception as error:  # whatever a damaged zip member or header makes numpy raise
         if "pickle" in str(error).lower():
             raise UserError(
