@@ -57,3 +57,8 @@ def save(
     image.save(packed, format="png", optimize=True)
     write_atomic(path, packed.getvalue())
     return path
+
+
+def literal(text: str) -> str:
+    """`text` for matplotlib, which takes what stands between dollar signs for mathematics."""
+    return text.replace("$", r"\$")

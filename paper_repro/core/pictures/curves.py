@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from paper_repro.core.pictures.canvas import new_figure, save
+from paper_repro.core.pictures.canvas import literal, new_figure, save
 from paper_repro.core.published.figure import PublishedFigure
 
 # Okabe and Ito's colours, apart to every kind of colour vision; then the line styles change.
@@ -44,46 +44,50 @@ def curves(
     """
     figure = new_figure(6.4, 4.0)
     axes = figure.add_axes((0.1, 0.13, 0.86, 0.77))
-    drawn = 0
-    for index, (name, pairs) in enumerate(series.items()):
-        points = sorted((s, v) for s, v in pairs if math.isfinite(s) and math.isfinite(v))
-        drawn += len(points)
+    lines = {name: _finite(pairs) for name, pairs in series.items()}
+    longest = max((len(points) for points in lines.values()), default=0)
+    if not longest:
+        raise ValueError("no finite value to draw")
+    for index, (name, points) in enumerate(lines.items()):
         axes.plot(
             [s for s, _ in points],
             [v for _, v in points],
-            label=_literal(name),
+            label=_legend(name),
             color=COLORS[index % len(COLORS)],
             linestyle=STYLES[index // len(COLORS) % len(STYLES)],
             linewidth=1.6,
-            marker="o" if len(points) <= MARKERS else None,
+            marker="o" if longest <= MARKERS else None,
             markersize=3.5,
         )
-    if not drawn:
-        raise ValueError("no finite value to draw")
     for index, (name, value) in enumerate((references or {}).items()):
         color = ("#555555", "#999999", "#8a5a00", "#5a008a")[index % 4]
         if isinstance(value, PublishedFigure):
             spread = value.plus_minus or 0.0
             value = value.accuracy_percent
             axes.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
-        axes.axhline(value, color=color, linestyle=(0, (6, 3)), linewidth=1.2, label=_literal(name))
+        axes.axhline(value, color=color, linestyle=(0, (6, 3)), linewidth=1.2, label=_legend(name))
     if log_x:
         axes.set_xscale("symlog", linthresh=1, linscale=0.35)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlim(left=min(0, axes.get_xlim()[0]) if not log_x else 0)
-    axes.set_xlabel(_literal(xlabel))
-    axes.set_ylabel(_literal(ylabel))
+        axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.set_xlabel(literal(xlabel), fontsize=9)
+    axes.set_ylabel(literal(ylabel), fontsize=9)
+    axes.tick_params(labelsize=8)
     axes.grid(color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if title:
-        axes.set_title(_literal(title), fontsize=10, weight="bold", loc="left")
+        axes.set_title(literal(title), fontsize=10, weight="bold", loc="left")
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, frameon=False, fontsize=8
     )
     return save(figure, path, colors=128)
 
 
-def _literal(text: str) -> str:
-    """Neither mathematics nor, with a leading underscore, hidden from the legend."""
-    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")
+def _finite(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    return sorted((s, v) for s, v in pairs if math.isfinite(s) and math.isfinite(v))
+
+
+def _legend(name: str) -> str:
+    """A leading underscore would hide a line from the legend."""
+    return ("\u200b" if name.startswith("_") else "") + literal(name)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core.pictures.canvas import new_figure, save
+from paper_repro.core.pictures.canvas import DPI, literal, new_figure, save
 
-TILE, GAP, LINE = 0.8, 0.1, 0.17  # inches
-MARGIN = 0.12
+# In pixels of the picture: whole numbers, so that each image pixel becomes a square of its own.
+TILE, GAP, LINE, MARGIN, SIDE, TITLE = 96, 12, 20, 16, 76, 36
 FONT_SIZE = 7.5
+CAPTION_LENGTH = 13  # characters of FONT_SIZE above one tile; longer ones are set smaller
 MAX_TILES = 400
 
 
@@ -158,34 +159,39 @@ def _draw(
     sides: Sequence[str] = (),
 ) -> Path:
     height, width = pixels.shape[1:3]
-    tile_w, tile_h = TILE, TILE * height / width
-    left = MARGIN + (0.65 if sides else 0)
-    below = LINE if captions is not None else 0.0
-    total_w = left + max(len(r) for r in rows) * (tile_w + GAP) + MARGIN
-    above = [LINE + 0.04 if head else 0.0 for head in heads]
-    total_h = (0.3 if title else 0) + sum(above) + len(rows) * (tile_h + GAP + below) + 2 * MARGIN
-    figure = new_figure(total_w, total_h)
+    scale = max(1, round(TILE / width))
+    tile_w, tile_h = scale * width, scale * height
+    step = max(tile_w, TILE) + GAP
+    left = MARGIN + (SIDE if sides else 0)
+    below = LINE if captions is not None else 0
+    above = [LINE if head else 0 for head in heads]
+    room = CAPTION_LENGTH * (step - GAP) / TILE
+    texts = [*(captions or ()), *(text for head in heads for text in head)]
+    font = _font_size(texts, room)
+    total_w = left + max(len(r) for r in rows) * step - GAP + MARGIN
+    total_h = (
+        (TITLE if title else 0) + sum(above) + len(rows) * (tile_h + GAP + below) - GAP + 2 * MARGIN
+    )
+    total_w = max(total_w, 2 * MARGIN + 10 * len(title))
+    figure = new_figure(total_w / DPI, total_h / DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
+    y = MARGIN
     if title:
-        axes.text(left, MARGIN + 0.1, title, fontsize=10, weight="bold", va="center")
-    y = MARGIN + (0.3 if title else 0)
+        axes.text(left, y + 8, literal(title), fontsize=10, weight="bold", va="center")
+        y += TITLE
     for index, row in enumerate(rows):
         y += above[index]
         if sides:
             axes.text(
-                left - 0.08,
-                y + tile_h / 2,
-                sides[index],
-                ha="right",
-                va="center",
-                fontsize=FONT_SIZE,
+                left - 10, y + tile_h / 2, sides[index], ha="right", va="center", fontsize=FONT_SIZE
             )
         for column, image in enumerate(row):
-            x = left + column * (tile_w + GAP)
+            x = left + column * step
             middle = x + tile_w / 2
             if heads[index]:
-                _text(axes, middle, y - 0.03, heads[index][column], "bottom")
+                head = _cut(heads[index][column], room, font)
+                axes.text(middle, y - 4, head, ha="center", va="bottom", fontsize=font)
             if image < 0:
                 continue
             axes.imshow(
@@ -195,16 +201,19 @@ def _draw(
                 aspect="auto",
             )
             if captions is not None:
-                _text(axes, middle, y + tile_h + 0.03, captions[image], "top")
+                text = _cut(captions[image], room, font)
+                axes.text(middle, y + tile_h + 4, text, ha="center", va="top", fontsize=font)
         y += tile_h + GAP + below
     axes.set(xlim=(0, total_w), ylim=(total_h, 0))
-    return save(figure, path)
+    return save(figure, path, tight=False)
 
 
-def _text(axes, x: float, y: float, text: str, va: str) -> None:
-    """A caption as wide as a tile: a longer one is set smaller, then cut."""
-    room = 12
-    size = FONT_SIZE if len(text) <= room else max(5.0, FONT_SIZE * room / len(text))
+def _font_size(texts: Sequence[str], room: float) -> float:
+    """One size for all captions, small enough for the longest, never below 5.5 points."""
+    longest = max((len(text) for text in texts), default=0)
+    return FONT_SIZE if longest <= room else max(5.5, FONT_SIZE * room / longest)
+
+
+def _cut(text: str, room: float, size: float) -> str:
     longest = int(room * FONT_SIZE / size)
-    shown = text if len(text) <= longest else text[: longest - 1] + "…"
-    axes.text(x, y, shown.replace("$", r"\$"), ha="center", va=va, fontsize=size)
+    return literal(text if len(text) <= longest else text[: longest - 1] + "…")

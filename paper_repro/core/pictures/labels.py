@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core.pictures.canvas import new_figure, save
+from paper_repro.core.pictures.canvas import literal, new_figure, save
 
 MAX_VALUES = 10  # write the numbers into maps of up to 10 x 10 cells
 MAX_TICKS = 40
@@ -60,17 +61,18 @@ def label_heatmap(
     )
     _ticks(axes, "x", list(class_names))
     _ticks(axes, "y", rows)
-    axes.set_xlabel("class")
-    axes.set_ylabel("support image")
+    axes.set_xlabel("class", fontsize=9)
+    axes.set_ylabel("support image", fontsize=9)
     if title:
-        axes.set_title(title, fontsize=10, weight="bold", loc="left")
+        axes.set_title(literal(title), fontsize=10, weight="bold", loc="left")
     if small:
+        digits = min(5, max(0, 2 - math.floor(math.log10(reach))))
         for i, j in np.ndindex(n, n_classes):
             dark = abs(labels[i, j]) > 0.6 * reach
             axes.text(
                 j,
                 i,
-                f"{labels[i, j] + 0.0:.2f}".replace("-0.00", "0.00"),
+                _number(labels[i, j], digits),
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -82,7 +84,11 @@ def label_heatmap(
     bar = figure.colorbar(mesh, cax=bar_axes)
     bar.set_label("label value", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    return save(figure, path, colors=256)
+    return save(figure, path)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"  # adding 0.0 turns -0.0 into 0.0
 
 
 def _ticks(axes, which: str, names: list[str]) -> None:
@@ -90,7 +96,7 @@ def _ticks(axes, which: str, names: list[str]) -> None:
     places = range(0, len(names), step)
     getattr(axes, f"set_{which}ticks")(
         list(places),
-        [names[i] for i in places],
+        [literal(names[i]) for i in places],
         fontsize=7,
         **({"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if which == "x" else {}),
     )

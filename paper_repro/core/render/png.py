@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paper_repro.core.pictures.canvas import DPI, new_figure, save
+from paper_repro.core.pictures.canvas import DPI, literal, new_figure, save
 from paper_repro.core.render import style
 from paper_repro.core.render.text import NUMERIC, header, line
 from paper_repro.core.tables import ResultTable
@@ -79,9 +79,7 @@ class _Pen:
 
     def text(self, x: float, y: float, text: str, *, size: int = SIZE, **how: str) -> None:
         how.setdefault("ha", "left")
-        self.axes.text(
-            x, y, text.replace("$", r"\$"), fontsize=size, va="center", linespacing=1.25, **how
-        )
+        self.axes.text(x, y, literal(text), fontsize=size, va="center", linespacing=1.25, **how)
 
     def box(self, x: float, y: float, width: float, height: float, verdict: str) -> None:
         from matplotlib.patches import Rectangle
@@ -98,7 +96,7 @@ def _widths(rows: list[list[str]]) -> list[float]:
     renderer = figure.canvas.get_renderer()
 
     def measure(text: str) -> float:
-        artist = figure.text(0, 0, text.replace("$", r"\$"), fontsize=SIZE, weight="bold")
+        artist = figure.text(0, 0, literal(text), fontsize=SIZE, weight="bold")
         return artist.get_window_extent(renderer).width / DPI if text else 0.0
 
     return [max(measure(text) for text in column) for column in zip(*rows, strict=True)]
