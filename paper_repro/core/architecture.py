@@ -127,7 +127,11 @@ def from_name(name: str) -> Architecture:
         return convnet()
     if key == "convnet3":
         return convnet3()
-    for pattern, make in ((r"conv(\d+)", conv), (r"myrtle(\d+)", myrtle), (r"fc(\d+)", fully_connected)):
+    for pattern, make in (
+        (r"conv(\d+)", conv),
+        (r"myrtle(\d+)", myrtle),
+        (r"fc(\d+)", fully_connected),
+    ):
         if match := re.fullmatch(pattern, key):
             return make(int(match.group(1)))
     raise UserError(f"unknown architecture {name!r}: choose one of {_NAMES}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numba
 import numpy as np
 
 from paper_repro.core.errors import UserError
@@ -48,6 +47,8 @@ class Augmentation:
         Returns:
           float32 (n, H, W, C), neither rounded nor clipped (bilinear values stay in range).
         """
+        from paper_repro.core.warp import warp  # compiled code, loaded when first needed
+
         n, height, width, channels = images.shape
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, n))
         down = rng.uniform(-self.shift, self.shift, n) * height
@@ -58,30 +59,6 @@ class Augmentation:
         changed = np.zeros(n, bool)
         changed[rng.permutation(n)[: round(self.fraction * n)]] = True
         out = np.empty(images.shape, np.float32)
-        _warp(images, changed, np.cos(angle), np.sin(angle), down, right, mirror, out)
+        maps = (np.cos(angle), np.sin(angle), down, right, mirror)
+        warp(images, changed, *(a.astype(np.float32) for a in maps), out)
         return out
-
-
-@numba.njit(parallel=True, cache=True)
-def _warp(images, changed, cos, sin, down, right, mirror, out):
-    n, height, width, channels = images.shape
-    middle_r, middle_c = (height - 1) / 2, (width - 1) / 2
-    for i in numba.prange(n):
-        if not changed[i]:
-            out[i] = images[i]
-            continue
-        for r in range(height):
-            for c in range(width):
-                # From an output pixel back to where it comes from.
-                y, x = r - middle_r + down[i], (c - middle_c) * mirror[i] + right[i]
-                source_r = cos[i] * y - sin[i] * x + middle_r
-                source_c = sin[i] * y + cos[i] * x + middle_c
-                source_r = min(max(source_r, 0.0), height - 1.0)
-                source_c = min(max(source_c, 0.0), width - 1.0)
-                r0, c0 = int(source_r), int(source_c)
-                r1, c1 = min(r0 + 1, height - 1), min(c0 + 1, width - 1)
-                fr, fc = source_r - r0, source_c - c0
-                for ch in range(channels):
-                    top = (1 - fc) * images[i, r0, c0, ch] + fc * images[i, r0, c1, ch]
-                    bottom = (1 - fc) * images[i, r1, c0, ch] + fc * images[i, r1, c1, ch]
-                    out[i, r, c, ch] = (1 - fr) * top + fr * bottom

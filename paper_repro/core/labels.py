@@ -18,7 +18,7 @@ def centred_one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
       UserError: a label outside 0..K-1.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.size and not 0 <= labels.min() <= labels.max() < n_classes:
+    if labels.ndim != 1 or (labels.size and not 0 <= labels.min() <= labels.max() < n_classes):
         raise UserError(
             f"labels must be a vector of class numbers 0..{n_classes - 1}, got shape "
             f"{labels.shape} with values {labels.min()}..{labels.max()}"
@@ -37,7 +37,9 @@ class ClassBalancedSampler:
         self._rows = [np.flatnonzero(labels == c) for c in range(n_classes)]
         missing = [c for c, rows in enumerate(self._rows) if not len(rows)]
         if missing:
-            raise UserError(f"no image of class {missing[0]}: a class-balanced draw needs every class")
+            raise UserError(
+                f"no image of class {missing[0]}: a class-balanced draw needs every class"
+            )
 
     def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """Sorted row numbers, int64 (size,) or fewer where classes are too small."""

@@ -105,7 +105,8 @@ def run(
 
     def save(state: State) -> None:
         rolling.save(
-            to_tensors(state), {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"}
+            to_tensors(state),
+            {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"},
         )
 
     batches = _Batches(problem, kernel, config, seed)
@@ -165,7 +166,11 @@ class _Batches:
 def _measure(problem, kernel, state, config, seconds) -> dict:
     """Metrics of the support at an official step; the test ones never enter a decision."""
     kernel = kernel_at(kernel, state)
-    entry = {"step": state.step, "seconds": round(seconds, 1), "parameters": dict(kernel.parameters)}
+    entry = {
+        "step": state.step,
+        "seconds": round(seconds, 1),
+        "parameters": dict(kernel.parameters),
+    }
     for name, held_out in (("validation", problem.validation), ("test", problem.test)):
         if held_out is not None:
             try:

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.preprocess.transform import blocks, checked, to_uint8
+from paper_repro.core.preprocess.transform import aligned_empty, blocks, checked, to_uint8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,10 +61,15 @@ class Standard:
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
         """See `Transform.apply`."""
         images = checked(images, self.image_shape)
-        out = np.empty(images.shape, dtype)
-        for rows in blocks(len(images)):
-            out[rows] = (images[rows] - self.mean) / self.std
-        return out
+        # One number per feature rather than per channel: long inner loops, in small blocks that
+        # stay in the cache, are several times faster than broadcasting over three channels.
+        n_pixels = self.image_shape[0] * self.image_shape[1]
+        mean, std = np.tile(self.mean, n_pixels), np.tile(self.std, n_pixels)
+        flat = images.reshape(len(images), -1)
+        out = aligned_empty(flat.shape, dtype)
+        for rows in blocks(len(images), 64):
+            out[rows] = (flat[rows] - mean) / std
+        return out.reshape(images.shape)
 
     def invert(self, x: np.ndarray) -> np.ndarray:
         """Raw pixel values, float64, neither rounded nor clipped."""

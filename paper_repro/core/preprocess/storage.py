@@ -49,7 +49,7 @@ def load(path: Path) -> Transform:
     try:
         with safe_open(path, framework="numpy") as file:
             settings = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         transform = _build(settings, tensors)
         expected = tensors["test_output"]
         got = transform.apply(tensors["test_input"], np.float64)

@@ -16,7 +16,7 @@ import numpy as np
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.standard import Standard
-from paper_repro.core.preprocess.transform import blocks, checked, to_uint8
+from paper_repro.core.preprocess.transform import aligned_empty, blocks, checked, to_uint8
 
 TINY = 1e-8
 """Images whose centred norm is below this count as constant and become zero."""
@@ -107,7 +107,7 @@ class ZCA:
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
         """See `Transform.apply`. A constant image becomes zero."""
         images = checked(images, self.image_shape)
-        out = np.empty(images.shape, dtype)
+        out = aligned_empty(images.shape, dtype)
         for rows in blocks(len(images)):
             x, _ = layer_norm(self.standard.apply(images[rows], np.float64))
             out[rows] = (x @ self._whiten).reshape(images[rows].shape)

@@ -1,0 +1,61 @@
+"""Budgets by name. A preset says how much to spend; the cells of a table say on what."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.row_schema import PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What a run may spend.
+
+    Attributes:
+      name: as on the command line.
+      steps: KIP updates at most.
+      target_batch: targets per KIP step.
+      patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
+      seeds: how many, counted from 0.
+      n_train: training images used; None for all.
+      n_test: test images used; None for all.
+      image_side: images are average-pooled to this side; None leaves them as they are.
+      network_width: of finite networks.
+      network_steps: of their training.
+    """
+
+    name: str
+    steps: int
+    target_batch: int
+    patience: int | None = None
+    seeds: int = 1
+    n_train: int | None = None
+    n_test: int | None = None
+    image_side: int | None = None
+    network_width: int = 1024
+    network_steps: int = 5_000
+
+
+def preset(name: str, table: dict[str, Preset]) -> Preset:
+    """The preset of a table by name.
+
+    Raises:
+      UserError: unknown name.
+    """
+    if name not in table:
+        raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return table[name]
+
+
+SMOKE = Preset(
+    "smoke",
+    steps=2,
+    target_batch=200,
+    n_train=1_000,
+    n_test=500,
+    image_side=8,
+    network_width=64,
+    network_steps=20,
+)
+"""For tests: seconds, and never in a published table."""

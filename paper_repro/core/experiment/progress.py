@@ -1,0 +1,81 @@
+"""Progress of a table: bars with an ETA on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+LOG_SECONDS = 30.0
+
+
+class Progress:
+    """Two levels: runs of the table, and steps of the current run. Writes to stderr."""
+
+    def __init__(self, runs: int, done: int):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        console = Console(stderr=True)
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._table = self._bars.add_task("runs", total=runs, completed=done, figures="")
+        self._run = self._bars.add_task("", total=None, figures="", visible=False)
+        self._name = ""
+        self._said = 0.0
+        self._first: tuple[float, int] | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def start(self, name: str) -> None:
+        """A run begins."""
+        self._name, self._first = name, None
+        self._bars.reset(self._run, total=None, description=name, figures="", visible=True)
+
+    def step(self, done: int, of: int, figures: Mapping[str, Any]) -> None:
+        """The current run has done `done` of at most `of` steps."""
+        shown = " ".join(
+            f"{short}={figures[name]:.4g}"
+            for name, short in (("loss", "loss"), ("validation_accuracy", "val"))
+            if name in figures
+        )
+        self._bars.update(self._run, completed=done, total=of, figures=shown)
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        if not self._bars.disable or now - self._said < LOG_SECONDS:
+            return
+        self._said = now
+        since, first = self._first
+        rate = (now - since) / (done - first) if done > first else float("nan")
+        eta = f", at most {rate * (of - done) / 60:.1f} min left" if done > first else ""
+        print(f"{self._name}: {done}/{of} {shown}{eta}", file=sys.stderr, flush=True)
+
+    def finish(self, row: Mapping[str, Any]) -> None:
+        """The current run ended with this row."""
+        self._bars.advance(self._table)
+        result = row.get("reason", row["status"])
+        if row["status"] == "done":
+            result = f"test accuracy {row['test_accuracy']:.4f} in {row['seconds']:.0f} s"
+        self._bars.console.print(f"{self._name}: {result}", highlight=False, soft_wrap=True)

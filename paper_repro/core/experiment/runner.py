@@ -1,0 +1,123 @@
+"""Runs the cells of a table and appends their rows; the same command resumes and repeats nothing."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.progress import Progress
+from paper_repro.core.files import require_writable
+from paper_repro.core.provenance import peak_mb, provenance
+from paper_repro.core.results import append_row, finished, read_rows
+
+
+def results_path(out: Path, table: str) -> Path:
+    """The rows of a table script."""
+    return out / f"{table}.jsonl"
+
+
+def run_directory(out: Path, cell: Cell, seed: int) -> Path:
+    """Checkpoints and metrics of one run; shared by all tables that have the cell."""
+    return out / "runs" / f"{cell.config_hash}-seed{seed}"
+
+
+def run_cells(
+    table: str,
+    cells: Sequence[Cell],
+    seeds: Iterable[int],
+    preset: str,
+    out: Path,
+    data_dir: Path | None,
+) -> list[dict[str, Any]]:
+    """Run what has no finished row yet, cell by cell, and return all rows of the table.
+
+    A run that diverges leaves a `failed` row and the next one starts; one that is interrupted
+    leaves an `interrupted` row, and the same command goes on from its last checkpoint.
+
+    Raises:
+      UserError: bad input, before or at the run that met it; finished rows stay.
+    """
+    require_writable(out)
+    path = results_path(out, table)
+    rows = read_rows(path)
+    runs = [(cell, seed) for cell in cells for seed in seeds]
+    todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
+    with Progress(len(runs), len(runs) - len(todo)) as progress:
+        for cell, seed in todo:
+            progress.start(f"{cell} seed={seed}")
+            row = _run(table, cell, seed, preset, out, data_dir, path, progress)
+            progress.finish(row)
+    return read_rows(path)
+
+
+def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[str, Any]:
+    from paper_repro.core.experiment.context import context
+    from paper_repro.core.experiment.procedures import PROCEDURES
+    from paper_repro.core.kip.state import Diverged
+
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    clock = time.monotonic()
+    shared = context(cell, data_dir)
+    row = {
+        "table": table,
+        "dataset": cell.dataset,
+        "images_per_class": cell.images_per_class,
+        "method": cell.method,
+        "algorithm": cell.algorithm,
+        "architecture": cell.architecture,
+        "kernel": cell.kernel,
+        "zca": cell.zca,
+        "learned_labels": cell.learned_labels,
+        "augmentation": cell.augmentation is not None,
+        "preset": preset,
+        "seed": seed,
+        "step": None,
+        "test_accuracy": None,
+        "test_mse": None,
+        "n_test": None,
+        "budget": {},
+        "config": cell.config,
+        "config_hash": cell.config_hash,
+        **provenance(),
+        "data_sha256": shared.dataset.data_sha256,
+        "transform_sha256": shared.transform_sha256,
+        "started": started,
+        "support_size": cell.images_per_class * shared.dataset.n_classes,
+    }
+
+    def close(status: str, **fields: Any) -> Mapping[str, Any]:
+        seconds = fields.pop("seconds", None) or time.monotonic() - clock
+        done = {
+            **row,
+            "status": status,
+            "seconds": round(seconds, 1),
+            "peak_mb": peak_mb(),
+            **fields,
+        }
+        return append_row(path, done)
+
+    directory = run_directory(out, cell, seed)
+    try:
+        outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory, progress.step)
+    except Diverged as error:
+        return close("failed", reason=str(error))
+    except KeyboardInterrupt:
+        close("interrupted")
+        raise
+    except UserError as error:
+        raise UserError(f"{cell} seed={seed}: {error}") from error
+    return close(
+        "done",
+        test_accuracy=outcome.test_accuracy,
+        test_mse=outcome.test_mse,
+        n_test=outcome.n_test,
+        step=outcome.step,
+        seconds=outcome.seconds,
+        budget=outcome.budget,
+        **outcome.extra,
+    )

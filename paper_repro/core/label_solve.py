@@ -1,0 +1,76 @@
+"""Label Solve (arXiv 2011.00050, section 3.2): the support labels that minimise the KIP loss.
+
+The loss is quadratic in y_s. With alpha = (K_ss + reg I)^-1 y_s it is least squares in alpha, so
+alpha = pinv(K_ts) y_t and y_s = (K_ss + reg I) alpha. K_ts, all training images by supports, is
+never whole in memory: its blocks, beside those of y_t, are folded into one triangular factor (QR
+of the factor stacked on the block), which keeps the condition number of K_ts where the normal
+equations would square it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.preprocess import Transform
+
+BLOCK = 5_000
+"""Targets per block."""
+
+
+def label_solve(
+    kernel: Kernel,
+    x_support: np.ndarray,
+    images: np.ndarray,
+    y_target: np.ndarray,
+    transform: Transform,
+    diag_reg: float = DIAG_REG,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Optimal labels of fixed support images.
+
+    Args:
+      kernel: between preprocessed images.
+      x_support: kernel inputs (n_support, ...).
+      images: raw target images (n, H, W, C), all of the training set.
+      y_target: their centred labels (n, n_classes).
+      transform: from raw images to kernel inputs, applied block by block.
+      diag_reg: ridge that the labels will be used with.
+      progress: called with (targets done, targets in all).
+
+    Returns:
+      y_support, float64 (n_support, n_classes). Directions of K_ts with singular values below
+      the rounding of the kernel's entries (eps of its dtype, relative to the largest) are left
+      out, as in a pseudo-inverse.
+
+    Raises:
+      UserError: the lengths of images and labels differ, or the kernel is not finite.
+    """
+    if len(images) != len(y_target):
+        raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
+    y_target = np.asarray(y_target, np.float64)
+    n_support = len(x_support)
+    support = kernel.prepare(x_support)
+    factor = np.empty((0, n_support + y_target.shape[1]))
+    for start in range(0, len(images), BLOCK):
+        rows = slice(start, start + BLOCK)
+        x = transform.apply(images[rows], kernel.dtype)
+        k_ts = np.asarray(kernel.block(x, support), np.float64)
+        if not np.isfinite(k_ts).all():
+            raise UserError("the kernel has NaN or infinite entries: check the images")
+        stacked = np.vstack([factor, np.hstack([k_ts, y_target[rows]])])
+        (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+        factor = factor[: stacked.shape[1]]
+        if progress is not None:
+            progress(min(start + BLOCK, len(images)), len(images))
+    rounding = float(np.finfo(kernel.dtype).eps)
+    alpha, *_ = scipy.linalg.lstsq(
+        factor[:, :n_support], factor[:, n_support:], cond=rounding, check_finite=False
+    )
+    k_ss = np.asarray(kernel.block(support, support), np.float64)
+    return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
