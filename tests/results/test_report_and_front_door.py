@@ -1,0 +1,145 @@
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from result_rows import make_row
+
+from paper_repro import report
+from paper_repro.core import registry
+from paper_repro.core.errors import UserError
+from paper_repro.core.results import append_row
+from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+
+
+def fake_table(name, appendix=False):
+    def table(rows):
+        cells = build_cells([CellSpec({"Method": "KIP"}, {"method": "KIP"}, needs="a run")], rows)
+        more = [ResultTable("More", "", cells)] if appendix else []
+        return ResultTable(f"Table {name}", "", cells, appendices=more)
+
+    return SimpleNamespace(SCRIPT=name, table=table)
+
+
+def command(module, *arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def results(tmp_path):
+    for seed in range(3):
+        append_row(tmp_path / "results" / "a.jsonl", make_row(seed=seed))
+    return tmp_path / "results"
+
+
+def test_a_report_is_made_from_nothing_and_again_unchanged(results, tmp_path):
+    out, modules = tmp_path / "RESULTS.md", [fake_table("a", True), fake_table("b")]
+    written = report.write_report(modules, results, out)
+    names = [str(p.relative_to(tmp_path)) for p in written]
+    assert names == ["results/a.png", "results/a-appendix1.png", "results/b.png", "RESULTS.md"]
+    text = out.read_text()
+    assert "39.3 ± 0.0 (n = 3)" in text
+    assert "![Table a](results/a.png)" in text
+    content = [p.read_bytes() for p in written]
+    report.write_report(modules, results, out)
+    assert [p.read_bytes() for p in written] == content
+
+
+def test_what_is_written_by_hand_is_kept(results, tmp_path):
+    out = tmp_path / "RESULTS.md"
+    report.write_report([fake_table("a")], results, out)
+    before = "Before \\1 \\g<0> the tables.\n\n"
+    out.write_text(before + out.read_text() + "\nAfter them.\n")
+    append_row(results / "a.jsonl", make_row(seed=3, test_accuracy=0.5))
+    report.write_report([fake_table("a"), fake_table("b")], results, out)
+    text = out.read_text()
+    assert text.startswith(before)
+    assert "\nAfter them.\n\n<!-- begin b" in text
+    assert "(n = 4)" in text and "(n = 3)" not in text
+
+
+def test_tables_share_their_cells(results, tmp_path):
+    text = report.report([fake_table("b"), fake_table("a")], results, tmp_path / "RESULTS.md")
+    assert text.count("(n = 3)") == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- begin a (generated) -->",
+        "<!-- end a --> <!-- begin a (generated) -->",
+        "<!-- begin a (generated) --> <!-- end a --> <!-- end a -->",
+    ],
+)
+def test_broken_markers_are_refused_and_nothing_is_written(results, tmp_path, text):
+    out = tmp_path / "RESULTS.md"
+    out.write_text(text)
+    with pytest.raises(UserError, match=r"RESULTS\.md must hold"):
+        report.write_report([fake_table("a")], results, out)
+    assert out.read_text() == text
+    assert not list(results.glob("*.png"))
+
+
+def test_check_tells_when_the_report_is_behind_its_rows(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "scripts", lambda: [SimpleNamespace(load=lambda: fake_table("a"))])
+    out = tmp_path / "RESULTS.md"
+    with pytest.raises(UserError, match="does not show"):
+        report.main(results, out, check=True)
+    assert not out.exists()
+    report.main(results, out)
+    report.main(results, out, check=True)
+    append_row(results / "a.jsonl", make_row(seed=7))
+    with pytest.raises(UserError, match="does not show"):
+        report.main(results, out, check=True)
+
+
+def test_report_without_results_is_one_line_and_exit_code_2(tmp_path):
+    done = command("paper_repro.report", "--results", tmp_path / "none")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no directory")
+    assert done.stderr.count("\n") == 1
+
+
+def test_progress_counts_cells_and_not_smoke(tmp_path):
+    path = tmp_path / "t.jsonl"
+    for seed in range(2):
+        append_row(path, make_row(seed=seed))
+        append_row(path, make_row(seed=seed, method="LS", config={"m": "LS"}, preset="paper"))
+    append_row(path, make_row(config={"s": 0}, architecture="RBF", preset="smoke"))
+    append_row(path, make_row(seed=5, architecture="FC2", status="failed"))
+    assert registry.progress(tmp_path, "t") == registry.Progress(cells=2, paper_cells=1, rows=4)
+    assert registry.progress(tmp_path, "none").rows == 0
+
+
+def test_only_scripts_that_exist_are_listed(monkeypatch):
+    ghost = registry.Script("table_that_does_not_exist", "", ())
+    monkeypatch.setattr(registry, "_SCRIPTS", (*registry._SCRIPTS, ghost))
+    assert ghost not in registry.scripts()
+
+
+def test_the_front_door_answers_at_once_and_lists_what_was_run(tmp_path):
+    started = time.monotonic()
+    answer = command("paper_repro", "--help")
+    assert time.monotonic() - started < 2
+    assert answer.returncode == 0
+    assert "python -m paper_repro.report" in answer.stdout
+    for script in registry.scripts():
+        append_row(tmp_path / f"{script.name}.jsonl", make_row())
+    listing = command("paper_repro", "--results", tmp_path).stdout
+    for script in registry.scripts():
+        assert f"1 cell in {tmp_path}/{script.name}.jsonl (0 at the paper preset, 1 row)" in listing
+        assert script.reproduces in listing
+
+
+def test_the_front_door_names_a_corrupted_result_file(tmp_path):
+    for script in registry.scripts():
+        (tmp_path / f"{script.name}.jsonl").write_text("{}\n")
+    done = command("paper_repro", "--results", tmp_path)
+    assert done.returncode == (2 if registry.scripts() else 0)
+    assert "Traceback" not in done.stderr

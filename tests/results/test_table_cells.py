@@ -1,0 +1,113 @@
+import random
+
+import pytest
+from result_rows import make_row
+
+from paper_repro.core.published import PublishedFigure
+from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+
+PAPER = PublishedFigure(39.3, 1.6, "somewhere")
+SPEC = CellSpec(
+    label={"Architecture": "FC1", "Method": "KIP"},
+    match={"architecture": "FC1", "method": "KIP", "images_per_class": 1},
+    published=PAPER,
+    paper_budget="converged",
+    needs="two cores",
+)
+
+
+def cell(*rows, spec=SPEC, **how):
+    (built,) = build_cells([spec], rows, **how)
+    return built
+
+
+def seeds(*accuracies, **changes):
+    return [make_row(seed=s, test_accuracy=a, **changes) for s, a in enumerate(accuracies)]
+
+
+def test_mean_interval_difference_and_verdict_of_three_seeds():
+    built = cell(*seeds(0.38, 0.39, 0.40))
+    assert built.ours.mean == pytest.approx(39.0)
+    assert built.ours.half_width == pytest.approx(4.302653 * 1.0 / 3**0.5, rel=1e-6)
+    assert built.ours.n == 3
+    assert built.difference == pytest.approx(-0.3)
+    assert built.verdict == "matches"
+    assert built.our_budget == ("laptop, 300 steps, target batch 5,000, 45,000 training images")
+
+
+def test_only_done_rows_that_match_every_field_count():
+    rows = [
+        *seeds(0.39),
+        make_row(seed=1, test_accuracy=0.9, method="KIP (a + l)"),
+        make_row(seed=2, test_accuracy=0.9, images_per_class=10),
+        make_row(seed=3, test_accuracy=0.9, status="failed"),
+    ]
+    assert cell(*rows).ours.n == 1
+
+
+def test_the_largest_budget_present_is_shown_and_smoke_never_is():
+    config = {preset: {"preset": preset} for preset in ("smoke", "laptop", "gpu", "paper")}
+    rows = [make_row(preset=p, config=c, test_accuracy=0.1) for p, c in config.items()]
+    random.Random(0).shuffle(rows)
+    for preset in ("paper", "gpu", "laptop"):
+        assert cell(*rows).our_budget.startswith(preset)
+        rows = [r for r in rows if r["preset"] != preset]
+    assert cell(*rows).verdict == "not run (needs two cores)"
+    assert cell(*rows, include_smoke=True).our_budget.startswith("smoke")
+
+
+@pytest.mark.parametrize(
+    ("preset", "budget", "verdict"),
+    [
+        ("paper", {}, "lower at the paper's budget"),
+        ("laptop", {}, "lower under reduced budget"),
+        ("laptop", {"reduced": False}, "lower at the paper's budget"),
+        ("paper", {"reduced": True}, "lower under reduced budget"),
+    ],
+)
+def test_a_low_accuracy_is_called_after_its_budget(preset, budget, verdict):
+    built = cell(*seeds(0.30, 0.30, preset=preset, budget=budget))
+    assert (built.verdict, built.our_budget) == (verdict, preset)
+
+
+def test_configurations_are_never_averaged():
+    old = seeds(0.1, 0.1, config={"steps": 1}, started="2025-01-01T00:00:00+00:00")
+    new = seeds(0.3, 0.3, config={"steps": 2}, started="2025-02-01T00:00:00+00:00")
+    assert cell(*old, *new).ours.mean == cell(*new, *old).ours.mean == pytest.approx(30)
+    more = [*old, make_row(seed=2, test_accuracy=0.1, config={"steps": 1})]
+    assert cell(*more, *new).ours.mean == pytest.approx(10)
+
+
+def test_a_row_that_stands_in_two_files_counts_once():
+    rows = seeds(0.38, 0.40)
+    assert cell(*rows, *(r | {"table": "table1_comparison"} for r in rows)).ours.n == 2
+
+
+def test_budgets_that_differ_between_seeds_show_as_a_range():
+    rows = [make_row(seed=s, budget={"steps": 1000 * (s + 1)}) for s in range(3)]
+    assert cell(*rows).our_budget == "laptop, 1,000 to 3,000 steps"
+
+
+def test_published_only_and_unpublished_and_unfinished_cells():
+    only = CellSpec({"Method": "DC"}, {"method": "KIP"}, PAPER, published_only=True)
+    built = cell(*seeds(0.39), spec=only)
+    assert (built.ours, built.difference, built.verdict) == (None, None, "published figure only")
+    natural = cell(*seeds(0.39), spec=CellSpec({"Images": "10"}, {"method": "KIP"}))
+    assert (natural.difference, natural.verdict) == (None, "no published figure")
+    for status, words in (("failed", "failed"), ("interrupted", "the same command resumes")):
+        unfinished = cell(make_row(status=status, test_accuracy=None))
+        assert unfinished.ours is None
+        assert unfinished.verdict.startswith("not run (needs two cores; ")
+        assert words in unfinished.verdict
+
+
+def test_match_takes_alternatives_and_looks_into_objects():
+    rows = [make_row(config={"width": w}, test_accuracy=w / 1000) for w in (100, 200)]
+    nested = CellSpec({}, {"config.width": 200, "method": ("KIP", "LS"), "dataset": {"CIFAR-10"}})
+    assert cell(*rows, spec=nested).ours.mean == pytest.approx(20)
+    assert cell(*rows, spec=CellSpec({}, {"config.none.deeper": 1})).ours is None
+
+
+def test_label_columns_keep_their_order():
+    specs = [CellSpec({"A": "1", "B": "2"}), CellSpec({"A": "1", "C": "3"})]
+    assert ResultTable("t", "", build_cells(specs, [])).label_columns == ("A", "B", "C")
