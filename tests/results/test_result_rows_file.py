@@ -156,6 +156,29 @@ def test_concurrent_writers_lose_nothing_and_finish_a_seed_once(tmp_path):
     assert sum(r["status"] == "failed" for r in rows) == 36
 
 
+def test_a_writer_waits_for_the_one_before_it(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "r.jsonl"
+    append_row(path, make_row())
+    code = """
+        import sys
+        from result_rows import make_row
+        from paper_repro.core.results import append_row
+        print("ready", flush=True)
+        append_row(sys.argv[1], make_row(seed=1))
+    """
+    with open(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer = python(code, path, stdout=subprocess.PIPE)
+        assert writer.stdout.readline() == b"ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(timeout=0.5)
+        assert len(read_rows(path)) == 1
+    assert writer.wait(timeout=30) == 0
+    writer.stdout.close()
+    assert len(read_rows(path)) == 2
+
+
 def test_a_killed_writer_leaves_a_file_that_reads_and_grows(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
