@@ -45,7 +45,8 @@ def run_cells(
     require_writable(out)
     path = results_path(out, table)
     rows = read_rows(path)
-    runs = [(cell, seed) for cell in cells for seed in seeds]
+    # Seed by seed: a command that is stopped early leaves every cell with as many draws.
+    runs = [(cell, seed) for seed in seeds for cell in cells]
     todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
     with Progress(len(runs), len(runs) - len(todo)) as progress:
         for cell, seed in todo:
