@@ -58,6 +58,7 @@ def curves(
             linewidth=1.6,
             marker="o" if longest <= MARKERS else None,
             markersize=3.5,
+            clip_on=False,  # a marker at step 0 shows whole
         )
     for index, (name, value) in enumerate((references or {}).items()):
         color = ("#555555", "#999999", "#8a5a00", "#5a008a")[index % 4]
