@@ -38,7 +38,7 @@ class Checkpoint:
 
 def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write atomically, with a digest over names, shapes, dtypes and bytes."""
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata={**metadata, _DIGEST: _digest(arrays)})
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -22,8 +25,10 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     interrupted. A full disk and a missing permission are reported like a `UserError`, wherever
     they were met.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
+    summary = inspect.getdoc(main).split("\nArgs:")[0]
     try:
-        tyro.cli(main, args=args, description=main.__doc__)
+        tyro.cli(main, args=args, prog=_program(), description=summary)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -44,6 +49,19 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
                 "or correct the permissions"
             )
         raise
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    """A polite kill ends a run as ctrl-C does, with its state saved."""
+    raise KeyboardInterrupt
+
+
+def _program() -> str:
+    """The command as a user types it, `python -m package.module`, without a path."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        return f"python {Path(sys.argv[0]).name}"
+    return "python -m " + spec.name.removesuffix(".__main__")
 
 
 def _fail(message: str) -> None:

@@ -46,11 +46,13 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line durably: a single write to a file opened for appending, then fsync."""
+    """Append one line durably; a reader may meet an unfinished last line after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(descriptor, (line.rstrip("\n") + "\n").encode())
+        data = (line.rstrip("\n") + "\n").encode()
+        while data:
+            data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     except OSError as error:
         error.filename = str(path)

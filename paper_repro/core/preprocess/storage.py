@@ -35,7 +35,7 @@ def save(transform: Transform, path: Path) -> None:
         "test_input": image,
         "test_output": transform.apply(image, np.float64),
     }
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata=transform.settings)
 
