@@ -1,0 +1,251 @@
+"""Which covariance entries a network's readout needs, and what computing them costs.
+
+Index the covariance of two images by pixel p of the first and offset d = p' - p. A 3x3
+convolution with SAME padding keeps d, a ReLU is pointwise, and a 2x2 pool takes fine offsets
+2 D + b - a, with a, b in {0, 1}^2, to the coarse offset D. Walking back from the readout
+(Flatten: D = 0; global average pooling: all), a coarse range -r..r needs the fine range
+-(2 r + 1)..(2 r + 1): for the paper's ConvNet at 32x32, 15^2 = 225 offsets at the first
+resolution, 49 at the second, 9 at the third. neural-tangents carries all 63^2, 31^2 and 15^2.
+
+Between two pools no offset needs another, so a plan is a list of segments, each a chain of
+conv+ReLU that runs one offset at a time, and backends execute it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from paper_repro.core.architecture import (
+    Architecture,
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    ReLU,
+)
+from paper_repro.core.errors import UserError
+
+Radius = tuple[int, int]
+"""Largest vertical and horizontal offset; -r..r are needed."""
+
+# Multiplications and additions of one covariance entry and its tangent kernel, a fused
+# multiply-add counted as two, as the numba backend does them in float32.
+_RELU_FORWARD = 45
+_RELU_REVERSE = 66
+_BOX = 8
+_POOL = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """conv+ReLU repeated at one resolution, then a pool or the readout.
+
+    Attributes:
+      height, width: pixels.
+      n_relu: number of conv+ReLU layers.
+      radius: offsets at which the covariance is needed.
+      variance_radius: offsets at which an image's covariance with itself is needed, for the
+        variances of this segment's and later ReLUs; None where no ReLU follows.
+      pools: whether it ends in a 2x2 pool.
+    """
+
+    height: int
+    width: int
+    n_relu: int
+    radius: Radius
+    variance_radius: Radius
+    pools: bool
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the output."""
+        return self.height // 2 if self.pools else self.height
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the output."""
+        return self.width // 2 if self.pools else self.width
+
+    @property
+    def n_offsets(self) -> int:
+        """Number of offsets."""
+        return (2 * self.radius[0] + 1) * (2 * self.radius[1] + 1)
+
+    @property
+    def n_entries(self) -> int:
+        """Pixel pairs within the image at those offsets, for each of the two kernels."""
+        return _entries(self.height, self.radius[0]) * _entries(self.width, self.radius[1])
+
+    @property
+    def n_entries_full(self) -> int:
+        """Pixel pairs of the full covariance."""
+        return (self.height * self.width) ** 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a backend executes for one architecture and image shape.
+
+    Attributes:
+      architecture: what is planned.
+      height, width, channels: of the images.
+      segments: from the input to the readout.
+      global_average: the readout averages over all pixel pairs, else over the pixels at
+        offset 0 (Flatten).
+    """
+
+    architecture: Architecture
+    height: int
+    width: int
+    channels: int
+    segments: tuple[Segment, ...]
+    global_average: bool
+
+    @property
+    def out_radius(self) -> Radius:
+        """Offsets that the readout sums."""
+        last = self.segments[-1]
+        return (last.out_height - 1, last.out_width - 1) if self.global_average else (0, 0)
+
+    @property
+    def readout_weight(self) -> float:
+        """Factor of the sum over the readout's entries, w_std^2 included."""
+        last = self.segments[-1]
+        n_pixels = last.out_height * last.out_width
+        mean = n_pixels**2 if self.global_average else n_pixels
+        pool = 16 if last.pools else 1
+        return self.architecture.w_std**2 / (mean * pool)
+
+    def input_weight(self, index: int) -> float:
+        """Factor of the 3x3 sums of segment `index`'s input: w^2 / 9 / (channels or pool)."""
+        incoming = self.channels if index == 0 else 16
+        return self.architecture.w_std**2 / 9 / incoming
+
+    @property
+    def inner_weight(self) -> float:
+        """Factor of every other 3x3 sum: w^2 / 9."""
+        return self.architecture.w_std**2 / 9
+
+    @property
+    def n_features(self) -> int:
+        """Standard deviations per image: one per pixel and ReLU layer."""
+        return sum(s.n_relu * s.height * s.width for s in self.segments)
+
+    def flops_per_pair(self, reverse: bool = False) -> int:
+        """Additions and multiplications per image pair, forward or of the gradient."""
+        return sum(
+            flops for _, _, entries, unit in self._work(reverse) for flops in (entries * unit,)
+        )
+
+    def describe(self) -> str:
+        """A table: per layer the offsets, entries and flops per pair, and the full covariance's."""
+        lines = [
+            f"{self.architecture.name} at {self.height}x{self.width}x{self.channels}",
+            f"{'layer':<14}{'pixels':>9}{'offsets':>9}{'entries':>11}{'flops':>13}"
+            f"{'full entries':>15}{'full flops':>15}",
+        ]
+        total = full_total = 0
+        for name, segment, entries, unit in self._work(reverse=False):
+            full = segment.n_entries_full
+            total, full_total = total + entries * unit, full_total + full * unit
+            lines.append(
+                f"{name:<14}{f'{segment.height}x{segment.width}':>9}{segment.n_offsets:>9}"
+                f"{entries:>11,}{entries * unit:>13,}{full:>15,}{full * unit:>15,}"
+            )
+        lines.append(f"{'per pair':<14}{'':>29}{total:>13,}{'':>15}{full_total:>15,}")
+        return "\n".join(lines)
+
+    def _work(self, reverse: bool) -> list[tuple[str, Segment, int, int]]:
+        """(layer, segment, entries, flops per entry); reverse includes recomputing the forward."""
+        relu = _RELU_FORWARD + (_RELU_REVERSE if reverse else 0)
+        times = 2 if reverse else 1
+        rows = []
+        for index, segment in enumerate(self.segments):
+            entries = segment.n_entries
+            if index == 0:
+                rows.append(("dot product", segment, entries, 2 * self.channels * times))
+            for layer in range(segment.n_relu):
+                first = index == 0 and layer == 0
+                rows.append(("conv", segment, entries, (_BOX // 2 if first else _BOX) * times))
+                rows.append(("relu", segment, entries, relu))
+            if segment.pools:
+                rows.append(("pool", segment, entries, _POOL * times))
+        last = self.segments[-1]
+        rows.append(("readout", last, 1, 4))
+        return rows
+
+
+@functools.lru_cache(maxsize=256)
+def plan(architecture: Architecture, shape: tuple[int, ...]) -> Plan:
+    """The plan of a convolutional architecture for images of `shape` (height, width, channels).
+
+    Raises:
+      UserError: the images are not (H, W, C), too small for the network's pools, or the layers
+        are not stacks of conv+ReLU with pools between and Flatten or GlobalAvgPool, Dense last.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"{architecture.name} needs images (height, width, channels), got {shape}")
+    height, width, _ = shape
+    blocks, readout = _parse(architecture)
+    sizes = []
+    for n_relu, pools in blocks:
+        if pools and min(height, width) < 2:
+            raise UserError(
+                f"{architecture.name} does not fit images of {shape[0]}x{shape[1]}: a 2x2 pool "
+                f"meets {height}x{width} pixels; use a shallower network or larger images"
+            )
+        sizes.append((height, width, n_relu, pools))
+        if pools:
+            height, width = height // 2, width // 2
+    is_global = isinstance(readout, GlobalAvgPool)
+    radius = (height - 1, width - 1) if is_global else (0, 0)
+    variance_radius: Radius | None = None
+    segments: list[Segment] = []
+    for height, width, n_relu, pools in reversed(sizes):
+        size = (height, width)
+        radius = _walk_back(radius, size, pools)
+        variance_radius = (
+            (0, 0) if variance_radius is None else _walk_back(variance_radius, size, pools)
+        )
+        segments.insert(0, Segment(height, width, n_relu, radius, variance_radius, pools))
+    return Plan(architecture, *shape, tuple(segments), is_global)
+
+
+def _walk_back(radius: Radius, size: tuple[int, int], pools: bool) -> Radius:
+    """Offsets that a segment needs so that its output has those of `radius`."""
+    wanted = tuple(2 * r + 1 if pools else r for r in radius)
+    return min(wanted[0], size[0] - 1), min(wanted[1], size[1] - 1)
+
+
+def _entries(size: int, radius: int) -> int:
+    """Pairs (p, p + d) inside `size` pixels with |d| <= radius."""
+    return sum(size - abs(d) for d in range(-radius, radius + 1))
+
+
+def _parse(architecture: Architecture) -> tuple[list[tuple[int, bool]], Flatten | GlobalAvgPool]:
+    """(number of conv+ReLU, whether a pool follows) per segment, and the readout."""
+    *body, readout, dense = architecture.layers
+    supported = isinstance(readout, Flatten | GlobalAvgPool) and isinstance(dense, Dense)
+    blocks: list[tuple[int, bool]] = []
+    n_relu = 0
+    position = 0
+    while supported and position < len(body):
+        if isinstance(body[position], AvgPool) and n_relu:
+            blocks.append((n_relu, True))
+            n_relu = 0
+            position += 1
+        elif [type(layer) for layer in body[position : position + 2]] == [Conv, ReLU]:
+            n_relu += 1
+            position += 2
+        else:
+            supported = False
+    if n_relu:
+        blocks.append((n_relu, False))
+    if not supported or not blocks:
+        raise UserError(
+            f"the layers of {architecture.name} are not stacks of conv+ReLU, with pools between, "
+            "that end in Flatten or GlobalAvgPool and Dense: use backend='neural_tangents'"
+        )
+    return blocks, readout

@@ -1,0 +1,34 @@
+"""Work spread over CPU cores by threads; the compiled code they run releases the GIL."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pieces(items: Sequence, n_threads: int, per_thread: int = 4) -> list:
+    """`items` cut into contiguous pieces, a few per thread so that all finish together."""
+    n_pieces = max(1, min(len(items), n_threads * per_thread))
+    bounds = [len(items) * piece // n_pieces for piece in range(n_pieces + 1)]
+    return [items[a:b] for a, b in itertools.pairwise(bounds) if b > a]
+
+
+def for_each(work: Callable[[Any], None], parts: Sequence, n_threads: int) -> None:
+    """Call `work` on every part, `n_threads` at a time; the first exception is raised."""
+    if n_threads == 1 or len(parts) == 1:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(work, parts):
+            pass
