@@ -61,12 +61,43 @@ class Kernel(abc.ABC):
       dtype: of the entries, float32 or float64; inputs are cast to it.
       get: which of the kernels of a network `block` returns when not told.
       parameters: learnable positive hyperparameters by name; most kernels have none.
+      block_pairs: entries in one block when a whole matrix is evaluated (`blocks`).
     """
 
     name: str
     dtype: np.dtype
     get: Get = "ntk"
-    parameters: ClassVar[Mapping[str, float]] | Mapping[str, float] = {}
+    parameters: ClassVar[Mapping[str, float]] | Mapping[str, float] = {}  # noqa: RUF012
+    block_pairs: int = 2**22
+
+    def __call__(
+        self,
+        x1: Array | Prepared,
+        x2: Array | Prepared | None = None,
+        get: Get | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """The whole matrix k(x1, x2), or k(x1, x1), block by block; see `blocks.kernel_matrix`."""
+        from paper_repro.core.kernels.blocks import kernel_matrix
+
+        return kernel_matrix(self, x1, x2, get, progress)
+
+    def vjp(
+        self,
+        x1: Array | Prepared,
+        x2: Array | Prepared | None,
+        cotangent: Array,
+        get: Get | None = None,
+        argument: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """Gradient of `sum(cotangent * self(x1, x2))` with respect to x1 (or x2: argument=2).
+
+        With x2 None both sides of the self kernel move. See `blocks.kernel_vjp`.
+        """
+        from paper_repro.core.kernels.blocks import kernel_vjp
+
+        return kernel_vjp(self, x1, x2, cotangent, get, argument, progress)
 
     @abc.abstractmethod
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:

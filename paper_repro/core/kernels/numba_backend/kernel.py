@@ -33,6 +33,8 @@ class NumbaKernel(Kernel):
       threads: None for all cores that the process may use. Results do not depend on it.
     """
 
+    block_pairs = 2**15
+
     def __init__(
         self,
         architecture: Architecture,

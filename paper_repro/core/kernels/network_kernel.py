@@ -1,0 +1,73 @@
+"""The kernel of a network: one factory over the backends."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.kernel import Get, Kernel
+
+Backend = Literal["auto", "jax", "numba", "neural_tangents"]
+
+
+def network_kernel(
+    architecture: Architecture | str,
+    *,
+    backend: Backend = "auto",
+    dtype: Any = "float32",
+    get: Get = "ntk",
+) -> Kernel:
+    """The exact NTK or NNGP kernel of an infinitely wide network.
+
+    Args:
+      architecture: layers, or a name that `architecture.from_name` takes.
+      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU; works under `jit` and `grad`),
+        `neural_tangents` (the slow oracle), or `auto`: numba where JAX's default device is a CPU,
+        else jax. Fully connected networks have a closed form, which numba and jax share.
+      dtype: float32 or float64, of the entries.
+      get: `ntk` or `nngp`, the default of the returned kernel.
+
+    Raises:
+      UserError: unknown backend, dtype or architecture.
+    """
+    if isinstance(architecture, str):
+        architecture = from_name(architecture)
+    if backend not in get_args(Backend):
+        raise UserError(
+            f"unknown backend {backend!r}: choose one of {', '.join(get_args(Backend))}"
+        )
+    if get not in get_args(Get):
+        raise UserError(f"unknown kernel {get!r}: choose ntk or nngp")
+    if backend == "neural_tangents":
+        from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
+
+        return NeuralTangentsKernel(architecture, dtype, get)
+    if depth := _fully_connected_depth(architecture):
+        from paper_repro.core.kernels.dot_product import fully_connected_kernel
+
+        return fully_connected_kernel(
+            depth, dtype, get, w_std=architecture.w_std, b_std=architecture.b_std
+        )
+    if backend == "auto":
+        backend = _backend_of_device()
+    if backend == "numba":
+        from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
+
+        return NumbaKernel(architecture, dtype, get)
+    from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
+
+    return JaxKernel(architecture, dtype, get)
+
+
+def _fully_connected_depth(architecture: Architecture) -> int:
+    """Number of hidden layers of Flatten, (Dense, ReLU) repeated, Dense; 0 for other stacks."""
+    kinds = tuple(type(layer) for layer in architecture.layers)
+    depth = (len(kinds) - 2) // 2
+    return depth if kinds == (Flatten, *(Dense, ReLU) * depth, Dense) else 0
+
+
+def _backend_of_device() -> Backend:
+    import jax
+
+    return "numba" if jax.default_backend() == "cpu" else "jax"
