@@ -22,9 +22,10 @@ def read_npz(
         FileNotFoundError (or NotADirectoryError) as usual.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is one array, not an npz archive of several")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is one array, not an npz archive of several")
+        with loaded as archive:
             missing = [key for key in required if key not in archive.files]
             if missing:
                 raise UserError(

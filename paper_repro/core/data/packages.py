@@ -21,6 +21,13 @@ from paper_repro.core.data.unavailable import Unavailable
 
 _QUERY_SECONDS = 60
 _UPDATE_SECONDS = 300
+_NPM_OPTIONS = (
+    "--json",
+    "--no-update-notifier",
+    "--fetch-timeout=15000",  # milliseconds
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+)
 _URI_LINE = re.compile(
     r"^'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<hex>[0-9a-f]{64})"
 )
@@ -52,8 +59,7 @@ class NpmPackage:
         Raises:
           Unavailable: npm is not installed, or reaches no registry that has the package.
         """
-        options = ("--json", "--fetch-retries=1", "--fetch-timeout=15000", "--no-update-notifier")
-        output = _run(["npm", "view", f"{self.name}@{self.version}", "dist", *options])
+        output = _run(["npm", "view", f"{self.name}@{self.version}", "dist", *_NPM_OPTIONS])
         try:
             dist = json.loads(output)
             algorithm, _, encoded = dist["integrity"].partition("-")

@@ -51,14 +51,13 @@ def read_folder(folder: Path, spec: Spec) -> dict[str, np.ndarray]:
     import pyarrow
     import pyarrow.parquet
 
-    columns = [spec.hub.image_column, spec.hub.label_column]
     arrays = {}
     for split in SPLITS:
         files = sorted(folder.glob(f"{split}*.parquet"))
         if not files:
             raise UserError(f"{folder} has no {split}-*.parquet: copy the whole snapshot there")
         try:
-            tables = [pyarrow.parquet.read_table(file, columns=columns) for file in files]
+            tables = [pyarrow.parquet.read_table(file) for file in files]
             table = pyarrow.concat_tables(tables)
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(
