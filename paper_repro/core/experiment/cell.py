@@ -77,4 +77,5 @@ class Cell:
         return dataclasses.replace(self, network=None, procedure="kip")
 
     def __str__(self) -> str:
-        return f"{self.dataset} {self.algorithm} {self.architecture} {self.method} ipc={self.images_per_class}"
+        what = f"{self.dataset} {self.algorithm} {self.architecture} {self.method}"
+        return f"{what} ipc={self.images_per_class}"

@@ -51,6 +51,16 @@ class Context:
         """The last training images, held out."""
         return self._held_out(self.dataset.x_val, self.dataset.y_val)
 
+    @property
+    def validation_images(self) -> np.ndarray:
+        """Kernel inputs of the validation images, for a finite network."""
+        return self.transform.apply(self.dataset.x_val)
+
+    @property
+    def test_images(self) -> np.ndarray:
+        """Kernel inputs of the test images, for a finite network."""
+        return self.transform.apply(self.dataset.x_test)
+
     def _held_out(self, x: np.ndarray, y: np.ndarray) -> HeldOut:
         return held_out(self.kernel, self.transform, x, y, self.dataset.n_classes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.row_schema import PRESETS
@@ -23,6 +24,7 @@ class Preset:
       image_side: images are average-pooled to this side; None leaves them as they are.
       network_width: of finite networks.
       network_steps: of their training.
+      natural: images per class of natural supports that are scored for comparison.
     """
 
     name: str
@@ -35,9 +37,24 @@ class Preset:
     image_side: int | None = None
     network_width: int = 1024
     network_steps: int = 5_000
+    natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
+
+    @property
+    def kip(self) -> dict[str, Any]:
+        """The fields of a KIP cell that the budget decides."""
+        return {
+            "steps": self.steps,
+            "target_batch": self.target_batch,
+            "patience": self.patience,
+        }
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fields of any cell that say how much of the data is used."""
+        return {"n_train": self.n_train, "n_test": self.n_test, "image_side": self.image_side}
 
 
-def preset(name: str, table: dict[str, Preset]) -> Preset:
+def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     """The preset of a table by name.
 
     Raises:

@@ -1,22 +1,33 @@
-"""The procedures behind a cell. Each takes a cell, a seed and a directory; each gives an outcome."""
+"""The procedures behind a cell: KIP, Label Solve, natural images, a finite network."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from paper_repro.core import checkpoint
+from paper_repro.core.architecture import from_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context
 from paper_repro.core.kip import KIPConfig
 from paper_repro.core.kip import run as run_kip
+from paper_repro.core.kip.run import support_path
+from paper_repro.core.kip.state import Diverged
+from paper_repro.core.krr import score
 from paper_repro.core.label_solve import label_solve
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.network import Network, TrainingConfig, train
+from paper_repro.core.network.training import outputs
 from paper_repro.core.random import Purpose, generator
+
+DirectoryOf = Callable[[Cell], Path]
+"""Where a cell's run of the same seed keeps its files."""
 
 Report = Callable[[int, int, Mapping[str, Any]], None]
 """Progress: (done, in all, figures to show)."""
@@ -45,7 +56,9 @@ class Outcome:
     extra: dict[str, Any]
 
 
-def kip(cell: Cell, context: Context, seed: int, directory: Path, report: Report) -> Outcome:
+def kip(
+    cell: Cell, context: Context, seed: int, directory_of: DirectoryOf, report: Report
+) -> Outcome:
     """Train a support set by KIP and score the checkpoint chosen on validation."""
     config = KIPConfig(
         images_per_class=cell.images_per_class,
@@ -60,7 +73,9 @@ def kip(cell: Cell, context: Context, seed: int, directory: Path, report: Report
         flat=cell.flat,
     )
     problem = context.problem(validated=cell.patience is not None)
-    result = run_kip(problem, context.kernel, config, seed, directory, cell.config_hash, report)
+    result = run_kip(
+        problem, context.kernel, config, seed, directory_of(cell), cell.config_hash, report
+    )
     metrics = result.metrics
     return Outcome(
         test_accuracy=metrics["test_accuracy"],
@@ -81,15 +96,17 @@ def kip(cell: Cell, context: Context, seed: int, directory: Path, report: Report
     )
 
 
-def natural(cell: Cell, context: Context, seed: int, directory: Path, report: Report) -> Outcome:
+def natural(
+    cell: Cell, context: Context, seed: int, directory_of: DirectoryOf, report: Report
+) -> Outcome:
     """Score natural images with their own labels: what distillation is compared with."""
     x, labels = _draw(cell, context, seed)
     y = centred_one_hot(labels, context.dataset.n_classes)
-    return _score(cell, context, x, y, directory, len(x))
+    return _score(cell, context, x, y, directory_of(cell), {"reduced": False})
 
 
 def label_solved(
-    cell: Cell, context: Context, seed: int, directory: Path, report: Report
+    cell: Cell, context: Context, seed: int, directory_of: DirectoryOf, report: Report
 ) -> Outcome:
     """Solve for the labels of natural images against all training images, and score them."""
     x, _ = _draw(cell, context, seed)
@@ -104,7 +121,8 @@ def label_solved(
         cell.diag_reg,
         progress=lambda done, of: report(done, of, {}),
     )
-    return _score(cell, context, x, y, directory, len(y_target))
+    budget = {"n_targets": len(y_target), "reduced": cell.n_train is not None}
+    return _score(cell, context, x, y, directory_of(cell), budget)
 
 
 def _draw(cell: Cell, context: Context, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,17 +135,73 @@ def _draw(cell: Cell, context: Context, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _score(
-    cell: Cell, context: Context, x: np.ndarray, y: np.ndarray, directory: Path, n_train: int
+    cell: Cell, context: Context, x: np.ndarray, y: np.ndarray, directory: Path, budget: dict
 ) -> Outcome:
     tensors = {"images": np.asarray(x, np.float32), "labels": np.asarray(y, np.float32)}
     checkpoint.save(directory / "support.safetensors", tensors, {})
     found = context.test.score(context.kernel, x, y, cell.diag_reg)
-    budget = {"n_train": n_train, "reduced": n_train < len(context.dataset.x_train)}
     return Outcome(found.accuracy, found.mse, found.n, None, None, budget, {})
 
 
-PROCEDURES: dict[str, Callable[[Cell, Context, int, Path, Report], Outcome]] = {
+CALIBRATION = 50
+"""Validation images on which the maximum learning rate is estimated."""
+
+
+def network(
+    cell: Cell, context: Context, seed: int, directory_of: DirectoryOf, report: Report
+) -> Outcome:
+    """Train finite networks on a KIP support; the best on validation is tested, once.
+
+    The grid of `cell.network` runs over learning rate, weight decay and the scale of the labels:
+    at a finite width the function at initialisation is noise of order one, so labels of a larger
+    scale drown it. Outputs are divided by the scale before the MSE is taken.
+    """
+    support_cell = cell.support_cell
+    support = kip(support_cell, context, seed, directory_of, report)
+    path = support_path(directory_of(support_cell), support.step)
+    tensors = checkpoint.load(path).tensors
+    x, y = tensors["images"], tensors["labels"]
+    settings = cell.network
+    net = Network(from_name(cell.architecture), settings["width"], y.shape[1])
+    key = jax.random.key(int(generator(seed, Purpose.NETWORK).integers(2**31)))
+    validation, test = context.validation_images, context.test_images
+    grid = list(
+        itertools.product(settings["learning_rate_factor"], settings["l2"], settings["label_scale"])
+    )
+    tried = []
+    for number, (factor, l2, scale) in enumerate(grid):
+        config = TrainingConfig(steps=settings["steps"], learning_rate_factor=factor, l2=l2)
+        trained = train(net, x, scale * y, config, key, validation[:CALIBRATION])
+        predicted = outputs(net, trained.parameters, validation) / scale
+        found = {"learning_rate_factor": factor, "l2": l2, "label_scale": scale}
+        if np.isfinite(predicted).all():
+            found["validation_accuracy"] = score(predicted, context.validation.y).accuracy
+            tried.append((found, trained.parameters))
+        report(number + 1, len(grid), found)
+    if not tried:
+        raise Diverged("no setting of the grid trained without diverging")
+    best, parameters = max(tried, key=lambda run: run[0]["validation_accuracy"])
+    predicted = outputs(net, parameters, test) / best["label_scale"]
+    result = score(predicted, context.test.y)
+    return Outcome(
+        test_accuracy=result.accuracy,
+        test_mse=result.mse,
+        n_test=result.n,
+        step=settings["steps"],
+        seconds=None,
+        budget={
+            "steps": settings["steps"],
+            "width": settings["width"],
+            "settings_tried": len(grid),
+            "kip_steps": support.budget["steps"],
+        },
+        extra={"width": settings["width"], "chosen": best, "support_step": support.step},
+    )
+
+
+PROCEDURES: dict[str, Callable[[Cell, Context, int, DirectoryOf, Report], Outcome]] = {
     "kip": kip,
     "label_solve": label_solved,
     "natural": natural,
+    "network": network,
 }

@@ -1,19 +1,21 @@
-"""Runs the cells of a table and appends their rows; the same command resumes and repeats nothing."""
+"""Runs the cells of a table and appends their rows; the same command resumes."""
 
 from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.experiment.progress import Progress
-from paper_repro.core.files import require_writable
+from paper_repro.core.files import require_writable, write_atomic
 from paper_repro.core.provenance import peak_mb, provenance
 from paper_repro.core.results import append_row, finished, read_rows
+from paper_repro.core.tables import ResultTable
 
 
 def results_path(out: Path, table: str) -> Path:
@@ -24,6 +26,35 @@ def results_path(out: Path, table: str) -> Path:
 def run_directory(out: Path, cell: Cell, seed: int) -> Path:
     """Checkpoints and metrics of one run; shared by all tables that have the cell."""
     return out / "runs" / f"{cell.config_hash}-seed{seed}"
+
+
+def run_table(
+    script: str,
+    cells: Sequence[Cell],
+    seeds: Sequence[int],
+    budget: Preset,
+    out: Path,
+    data_dir: Path | None,
+    table: Callable[..., ResultTable],
+) -> None:
+    """What every table script does: run the cells, print the table, write it and its pictures.
+
+    Beside the rows (`<script>.jsonl`) it writes `<script>.md`, `<script>.png` and, where KIP
+    runs have finished, `pictures/`.
+    """
+    from paper_repro.core.experiment.gallery import draw
+    from paper_repro.core.render.markdown import render_markdown
+    from paper_repro.core.render.png import render_png
+    from paper_repro.core.render.terminal import print_table
+
+    if any(seed < 0 for seed in seeds):
+        raise UserError(f"seeds must not be negative, got {min(seeds)}")
+    rows = run_cells(script, cells, seeds or range(budget.seeds), budget.name, out, data_dir)
+    result = table(rows, include_smoke=budget.name == "smoke")
+    draw(script, cells, out, data_dir)
+    write_atomic(out / f"{script}.md", render_markdown(result))
+    render_png(result, out / f"{script}.png")
+    print_table(result)
 
 
 def run_cells(
@@ -102,9 +133,11 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
         }
         return append_row(path, done)
 
-    directory = run_directory(out, cell, seed)
+    def directory_of(cell: Cell) -> Path:
+        return run_directory(out, cell, seed)
+
     try:
-        outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory, progress.step)
+        outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
     except Diverged as error:
         return close("failed", reason=str(error))
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -112,23 +113,27 @@ def run(
     batches = _Batches(problem, kernel, config, seed)
     keep = set(official_steps(config.steps))
     last_saved = time.monotonic()
-    while True:
-        if state.step in keep and not log.has(state.step):
-            _keep_support(directory, state, run_hash)
-            log.append(_measure(problem, kernel, state, config, seconds()))
-            save(state)
-            last_saved = time.monotonic()
-        flat = config.patience is not None and _is_flat(log.entries, config)
-        if state.step >= config.steps or flat:
-            break
-        state, loss = advance(kernel, state, *batches(state.step), config)
-        if progress is not None:
-            progress(state.step, config.steps, {"loss": loss, **log.latest()})
-        if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-            save(state)
-            last_saved = time.monotonic()
+    try:
+        while True:
+            if state.step in keep and not log.has(state.step):
+                _keep_support(directory, state, run_hash)
+                log.append(_measure(problem, kernel, state, config, seconds()))
+                save(state)
+                last_saved = time.monotonic()
+            flat = config.patience is not None and _is_flat(log.entries, config)
+            if state.step >= config.steps or flat:
+                break
+            state, loss = advance(kernel, state, *batches(state.step), config)
+            if progress is not None:
+                progress(state.step, config.steps, {"loss": loss, **log.latest()})
+            if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                save(state)
+                last_saved = time.monotonic()
+    except KeyboardInterrupt:
+        save(state)
+        raise
     selected = _select(log.entries, config)
-    support = checkpoint.load(_support_path(directory, selected["step"]))
+    support = checkpoint.load(support_path(directory, selected["step"]))
     return KIPResult(
         step=selected["step"],
         x_support=support.tensors["images"],
@@ -148,14 +153,16 @@ class _Batches:
         self._problem, self._kernel, self._config, self._seed = problem, kernel, config, seed
         self._sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
         self._y = problem.y_target
-        self._prepared = None
-        if config.augmentation is None:
-            self._prepared = kernel.prepare(problem.transform.apply(problem.x_target, kernel.dtype))
+
+    @functools.cached_property
+    def _prepared(self) -> Prepared:
+        x = self._problem.transform.apply(self._problem.x_target, self._kernel.dtype)
+        return self._kernel.prepare(x)
 
     def __call__(self, step: int) -> tuple[Prepared, np.ndarray]:
         rng = generator(self._seed, Purpose.TARGETS, step)
         rows = self._sampler.draw(self._config.target_batch, rng)
-        if self._prepared is not None:
+        if self._config.augmentation is None:
             return self._prepared[rows], self._y[rows]
         problem, kernel = self._problem, self._kernel
         rng = generator(self._seed, Purpose.AUGMENTATION, step)
@@ -195,13 +202,14 @@ def _select(entries: list[dict], config: KIPConfig) -> dict:
     return min(entries, key=lambda entry: entry["validation_mse"])
 
 
-def _support_path(directory: Path, step: int) -> Path:
+def support_path(directory: Path, step: int) -> Path:
+    """Where a run keeps the support of an official step: tensors `images` and `labels`."""
     return directory / f"support_{step:06d}.safetensors"
 
 
 def _keep_support(directory: Path, state: State, run_hash: str) -> None:
     tensors = {"images": np.asarray(state.x_support), "labels": np.asarray(state.y_support)}
-    path = _support_path(directory, state.step)
+    path = support_path(directory, state.step)
     checkpoint.save(path, tensors, {"run_hash": run_hash, "step": str(state.step)})
 
 
