@@ -11,12 +11,20 @@ from paper_repro.core.data.registry import DATASETS
 REFUSED = "http://127.0.0.1:9"  # nothing listens there: the connection is refused at once
 
 
+@pytest.fixture(autouse=True)
+def direct_loopback(monkeypatch):
+    """Loopback servers are reached without the machine's proxy or offline switches."""
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(variable, "127.0.0.1")
+    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     directory = tmp_path / "cache"
     monkeypatch.setenv("KIP_CACHE_DIR", str(directory))
     monkeypatch.delenv("KIP_DATA_DIR", raising=False)
-    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", REFUSED)
     return directory
