@@ -17,7 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, require_images
+from paper_repro.core.kernels.kernel import (
+    Array,
+    Get,
+    Kernel,
+    Prepared,
+    images_of,
+    require_images,
+)
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.relu import relu_nngp, relu_ntk
 
@@ -104,8 +111,8 @@ class DotProductKernel(Kernel):
 
     def block(self, x1, x2, get=None):
         """See `Kernel.block`."""
-        k, _ = self.block_and_pullback(x1, x2, get)
-        return k
+        with precision(self.dtype):
+            return _block(self._form(get), self._parameters(), *self._inputs(x1, x2))
 
     def block_vjp(self, x1, x2, cotangent, get=None):
         """See `Kernel.block_vjp`."""
@@ -115,23 +122,18 @@ class DotProductKernel(Kernel):
     def block_and_pullback(
         self, x1: Array, x2: Array | Prepared, get: Get | None = None
     ) -> tuple[Array, Callable[[Array], Array]]:
-        """See `Kernel.block_and_pullback`; the inner products are kept for the pullback."""
+        """See `Kernel.block_and_pullback`; the pointwise derivatives are kept for the pullback."""
         with precision(self.dtype):
-            p1, p2 = self._prepared(x1), self._prepared(x2)
-            require_images(p1, p2)
-            form = (self.form, get or self.get)
-            norms = p1.features[0], p2.features[0]
-            k, q12 = _block(form, self._parameters(), p1.images, p2.images, *norms)
+            inputs = self._inputs(x1, x2)
+            k, derivative = _block_and_derivative(self._form(get), self._parameters(), *inputs)
 
         def pullback(cotangent: Array) -> Array:
             with precision(self.dtype):
                 cotangent = jnp.asarray(cotangent, self.dtype)
                 if cotangent.shape != k.shape:
                     raise UserError(f"cotangent {cotangent.shape} does not match block {k.shape}")
-                dx1 = _pullback(
-                    form, self._parameters(), q12, *norms, p1.images, p2.images, cotangent
-                )
-                return dx1.reshape(np.shape(x1.images if isinstance(x1, Prepared) else x1))
+                dx1 = _pull_back(derivative, inputs[0], inputs[1], cotangent)
+                return dx1.reshape(np.shape(images_of(x1)))
 
         return k, pullback
 
@@ -148,17 +150,22 @@ class DotProductKernel(Kernel):
         if not self.parameters:
             return {}
         with precision(self.dtype):
-            p1, p2 = self._prepared(x1), self._prepared(x2)
             gradient = _parameter_vjp(
-                (self.form, self.get),
+                self._form(None),
                 self._parameters(),
-                p1.images,
-                p2.images,
-                p1.features[0],
-                p2.features[0],
+                *self._inputs(x1, x2),
                 jnp.asarray(cotangent, self.dtype),
             )
             return {name: float(gradient[name]) for name in self.parameters}
+
+    def _form(self, get: Get | None) -> tuple[Form, Get]:
+        return self.form, get or self.get
+
+    def _inputs(self, x1: Array | Prepared, x2: Array | Prepared) -> tuple[Array, ...]:
+        """Flat images of both arguments, then their scaled squared norms."""
+        p1, p2 = self._prepared(x1), self._prepared(x2)
+        require_images(p1, p2)
+        return p1.images, p2.images, p1.features[0], p2.features[0]
 
     def _parameters(self) -> dict[str, Array]:
         values = {**self._fixed, **self.parameters}
@@ -225,17 +232,22 @@ def _squared_norms(flat):
 @partial(jax.jit, static_argnums=0)
 def _block(form, parameters, x1, x2, q11, q22):
     entries, get = form
-    q12 = jnp.dot(x1, x2.T, precision=jax.lax.Precision.HIGHEST) / x1.shape[1]
-    return entries(parameters, q12, q11[:, None], q22[None, :], get), q12
+    return entries(parameters, _inner(x1, x2), q11[:, None], q22[None, :], get)
 
 
 @partial(jax.jit, static_argnums=0)
-def _pullback(form, parameters, q12, q11, q22, x1, x2, cotangent):
+def _block_and_derivative(form, parameters, x1, x2, q11, q22):
     entries, get = form
-    _, vjp = jax.vjp(
-        lambda q12, q11: entries(parameters, q12, q11[:, None], q22[None, :], get), q12, q11
+    return jax.vjp(
+        lambda q12, q11: entries(parameters, q12, q11[:, None], q22[None, :], get),
+        _inner(x1, x2),
+        q11,
     )
-    d12, d11 = vjp(cotangent)
+
+
+@jax.jit
+def _pull_back(derivative, x1, x2, cotangent):
+    d12, d11 = derivative(cotangent)
     through_pairs = jnp.dot(d12, x2, precision=jax.lax.Precision.HIGHEST)
     return (through_pairs + 2 * d11[:, None] * x1) / x1.shape[1]
 
@@ -243,6 +255,10 @@ def _pullback(form, parameters, q12, q11, q22, x1, x2, cotangent):
 @partial(jax.jit, static_argnums=0)
 def _parameter_vjp(form, parameters, x1, x2, q11, q22, cotangent):
     def entries(parameters):
-        return _block(form, parameters, x1, x2, q11, q22)[0]
+        return _block(form, parameters, x1, x2, q11, q22)
 
     return jax.vjp(entries, parameters)[1](cotangent)[0]
+
+
+def _inner(x1, x2):
+    return jnp.dot(x1, x2.T, precision=jax.lax.Precision.HIGHEST) / x1.shape[1]

@@ -110,7 +110,7 @@ def run(
             {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"},
         )
 
-    batches = _Batches(problem, kernel, config, seed)
+    batches = Batches(problem, kernel, config, seed)
     keep = set(official_steps(config.steps))
     last_saved = time.monotonic()
     try:
@@ -146,7 +146,7 @@ def run(
     )
 
 
-class _Batches:
+class Batches:
     """The prepared targets of a step; fixed images are prepared once, augmented ones per step."""
 
     def __init__(self, problem: Problem, kernel: Kernel, config: KIPConfig, seed: int):
