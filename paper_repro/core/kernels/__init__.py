@@ -21,18 +21,12 @@ def from_name(architecture: str, kernel: str, dtype: str = "float32") -> Kernel:
     Raises:
       UserError: unknown architecture or kernel.
     """
-    from paper_repro.core.architecture import ReLU
-    from paper_repro.core.architecture import from_name as network
     from paper_repro.core.kernels import dot_product
+    from paper_repro.core.kernels.network_kernel import network_kernel
 
     distances = {"rbf": dot_product.rbf, "laplace": dot_product.laplace}
     if architecture.lower() in distances:
         return distances[architecture.lower()](dtype=dtype)
     if kernel not in ("NTK", "NNGP"):
         raise UserError(f"unknown kernel {kernel!r} of a network: choose NTK or NNGP")
-    described = network(architecture)
-    if not architecture.lower().startswith("fc"):
-        raise UserError(f"there is no kernel for {described.name} yet: choose RBF, Laplace or FCn")
-    return dot_product.fully_connected_kernel(
-        sum(isinstance(layer, ReLU) for layer in described.layers), dtype, kernel.lower()
-    )
+    return network_kernel(architecture, dtype=dtype, get=kernel.lower())
