@@ -60,15 +60,13 @@ class Standard:
 
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
         """See `Transform.apply`."""
+        from paper_repro.core.preprocess.compiled import standardise
+
         images = checked(images, self.image_shape)
-        # One number per feature rather than per channel: long inner loops, in small blocks that
-        # stay in the cache, are several times faster than broadcasting over three channels.
         n_pixels = self.image_shape[0] * self.image_shape[1]
-        mean, std = np.tile(self.mean, n_pixels), np.tile(self.std, n_pixels)
-        flat = images.reshape(len(images), -1)
+        flat = np.ascontiguousarray(images).reshape(len(images), -1)
         out = aligned_empty(flat.shape, dtype)
-        for rows in blocks(len(images), 64):
-            out[rows] = (flat[rows] - mean) / std
+        standardise(flat, np.tile(self.mean, n_pixels), np.tile(self.std, n_pixels), out)
         return out.reshape(images.shape)
 
     def invert(self, x: np.ndarray) -> np.ndarray:

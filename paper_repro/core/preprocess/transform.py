@@ -60,10 +60,10 @@ def checked(images: np.ndarray, image_shape: tuple[int, ...] | None = None) -> n
     return images
 
 
-def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
-    """Slices of at most `size` that cover range(n)."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def blocks(n: int) -> Iterator[slice]:
+    """Slices of at most BLOCK that cover range(n)."""
+    for start in range(0, n, BLOCK):
+        yield slice(start, min(start + BLOCK, n))
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
