@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.arccosine import expectations
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
+from paper_repro.core.kernels.numba_backend.relu import expectations
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,

@@ -10,9 +10,9 @@ import numpy as np
 
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.arccosine import coincident
 from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, images_of, require_images
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
-from paper_repro.core.kernels.numba_backend.arccosine import coincident
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
 from paper_repro.core.kernels.planner import Plan, plan

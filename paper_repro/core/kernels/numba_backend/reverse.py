@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.arccosine import derivatives, expectations
 from paper_repro.core.kernels.numba_backend.forward import (
     RING,
     dot_row,
@@ -29,6 +28,7 @@ from paper_repro.core.kernels.numba_backend.forward import (
     tile_row,
 )
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
+from paper_repro.core.kernels.numba_backend.relu import derivatives, expectations
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.arccosine import derivatives, first_expectation
 from paper_repro.core.kernels.numba_backend.forward import out_position
 from paper_repro.core.kernels.numba_backend.lanes import (
     fma,
@@ -24,6 +23,7 @@ from paper_repro.core.kernels.numba_backend.lanes import (
     where_greater,
     zeros_like,
 )
+from paper_repro.core.kernels.numba_backend.relu import derivatives, first_expectation
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,

@@ -1,33 +1,25 @@
-"""The ReLU expectations and their derivatives on `Lanes`, from one square root and polynomials.
+"""The arc-cosine kernels of a ReLU from one square root and three polynomials.
 
-With c the correlation, z = 1 - |c|, s = sqrt(z) and A = acos(|c|), the arc-cosine kernels of
-orders 1 and 0 (Cho and Saul 2009; halved here as a ReLU's expectations are) become
+With c the correlation, theta = acos(c), z = 1 - |c|, s = sqrt(z) and A = acos(|c|), the kernels
+of orders 1 and 0 (Cho and Saul 2009), halved as a ReLU's expectations are, become
 
-    J1 = (sin t + (pi - t) c) / 2 pi = max(c, 0) / 2 + s z R(z),
-    J0 = (pi - t) / 2 pi             = 1/2 - s P(z) for c >= 0, s P(z) for c < 0,
+    J1 = (sin(theta) + (pi - theta) c) / 2 pi = max(c, 0) / 2 + s z R(z)
+    J0 = (pi - theta) / 2 pi                  = 1/2 - s P(z) for c >= 0, s P(z) for c < 0
 
 where P = A / (2 pi s) and R = (sqrt(2 - z) - (1 - z) A / s) / (2 pi z) are smooth on [0, 1]. The
-reverse mode needs 1 / sin t as well and takes one reciprocal root of y = z (2 - z) = sin^2 t:
-sin t = y / sqrt(y), A = 2 pi sin t T(z). The coefficients below are minimax fits (Remez) to
-P, R and T: in the angle 1e-7 (P), 4e-8 (R) and 4e-7 (T) for float32, below 1e-16 for float64.
+reverse mode needs 1 / sin(theta) as well and takes one reciprocal root of
+y = z (2 - z) = sin^2(theta): sin(theta) = y / sqrt(y) and A = 2 pi sin(theta) T(z). The
+coefficients, constant term first, are minimax fits (Remez) to P, R and T; their errors in the
+angle are 1e-7 (P), 4e-8 (R) and 4e-7 (T) for float32, and below 1e-16 for float64.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numba import njit
 
-from paper_repro.core.kernels.numba_backend.lanes import (
-    absolute,
-    fma,
-    polynomial,
-    reciprocal_root,
-    square_root,
-    where_greater,
-    zeros_like,
-)
-
-INVERSE_TWO_PI = 1 / (2 * np.pi)
+INVERSE_TWO_PI = 1 / (2 * math.pi)
 
 
 def coincident(dtype: np.dtype) -> float:
@@ -36,7 +28,7 @@ def coincident(dtype: np.dtype) -> float:
 
 
 # fmt: off
-_P = {
+P = {
     "float32": (
         0.225079261, 0.0187499345, 0.004288457274, 0.0009547185108, 0.001088781717,
         -0.0005740703336, 0.0004129030031,
@@ -51,7 +43,7 @@ _P = {
         9.21246452043267015e-7,
     ),
 }
-_R = {
+R = {
     "float32": (
         0.1500524441, 0.007508822885, 0.00116616265, 0.000388440551, -6.518639529e-5,
         0.000104253934,
@@ -65,7 +57,7 @@ _R = {
         1.7036351657041357e-6, -4.86283984170382857e-7, 6.6503659872839249e-8,
     ),
 }
-_T = {
+T = {
     "float32": (
         0.1591542081, 0.05308655642, 0.02075388866, 0.011838695, -0.00431156039,
         0.01573487592, -0.01140515991, 0.00514844368,
@@ -82,45 +74,3 @@ _T = {
     ),
 }
 # fmt: on
-_p = polynomial(_P.__getitem__)
-_r = polynomial(_R.__getitem__)
-_t = polynomial(_T.__getitem__)
-
-
-@njit(nogil=True)
-def expectations(c, threshold):
-    """(J1, J0) of the correlation `c`; 1 - |c| up to `threshold` counts as zero."""
-    nothing = zeros_like(c)
-    z = 1.0 - absolute(c)
-    z = where_greater(z, threshold, z, nothing)
-    s = square_root(z)
-    angle = s * _p(z)
-    j0 = where_greater(c, nothing, 0.5 - angle, angle)
-    positive = where_greater(c, nothing, c, nothing)
-    j1 = fma(s * z, _r(z), 0.5 * positive)
-    return j1, j0
-
-
-@njit(nogil=True)
-def first_expectation(c, threshold):
-    """J1 alone."""
-    nothing = zeros_like(c)
-    z = 1.0 - absolute(c)
-    z = where_greater(z, threshold, z, nothing)
-    positive = where_greater(c, nothing, c, nothing)
-    return fma(square_root(z) * z, _r(z), 0.5 * positive)
-
-
-@njit(nogil=True)
-def derivatives(c, threshold):
-    """(J0, sin t / 2 pi, 1 / (2 pi sin t)); the last is zero where |c| is 1."""
-    nothing = zeros_like(c)
-    z = 1.0 - absolute(c)
-    safe = where_greater(z, threshold, z, threshold)
-    y = safe * (2.0 - safe)
-    inverse = reciprocal_root(y)
-    sine = where_greater(z, threshold, y * inverse, nothing)
-    angle = sine * _t(safe)
-    j0 = where_greater(c, nothing, 0.5 - angle, angle)
-    inverse_sine = where_greater(z, threshold, inverse * INVERSE_TWO_PI, nothing)
-    return j0, sine * INVERSE_TWO_PI, inverse_sine
