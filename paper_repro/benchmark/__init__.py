@@ -1,0 +1,1 @@
+"""Throughput of the kernels, each beside its peer in the same process."""

@@ -1,0 +1,273 @@
+"""Milliseconds per image pair of the network kernels, beside neural-tangents in the same run."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from paper_repro.core.errors import UserError
+
+SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
+ARCHITECTURES = ("convnet", "convnet3", "conv-3", "myrtle-5", "myrtle-7", "myrtle-10", "fc2")
+GROWTH = (1_000, 10_000, 100_000)
+
+
+def kernel(
+    quick: bool = False,
+    json: bool = False,
+    architectures: tuple[str, ...] = (),
+    shapes: tuple[str, ...] = ("cifar10", "mnist"),
+    backends: tuple[str, ...] = ("numba", "jax"),
+    dtypes: tuple[str, ...] = ("float32",),
+    growth: bool = True,
+) -> None:
+    """Time the network kernels per image pair, forward and gradient, against neural-tangents.
+
+    Images are random, standard normal. Each side is called once before it is timed and the
+    shortest of several calls counts; neural-tangents runs at the best of several block sizes, on
+    few pairs, since its time per pair does not depend on their number. The first run on a machine
+    also compiles the numba backend, about a minute, which later runs load from a cache.
+
+    Examples:
+        python -m paper_repro.benchmark kernel --quick
+        python -m paper_repro.benchmark kernel --json > benchmark.json
+        python -m paper_repro.benchmark kernel --architectures convnet --backends numba
+
+    Args:
+        quick: only the paper's ConvNet at 32x32x3 and no growth, within 90 s.
+        json: print one JSON object with `rows` instead of a table.
+        architectures: names as everywhere; by default all.
+        shapes: cifar10 (32x32x3) and mnist (28x28x1).
+        backends: ours to time: numba, jax.
+        dtypes: float32, float64.
+        growth: also time 1,000 to 100,000 pairs of the paper's ConvNet.
+    """
+    if unknown := set(shapes) - set(SHAPES):
+        raise UserError(f"unknown shape {unknown.pop()!r}: choose {', '.join(SHAPES)}")
+    if unknown := set(backends) - {"numba", "jax"}:
+        raise UserError(f"unknown backend {unknown.pop()!r}: choose numba, jax")
+    if quick:
+        shapes, growth = ("cifar10",), False
+        architectures = architectures or ("convnet",)
+    report = {"machine": _machine(), "rows": []}
+    for name in architectures or ARCHITECTURES:
+        for shape in shapes:
+            for dtype in dtypes:
+                report["rows"] += compare(name, SHAPES[shape], backends, dtype, quick)
+                _say(f"{name} {shape} {dtype} done")
+    if growth and "numba" in backends:
+        for shape in shapes:
+            report["rows"] += growing(SHAPES[shape])
+    report["limit"] = [_limit(row, report["machine"]) for row in report["rows"]]
+    if json:
+        print(json_module.dumps(report))
+    else:
+        _print_table(report)
+
+
+def compare(
+    name: str, shape: tuple[int, int, int], backends: tuple[str, ...], dtype: str, quick: bool
+) -> list[dict[str, Any]]:
+    """Rows of one architecture: each backend, forward and gradient, with its peer's time."""
+    import numpy as np
+
+    from paper_repro.core.architecture import from_name
+    from paper_repro.core.kernels.network_kernel import network_kernel
+
+    rng = np.random.default_rng(0)
+    x1 = rng.normal(size=(8, *shape)).astype(dtype)
+    x2 = rng.normal(size=(128, *shape)).astype(dtype)
+    few = x1[:2], x2[:2]
+    seeds = rng.normal(size=(8, 128)).astype(dtype)
+    architecture = from_name(name)
+    peers = {
+        mode: _peer(architecture, dtype, mode, few, seeds[:2, :2], quick)
+        for mode in ("forward", "gradient")
+    }
+    rows = []
+    for backend in backends:
+        ours = network_kernel(architecture, backend=backend, dtype=dtype)
+        n1, n2 = (8, 128) if backend == "numba" or name.startswith("fc") else (4, 32)
+        prepared = ours.prepare(x1[:n1]), ours.prepare(x2[:n2])
+        calls = {
+            "forward": (ours.block, prepared),
+            "gradient": (ours.block_vjp, (*prepared, seeds[:n1, :n2])),
+        }
+        for mode, (call, operands) in calls.items():
+            peer_ms, expected = peers[mode]
+            found = call(*few) if mode == "forward" else call(*few, seeds[:2, :2])
+            ms, peak = _time(call, operands, 1.5 if quick else 3.0)
+            rows.append(
+                _row(
+                    architecture.name,
+                    shape,
+                    backend,
+                    mode,
+                    dtype,
+                    n1 * n2,
+                    ms / (n1 * n2),
+                    peer_ms,
+                    _error(np.asarray(found), expected, mode),
+                    peak,
+                )
+            )
+    return rows
+
+
+def growing(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Rows of the paper's ConvNet for a growing number of pairs, whole matrices in blocks."""
+    import numpy as np
+
+    from paper_repro.core.kernels.network_kernel import network_kernel
+
+    kernel_fn = network_kernel("convnet", backend="numba")
+    rng = np.random.default_rng(0)
+    rows = []
+    x1 = rng.normal(size=(10, *shape)).astype("float32")
+    for n_pairs in GROWTH:
+        x2 = rng.normal(size=(n_pairs // 10, *shape)).astype("float32")
+        ms, peak = _time(kernel_fn, (x1, x2), 5.0)
+        rows.append(
+            _row(
+                kernel_fn.name,
+                shape,
+                "numba",
+                "forward",
+                "float32",
+                n_pairs,
+                ms / n_pairs,
+                None,
+                None,
+                peak,
+            )
+        )
+        _say(f"{n_pairs:,} pairs done")
+    return rows
+
+
+def _peer(architecture, dtype, mode, images, seeds, quick: bool):
+    """neural-tangents' best milliseconds per pair over block sizes, and its float64 result."""
+    import numpy as np
+
+    from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
+
+    best = float("inf")
+    x1, x2 = images
+    rng = np.random.default_rng(1)
+    for pairs in (1, 4) if quick else (1, 2, 4, 8):
+        peer = NeuralTangentsKernel(architecture, dtype, pairs_per_call=pairs)
+        y2 = rng.normal(size=(pairs, *x2.shape[1:])).astype(dtype)
+        operands = (x1[:1], y2) if mode == "forward" else (x1[:1], y2, np.ones((1, pairs), dtype))
+        call = peer.block if mode == "forward" else peer.block_vjp
+        call(*operands)
+        ms, _ = _time(call, operands, 1.0 if quick else 2.0, called=True)
+        best = min(best, ms / pairs)
+    exact = NeuralTangentsKernel(architecture, "float64", pairs_per_call=2)
+    expected = exact.block(*images) if mode == "forward" else exact.block_vjp(*images, seeds)
+    return best, expected
+
+
+def _time(call: Callable, operands: tuple, budget: float, called: bool = False):
+    """(milliseconds of a call, most memory in MB beyond that at the start)."""
+    from paper_repro.benchmark.measure import best_seconds, peak_memory
+
+    with peak_memory() as memory:
+        if not called:
+            call(*operands)
+        seconds = best_seconds(lambda: call(*operands), budget)
+    return 1e3 * seconds, memory.mb
+
+
+def _error(found, expected, mode: str) -> float:
+    """Largest relative error of the values; of a gradient, that of its norm's difference."""
+    import numpy as np
+
+    if mode == "forward":
+        return float(np.max(np.abs(found / expected - 1)))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def _row(name, shape, backend, mode, dtype, n_pairs, ms, peer_ms, error, peak) -> dict[str, Any]:
+    return {
+        "architecture": name,
+        "shape": list(shape),
+        "backend": backend,
+        "mode": mode,
+        "dtype": dtype,
+        "n_pairs": n_pairs,
+        "ms_per_pair": ms,
+        "peer_ms_per_pair": peer_ms,
+        "ratio": None if peer_ms is None else peer_ms / ms,
+        "max_rel_err": error,
+        "peak_mb": peak,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import jax
+
+    from paper_repro.benchmark.measure import peak_gflops, processor
+    from paper_repro.core.kernels.threads import available_cores
+
+    cores = available_cores()
+    return {
+        "processor": processor(),
+        "cores": cores,
+        "device": jax.devices()[0].device_kind,
+        "float32_gflops": peak_gflops(cores),
+    }
+
+
+def _limit(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """What the plan's arithmetic would take at the measured peak of the cores, float32."""
+    from paper_repro.core.architecture import from_name
+    from paper_repro.core.kernels.planner import plan
+
+    if row["architecture"].startswith("FC"):
+        return {"mflop_per_pair": None, "limit_ms_per_pair": None, "of_limit": None}
+    planned = plan(from_name(row["architecture"]), tuple(row["shape"]))
+    flops = planned.flops_per_pair(reverse=row["mode"] == "gradient")
+    rate = machine["float32_gflops"] * (0.5 if row["dtype"] == "float64" else 1)
+    limit = flops / rate / 1e6
+    return {
+        "mflop_per_pair": flops / 1e6,
+        "limit_ms_per_pair": limit,
+        "of_limit": limit / row["ms_per_pair"],
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    machine = report["machine"]
+    table = Table(
+        title=f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['float32_gflops']:.0f} Gflop/s in float32; device {machine['device']}"
+    )
+    for column in ("architecture", "shape", "backend", "mode", "dtype"):
+        table.add_column(column)
+    for column in ("pairs", "ms/pair", "peer", "ratio", "rel. error", "MB", "limit ms"):
+        table.add_column(column, justify="right")
+    for row, limit in zip(report["rows"], report["limit"], strict=True):
+        table.add_row(
+            row["architecture"],
+            "x".join(map(str, row["shape"])),
+            row["backend"],
+            row["mode"],
+            row["dtype"],
+            f"{row['n_pairs']:,}",
+            f"{row['ms_per_pair']:.4f}",
+            "" if row["peer_ms_per_pair"] is None else f"{row['peer_ms_per_pair']:.1f}",
+            "" if row["ratio"] is None else f"{row['ratio']:.0f}",
+            "" if row["max_rel_err"] is None else f"{row['max_rel_err']:.1e}",
+            f"{row['peak_mb']:.0f}",
+            "" if limit["limit_ms_per_pair"] is None else f"{limit['limit_ms_per_pair']:.4f}",
+        )
+    Console(width=140).print(table)
