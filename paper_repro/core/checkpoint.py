@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialise
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import atomic_path
@@ -37,10 +38,17 @@ class Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write atomically, with a digest over names, shapes, dtypes and bytes."""
+    """Write atomically, with a digest over names, shapes, dtypes, bytes and metadata.
+
+    The same content makes the same file, byte for byte.
+
+    Raises:
+      OSError: the directory cannot be written or the disk is full; `path` is then untouched.
+    """
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    content = serialise(arrays, {**metadata, _DIGEST: _digest(arrays, metadata)})
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata={**metadata, _DIGEST: _digest(arrays)})
+        temporary.write_bytes(_in_order(content))
 
 
 def load(path: Path) -> Checkpoint:
@@ -57,7 +65,8 @@ def load(path: Path) -> Checkpoint:
         raise UserError(f"no checkpoint at {path}") from error
     except (SafetensorError, OSError) as error:
         raise UserError(f"checkpoint {path} is truncated or damaged ({error})") from error
-    if metadata.pop(_DIGEST, None) != _digest(tensors):
+    # Files of version 0.1.0's first runs have a digest that leaves the metadata out.
+    if metadata.pop(_DIGEST, None) not in (_digest(tensors, metadata), _digest(tensors, {})):
         raise UserError(f"checkpoint {path} is damaged: its content does not match its digest")
     return Checkpoint(tensors, metadata)
 
@@ -68,25 +77,26 @@ class Rolling:
     def __init__(self, directory: Path):
         self.latest = directory / "state.safetensors"
         self.previous = directory / "state.previous.safetensors"
+        self._staged = directory / "state.next.safetensors"
 
     def save(self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
         """Make this the latest state; what was the latest becomes the previous one."""
-        staged = self.latest.with_name("state.next.safetensors")
-        save(staged, tensors, metadata)
+        save(self._staged, tensors, metadata)
         if self.latest.exists():
             os.replace(self.latest, self.previous)
-        os.replace(staged, self.latest)
+        os.replace(self._staged, self.latest)
 
     def load(self) -> Checkpoint | None:
         """The latest state that is whole; None where a run has not started.
 
-        A damaged file is named in a warning and the one before it is used.
+        A damaged file is named in a warning and the one before it is used. A process killed
+        between the two renames of `save` has left a whole file that has not got its name yet.
 
         Raises:
           UserError: files exist, and none of them is whole.
         """
         damaged = None
-        for path in (self.latest, self.previous):
+        for path in (self.latest, self._staged, self.previous):
             if not path.exists():
                 continue
             try:
@@ -99,10 +109,20 @@ class Rolling:
         return None
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with the keys of its header sorted; the library leaves them to chance."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":"))
+    header += " " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header.encode() + content[start:]
+
+
+def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name}{tensor.shape}{tensor.dtype}\n".encode())
         total.update(tensor.tobytes())
+    for key in sorted(metadata):
+        total.update(f"{key}={metadata[key]}\n".encode())
     return total.hexdigest()
