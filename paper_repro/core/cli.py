@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import inspect
+import io
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +21,9 @@ from paper_repro.core.errors import UserError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     """Parse the command line into `main`'s annotated arguments, call it, and exit.
@@ -26,9 +33,9 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     they were met.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    summary = inspect.getdoc(main).split("\nArgs:")[0]
+    call = _parse(main, args)
     try:
-        tyro.cli(main, args=args, prog=_program(), description=summary)
+        call()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -38,17 +45,50 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
         )
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _NO_ROOM:
             _fail(
-                f"no space left on the disk that holds {error.filename or 'the output'}: free some "
-                "and run the same command again; what was finished is kept"
+                f"no space left on the disk that holds {error.filename or 'the output'} "
+                f"({error.strerror.lower()}): free some and run the same command again; what was "
+                "finished is kept"
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _NO_PERMISSION:
             _fail(
                 f"cannot write {error.filename}: {error.strerror.lower()}; choose another --out "
                 "or correct the permissions"
             )
         raise
+
+
+def _parse(main: Callable[..., Any], args: Sequence[str] | None) -> Callable[[], Any]:
+    """`main` with the arguments of the command line; one error line where they do not parse."""
+
+    @functools.wraps(main)
+    def parsed(*values: Any, **named: Any) -> Callable[[], Any]:
+        return functools.partial(main, *values, **named)
+
+    summary = inspect.getdoc(main).split("\nArgs:")[0]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(parsed, args=args, prog=_program(), description=summary)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        _fail(_text_of_box(printed.getvalue()))
+
+
+def _text_of_box(box: str) -> str:
+    """What tyro says in a frame, on one line: the part between the title and the next rule."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box).strip()
+    title, *lines = (line.strip(" │╭╮╰╯─") for line in plain.splitlines())
+    said = []
+    for line in lines:
+        if line.strip("-"):
+            said.append(line)
+        elif said:
+            break
+    mistake = (" ".join(said) or title).removeprefix("Error parsing ").rstrip(".")
+    return f"{mistake}; `{_program()} --help` lists what there is"
 
 
 def _interrupt(signum: int, frame: object) -> None:
