@@ -84,7 +84,8 @@ def run(
       progress: see `Progress`; not called for steps that an earlier call did.
 
     Raises:
-      UserError: patience without a validation set, or a directory of another run.
+      UserError: patience without a validation set, a directory of another run, or one whose
+        states or metrics were damaged beyond what can be made good.
       Diverged: a loss that is not finite; the directory keeps everything up to there.
     """
     if config.patience is not None and problem.validation is None:
@@ -98,6 +99,8 @@ def run(
             raise UserError(f"{directory} holds another run: choose another --out or delete it")
         state = from_tensors(kept.tensors, state)
         before = float(kept.metadata["seconds"])
+    keep = set(official_steps(config.steps))
+    log.require({step for step in keep if step < state.step})
     log.drop_after(state.step)
     started = time.monotonic()
 
@@ -229,6 +232,14 @@ class _Log:
         """Forget what an interrupted session measured beyond the state that was kept."""
         self.entries = [entry for entry in self.entries if entry["step"] <= step]
         write_atomic(self._path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
+
+    def require(self, steps: set[int]) -> None:
+        """The choice of a checkpoint needs every step that an earlier session has measured."""
+        if missing := steps - {entry["step"] for entry in self.entries}:
+            raise UserError(
+                f"{self._path} is damaged or gone, step {min(missing)} is not in it: delete "
+                f"{self._path.parent} and run again"
+            )
 
     def append(self, entry: dict) -> None:
         append_line(self._path, json.dumps(entry))
