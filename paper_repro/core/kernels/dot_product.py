@@ -26,7 +26,7 @@ from paper_repro.core.kernels.kernel import (
     require_images,
 )
 from paper_repro.core.kernels.precision import float_dtype, precision
-from paper_repro.core.kernels.relu import relu_nngp, relu_ntk
+from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
 
 Parameters = Mapping[str, Array]
 
@@ -51,8 +51,8 @@ class _Laplace:
     def __call__(self, parameters, q12, q11, q22, get):
         squared = _squared_distance(q12, q11, q22)
         # The distance has no gradient at zero; there it is taken to be zero. What rounding
-        # leaves of a zero distance, a few eps of the squared norms, counts as zero.
-        apart = squared > 8 * jnp.finfo(squared.dtype).eps * (q11 + q22)
+        # leaves of a zero distance, some eps of the squared norms, counts as zero.
+        apart = squared > COINCIDENT * jnp.finfo(squared.dtype).eps * (q11 + q22)
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
         return jnp.exp(-parameters["scale"] * distance)
 
