@@ -11,15 +11,17 @@ from safetensors.numpy import save_file
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import atomic_path
 from paper_repro.core.preprocess.standard import Standard
-from paper_repro.core.preprocess.transform import Transform
+from paper_repro.core.preprocess.transform import Transform, digest_of
 from paper_repro.core.preprocess.zca import ZCA
 
 TEST_TOLERANCE = 1e-6
 """How closely a loaded transform must reproduce its stored test vector (absolute, float64)."""
 
+_DIGEST = "content_sha256"
+
 
 def test_image(image_shape: tuple[int, int, int]) -> np.ndarray:
-    """The fixed input of test vectors: pixel (7 r + 13 c + 29 ch + r c) mod 256, uint8 (1, H, W, C).
+    """The input of test vectors: pixel (7 r + 13 c + 29 ch + r c) mod 256, uint8 (1, H, W, C).
 
     A formula rather than a photograph, so that anyone can make it in any language.
     """
@@ -28,7 +30,7 @@ def test_image(image_shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def save(transform: Transform, path: Path) -> None:
-    """Write a transform with its settings and test vector, atomically."""
+    """Write a transform with its settings, test vector and digest, atomically."""
     image = test_image(transform.image_shape)
     tensors = {
         **transform.tensors,
@@ -37,19 +39,23 @@ def save(transform: Transform, path: Path) -> None:
     }
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=transform.settings)
+        settings = transform.settings
+        metadata = {**settings, _DIGEST: digest_of(settings, tensors)}
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load(path: Path) -> Transform:
-    """Read a transform and check that it still reproduces its test vector.
+    """Read a transform and check its digest, and that it still reproduces its test vector.
 
     Raises:
-      UserError: missing, truncated or foreign file, or a test vector that does not hold.
+      UserError: missing, truncated, changed or foreign file, or a test vector that does not hold.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            settings = file.metadata() or {}
+            settings = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if settings.pop(_DIGEST, None) != digest_of(settings, tensors):
+            raise ValueError("its content does not match its digest")
         transform = _build(settings, tensors)
         expected = tensors["test_output"]
         got = transform.apply(tensors["test_input"], np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -67,7 +67,7 @@ def blocks(n: int) -> Iterator[slice]:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
-    """Uninitialised C-order array at a 64-byte boundary, which JAX on a CPU takes without a copy."""
+    """Uninitialised array at a 64-byte boundary, which JAX on a CPU takes without a copy."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
@@ -82,10 +82,15 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 def digest(transform: Transform) -> str:
     """Hex SHA-256 over the settings and the bytes of every fitted array, in name order."""
+    return digest_of(transform.settings, transform.tensors)
+
+
+def digest_of(settings: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> str:
+    """Hex SHA-256 over strings and arrays, names and shapes included, in name order."""
     total = hashlib.sha256()
-    for key, value in sorted(transform.settings.items()):
+    for key, value in sorted(settings.items()):
         total.update(f"{key}={value}\n".encode())
-    for name, tensor in sorted(transform.tensors.items()):
+    for name, tensor in sorted(tensors.items()):
         total.update(f"{name}{tensor.shape}{tensor.dtype}\n".encode())
         total.update(np.ascontiguousarray(tensor).data)
     return total.hexdigest()
