@@ -163,6 +163,7 @@ class Batches:
         return self._kernel.prepare(x)
 
     def __call__(self, step: int) -> tuple[Prepared, np.ndarray]:
+        """Prepared targets of the step and their centred labels, float64 (n, n_classes)."""
         rng = generator(self._seed, Purpose.TARGETS, step)
         rows = self._sampler.draw(self._config.target_batch, rng)
         if self._config.augmentation is None:

@@ -1,0 +1,60 @@
+"""A table of one KIP cell on a small data set of its own, as a command: tests stop and resume it.
+
+python small_table.py --out DIR --data-dir DIR --steps 300
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from paper_repro.core import cli
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.presets import Preset
+from paper_repro.core.experiment.runner import results_path, run_cells, run_directory
+
+SCRIPT = "small_table"
+
+
+def cell(steps: int) -> Cell:
+    budget = Preset("smoke", steps=steps, target_batch=120)
+    return Cell(
+        "small", 2, "KIP", "kip", "FC1", "NTK", learned_labels=True, **budget.kip, **budget.data
+    )
+
+
+def write_data(directory: Path) -> Path:
+    """`small.npz`: three classes of noisy 8x8 images."""
+    directory.mkdir()
+    rng = np.random.default_rng(0)
+    patterns = rng.uniform(80, 176, (3, 8, 8, 3))
+    arrays = {}
+    for split, n in (("train", 240), ("test", 90)):
+        labels = np.arange(n) % 3
+        noisy = patterns[labels] + rng.normal(0, 90, (n, 8, 8, 3))
+        arrays[f"x_{split}"] = np.clip(noisy, 0, 255).astype(np.uint8)
+        arrays[f"y_{split}"] = labels
+    np.savez(directory / "small.npz", **arrays)
+    return directory
+
+
+def rows_of(out: Path) -> Path:
+    return results_path(out, SCRIPT)
+
+
+def run_of(out: Path, steps: int) -> Path:
+    return run_directory(out, cell(steps), seed=0)
+
+
+def main(out: Path, data_dir: Path, steps: int = 30) -> None:
+    """Run the cell.
+
+    Args:
+        out: where to.
+        data_dir: where `small.npz` is.
+        steps: of KIP.
+    """
+    run_cells(SCRIPT, [cell(steps)], [0], "smoke", out, data_dir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

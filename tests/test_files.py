@@ -1,0 +1,211 @@
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_table
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.files import (
+    append_line,
+    atomic_path,
+    require_writable,
+    sha256_of_array,
+    sha256_of_file,
+    write_atomic,
+)
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_write_replaces_the_whole_content(tmp_path):
+    write_atomic(tmp_path / "a" / "b.txt", "a long first content")
+    write_atomic(tmp_path / "a" / "b.txt", "é")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "é".encode()
+    assert names(tmp_path / "a") == ["b.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_content_and_no_temporary_file(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_before_the_first_content_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError), atomic_path(tmp_path / "a.txt"):
+        raise ValueError
+    assert names(tmp_path) == []
+
+
+def test_readers_see_the_old_content_until_the_new_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "atomic", "x")
+        append_line(tmp_path / "appended", "x")
+    finally:
+        os.umask(before)
+    for name in ("atomic", "appended"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+
+
+def test_lines_are_appended_whole_with_one_newline_each(tmp_path):
+    path = tmp_path / "a" / "log.jsonl"
+    for line in ("one", "two\n", "é" * 100_000):
+        append_line(path, line)
+    assert path.read_text() == "one\ntwo\n" + "é" * 100_000 + "\n"
+
+
+def test_digests_are_those_of_the_bytes(tmp_path):
+    path = tmp_path / "x"
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    path.write_bytes(array.T.tobytes())
+    assert sha256_of_file(path) == sha256_of_array(array.T) != sha256_of_array(array)
+
+
+def test_a_writable_directory_is_made_and_left_empty(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    assert names(tmp_path / "a" / "b") == []
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "file").write_text("content")
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("below", ["", "out", "out/deeper"])
+def test_a_directory_that_cannot_be_made_is_named(file, below):
+    with pytest.raises(UserError, match=f"cannot write to the output directory {file / below} "):
+        require_writable(file / below)
+    assert file.read_text() == "content"
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a small file system of its own; skips where that takes more rights than ours."""
+    mounts = []
+
+    def mount(options):
+        directory = tmp_path / f"mount{len(mounts)}"
+        directory.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory]
+        if os.geteuid() or not shutil.which("mount"):
+            pytest.skip("only root may mount a file system")
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+        mounts.append(directory)
+        return directory
+
+    yield mount
+    for directory in mounts:
+        subprocess.run(["umount", directory], check=True)
+
+
+def test_a_read_only_directory_is_named(mounted):
+    directory = mounted("ro")
+    with pytest.raises(UserError, match=rf"{directory} \(read-only file system\)"):
+        require_writable(directory)
+
+
+def test_a_full_disk_leaves_old_content_and_no_temporary_file(mounted):
+    directory = mounted("size=64k")
+    write_atomic(directory / "a", b"old")
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_atomic(directory / "a", b"x" * 200_000)
+    assert raised.value.filename == str(directory / "a")
+    assert (directory / "a").read_bytes() == b"old"
+    assert names(directory) == ["a"]
+
+
+STEPS = 26
+
+
+def run_small_table(out, data, limit=None):
+    """Run the command; `limit` bounds the size of any file it writes, in bytes."""
+
+    def bound():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    script = Path(small_table.__file__)
+    command = [sys.executable, script, "--out", out, "--data-dir", data, "--steps", str(STEPS)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=bound if limit is not None else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_table.write_data(tmp_path_factory.mktemp("small") / "data")
+
+
+@pytest.fixture(scope="module")
+def expected(data):
+    out = data.parent / "expected"
+    done = run_small_table(out, data)
+    assert done.returncode == 0, done.stderr
+    return supports(out)
+
+
+def supports(out):
+    run = small_table.run_of(out, STEPS)
+    return {path.name: path.read_bytes() for path in sorted(run.glob("support_*"))}
+
+
+def assert_one_error_line(done, words):
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert errors == [done.stderr.splitlines()[-1]]
+    assert errors[0].startswith("error: ") and words in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_is_one_error_line_and_the_run_goes_on_later(mounted, data, expected):
+    out = mounted("size=256k") / "out"
+    ballast = out.parent / "ballast"
+    ballast.write_bytes(b"x" * 150_000)
+    done = run_small_table(out, data)
+    assert_one_error_line(done, f"no space left on the disk that holds {out}")
+    kept = supports(out)
+    assert 0 < len(kept) < len(expected)
+    assert kept.items() <= expected.items()
+    assert not list(out.rglob("*.tmp"))
+    ballast.unlink()
+    again = run_small_table(out, data)
+    assert again.returncode == 0, again.stderr
+    assert supports(out) == expected
+
+
+def test_a_limit_on_file_size_is_one_error_line_and_the_run_goes_on_later(data, expected, tmp_path):
+    out = tmp_path / "out"
+    done = run_small_table(out, data, limit=4_000)
+    assert_one_error_line(done, f"no space left on the disk that holds {out}")
+    assert not list(out.rglob("*.tmp"))
+    again = run_small_table(out, data)
+    assert again.returncode == 0, again.stderr
+    assert supports(out) == expected
