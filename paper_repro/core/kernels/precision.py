@@ -24,7 +24,7 @@ def float_dtype(dtype: object) -> np.dtype:
     try:
         result = np.dtype(dtype)
     except TypeError:
-        result = None
-    if result not in (np.dtype("float32"), np.dtype("float64")):
+        result = np.dtype(object)
+    if result not in (np.float32, np.float64):
         raise UserError(f"kernels are computed in float32 or float64, not {dtype}")
     return result

@@ -1,0 +1,32 @@
+"""The jax backend inside `jit` and under `grad`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from paper_repro.core.kernels.network_kernel import network_kernel
+
+
+def test_jit_and_grad_with_respect_to_both_arguments():
+    rng = np.random.default_rng(0)
+    x1, x2 = (rng.normal(size=(n, 6, 5, 2)).astype("float32") for n in (3, 5))
+    cotangent = rng.normal(size=(3, 5)).astype("float32")
+    from paper_repro.core.architecture import convnet
+
+    kernel_fn = network_kernel(convnet(1), backend="jax")
+    kernel_fn._tile_pairs = 4
+    reference = network_kernel(convnet(1), backend="numba", dtype="float64")
+
+    @jax.jit
+    def loss(a, b):
+        return jnp.vdot(kernel_fn(a, b), cotangent)
+
+    value, (d1, d2) = jax.value_and_grad(loss, argnums=(0, 1))(x1, x2)
+    np.testing.assert_allclose(value, np.vdot(reference(x1, x2), cotangent), rtol=1e-5)
+    for found, argument in ((d1, 1), (d2, 2)):
+        wanted = reference.vjp(x1, x2, cotangent, argument=argument)
+        assert np.linalg.norm(found - wanted) <= 1e-5 * np.linalg.norm(wanted)
+    with jax.enable_x64(True):
+        kernel_fn = network_kernel(convnet(1), backend="jax", dtype="float64")
+        k = jax.jit(kernel_fn)(jnp.asarray(x1, "float64"), jnp.asarray(x2, "float64"))
+        np.testing.assert_allclose(k, reference(x1, x2), rtol=1e-11)

@@ -1,0 +1,132 @@
+"""What holds for every kernel of a network, checked over random shapes and architectures."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paper_repro.core import architecture as arch
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
+
+ARCHITECTURES = st.sampled_from(
+    [
+        arch.convnet(1),
+        arch.convnet(2),
+        arch.convnet(2, prepend=False),
+        arch.conv(1),
+        arch.conv(3),
+        arch.myrtle(5),
+        arch.myrtle(7),
+    ]
+)
+SHAPES = st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 4))
+SEEDS = st.integers(0, 2**31)
+
+
+def _images(seed, n, shape):
+    return np.random.default_rng(seed).normal(size=(n, *shape))
+
+
+@settings(max_examples=25, deadline=None)
+@given(ARCHITECTURES, SHAPES, SEEDS, st.sampled_from(["ntk", "nngp"]))
+def test_symmetric_and_positive_semidefinite(architecture, shape, seed, get):
+    x = _images(seed, 9, shape)
+    kernel_fn = network_kernel(architecture, backend="numba", dtype="float64", get=get)
+    k = kernel_fn(x)
+    assert np.array_equal(k, k.T)
+    np.testing.assert_allclose(k, kernel_fn(x, x.copy()), rtol=1e-11)
+    values = np.linalg.eigvalsh(k)
+    assert values[0] >= -1e-12 * values[-1]
+    single = network_kernel(architecture, backend="numba", get=get)(x)
+    assert np.linalg.eigvalsh(single.astype(float))[0] >= -1e-6 * values[-1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(ARCHITECTURES, SHAPES, SEEDS)
+def test_permutations_and_blocks(architecture, shape, seed):
+    x1, x2 = _images(seed, 5, shape), _images(seed + 1, 37, shape)
+    kernel_fn = network_kernel(architecture, backend="numba")
+    k = kernel_fn.block(x1, x2)
+    order1, order2 = (np.random.default_rng(seed).permutation(len(x)) for x in (x1, x2))
+    assert np.array_equal(kernel_fn.block(x1[order1], x2[order2]), k[order1][:, order2])
+    kernel_fn.block_pairs = 64 * 5
+    seen = []
+    whole = kernel_fn(x1, x2, progress=lambda done, total: seen.append((done, total)))
+    assert np.array_equal(whole, k)
+    assert seen[-1] == (5 * 37, 5 * 37)
+    np.testing.assert_allclose(kernel_fn.block(x2, x1), k.T, rtol=2e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(ARCHITECTURES, SHAPES, SEEDS, st.sampled_from(["ntk", "nngp"]))
+def test_gradient_is_the_finite_difference(architecture, shape, seed, get):
+    x1, x2 = _images(seed, 2, shape), _images(seed + 1, 11, shape)
+    cotangent = np.random.default_rng(seed).normal(size=(2, 11))
+    kernel_fn = network_kernel(architecture, backend="numba", dtype="float64", get=get)
+    gradient = kernel_fn.vjp(x1, x2, cotangent)
+    step = 1e-6 * _images(seed + 2, 2, shape)
+    ahead, behind = kernel_fn(x1 + step, x2), kernel_fn(x1 - step, x2)
+    difference = np.vdot(cotangent, ahead - behind) / 2
+    scale = np.linalg.norm(gradient) * np.linalg.norm(step)
+    assert abs(difference - np.vdot(gradient, step)) <= 1e-5 * scale
+
+
+def test_self_gradient_moves_both_sides():
+    x = _images(0, 4, (6, 6, 2))
+    cotangent = _images(1, 1, (4, 4))[0]
+    kernel_fn = network_kernel(arch.convnet(1), backend="numba", dtype="float64")
+    gradient = kernel_fn.vjp(x, None, cotangent)
+    step = 1e-6 * _images(2, 4, (6, 6, 2))
+    ahead, behind = kernel_fn(x + step), kernel_fn(x - step)
+    difference = np.vdot(cotangent, ahead - behind) / 2
+    assert np.isclose(difference, np.vdot(gradient, step), rtol=1e-5)
+
+
+def test_prepared_images_and_their_rows():
+    x1, x2 = _images(0, 3, (8, 8, 3)), _images(1, 50, (8, 8, 3))
+    kernel_fn = network_kernel("convnet", backend="numba")
+    targets = kernel_fn.prepare(x2)
+    assert len(targets.features[0]) == 50
+    rows = np.array([7, 3, 41])
+    assert np.array_equal(kernel_fn.block(x1, targets[rows]), kernel_fn.block(x1, x2[rows]))
+    k, pullback = kernel_fn.block_and_pullback(x1, targets[rows])
+    assert np.array_equal(k, kernel_fn.block(x1, x2[rows]))
+    assert np.array_equal(pullback(np.ones((3, 3))), kernel_fn.block_vjp(x1, x2[rows], k * 0 + 1))
+
+
+def test_results_do_not_depend_on_the_threads():
+    x1, x2 = _images(0, 3, (8, 8, 3)), _images(1, 300, (8, 8, 3))
+    one, three = (NumbaKernel(arch.convnet(), threads=n) for n in (1, 3))
+    assert np.array_equal(one.block(x1, x2), three.block(x1, x2))
+    cotangent = _images(2, 1, (3, 300))[0]
+    assert np.array_equal(one.block_vjp(x1, x2, cotangent), three.block_vjp(x1, x2, cotangent))
+
+
+def test_empty_batches():
+    kernel_fn = network_kernel("convnet", backend="numba")
+    x = _images(0, 2, (8, 8, 3))
+    assert kernel_fn(x[:0], x).shape == (0, 2)
+    assert kernel_fn(x, x[:0]).shape == (2, 0)
+    assert np.array_equal(kernel_fn.vjp(x, x[:0], np.ones((2, 0))), np.zeros(x.shape))
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax", "neural_tangents"])
+def test_errors_say_what_to_do(backend):
+    kernel_fn = network_kernel("convnet", backend=backend)
+    x = _images(0, 2, (8, 8, 3))
+    with pytest.raises(UserError, match="one shape"):
+        kernel_fn.block(x, x[:, :7])
+    with pytest.raises(UserError, match="argument is 1 or 2"):
+        kernel_fn.vjp(x, x, np.ones((2, 2)), argument=3)
+    with pytest.raises(UserError, match="cotangent"):
+        kernel_fn.vjp(x, x, np.ones((2, 3)))
+
+
+def test_factory_errors():
+    for wrong in ({"backend": "torch"}, {"dtype": "float16"}, {"dtype": "x"}, {"get": "both"}):
+        with pytest.raises(UserError):
+            network_kernel("convnet", **wrong)
+    with pytest.raises(UserError, match="does not fit"):
+        network_kernel("convnet", backend="numba")(_images(0, 1, (7, 7, 1)))

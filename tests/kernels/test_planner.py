@@ -1,0 +1,63 @@
+import dataclasses
+
+import pytest
+
+from paper_repro.core import architecture as arch
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.planner import plan
+
+
+def test_offsets_of_the_paper_convnet():
+    planned = plan(arch.convnet(), (32, 32, 3))
+    assert [s.n_offsets for s in planned.segments] == [225, 49, 9]
+    assert [s.n_entries for s in planned.segments] == [424**2, 100**2, 22**2]
+    assert [s.variance_radius for s in planned.segments] == [(3, 3), (1, 1), (0, 0)]
+    assert planned.n_features == 2 * 32**2 + 16**2 + 8**2
+
+
+def test_mnist_drops_the_odd_row():
+    planned = plan(arch.convnet(), (28, 28, 1))
+    assert [(s.height, s.out_height) for s in planned.segments] == [(28, 14), (14, 7), (7, 3)]
+
+
+def test_offsets_never_exceed_the_image():
+    planned = plan(arch.convnet(), (8, 32, 3))
+    assert [s.radius for s in planned.segments] == [(7, 7), (3, 3), (1, 1)]
+    planned = plan(arch.myrtle(5), (9, 8, 3))
+    assert [s.radius for s in planned.segments] == [(7, 7), (3, 3), (1, 1)]
+
+
+def test_flatten_without_pools_needs_offset_zero_alone():
+    (segment,) = plan(arch.conv(8), (32, 32, 3)).segments
+    assert (segment.n_offsets, segment.n_relu) == (1, 8)
+
+
+def test_global_average_needs_everything():
+    planned = plan(arch.myrtle(10), (32, 32, 3))
+    assert all(s.n_entries == s.n_entries_full for s in planned.segments)
+
+
+def test_describe_compares_with_the_full_covariance():
+    text = plan(arch.convnet(), (32, 32, 3)).describe()
+    for expected in ("32x32", "225", "179,776", "1,048,576", "49", "9", "per pair"):
+        assert expected in text
+    assert plan(arch.convnet(), (32, 32, 3)).flops_per_pair(reverse=True) > 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "match"),
+    [
+        (arch.convnet(), (7, 32, 3), "does not fit"),
+        (arch.convnet(6), (32, 32, 3), "does not fit"),
+        (arch.convnet(), (32, 32), "height, width, channels"),
+        (arch.fully_connected(1), (32, 32, 3), "not stacks"),
+        (
+            dataclasses.replace(arch.conv(1), layers=(arch.Conv(), arch.Flatten(), arch.Dense())),
+            (4, 4, 1),
+            "not stacks",
+        ),
+    ],
+)
+def test_errors(architecture, shape, match):
+    with pytest.raises(UserError, match=match):
+        plan(architecture, shape)
