@@ -1,0 +1,98 @@
+"""The benchmark's rows, and the issue's targets (slow, and only fair on an idle machine)."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from paper_repro.benchmark.kernel import compare
+from paper_repro.benchmark.measure import best_seconds, peak_gflops, peak_memory
+
+FIELDS = [
+    "architecture",
+    "shape",
+    "backend",
+    "mode",
+    "dtype",
+    "n_pairs",
+    "ms_per_pair",
+    "peer_ms_per_pair",
+    "ratio",
+    "max_rel_err",
+    "peak_mb",
+]
+
+# A first network in one process: 100 images against 10,000, whole matrix.
+LARGE = """
+import resource, sys
+import numpy as np
+from paper_repro.core.kernels.network_kernel import network_kernel
+rng = np.random.default_rng(0)
+x2 = rng.standard_normal((10_000, 32, 32, 3), dtype="float32")
+k = network_kernel("convnet", backend="numba")(x2[:100] + 1, x2)
+assert k.shape == (100, 10_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_rows_have_the_agreed_fields():
+    rows = compare("conv-3", (6, 6, 1), ("numba",), "float32", quick=True)
+    assert [row["mode"] for row in rows] == ["forward", "gradient"]
+    for row in rows:
+        assert list(row) == FIELDS
+        assert row["n_pairs"] == 8 * 128
+        assert row["ratio"] == row["peer_ms_per_pair"] / row["ms_per_pair"]
+        assert row["max_rel_err"] < 1e-5
+    json.dumps(rows)
+
+
+def test_help_is_quick():
+    start = time.monotonic()
+    command = [sys.executable, "-m", "paper_repro.benchmark", "kernel", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--quick" in done.stdout
+    assert time.monotonic() - start < 10
+
+
+def test_unknown_names_end_in_one_line():
+    command = [sys.executable, "-m", "paper_repro.benchmark", "kernel", "--backends", "torch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_measurements():
+    assert best_seconds(lambda: time.sleep(0.01), 0.05) >= 0.01
+    with peak_memory() as memory:
+        held = b"x" * 50_000_000
+        time.sleep(0.1)
+    assert memory.mb >= 40
+    assert len(held) == 50_000_000
+    assert peak_gflops(1, 2) > 0.1
+
+
+@pytest.mark.slow
+def test_targets_of_the_issue():
+    command = [sys.executable, "-m", "paper_repro.benchmark", "kernel", "--json", "--quick"]
+    subprocess.run(command, capture_output=True, check=True)
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 90
+    rows = {(row["backend"], row["mode"]): row for row in json.loads(done.stdout)["rows"]}
+    least = {
+        ("numba", "forward"): 600,
+        ("numba", "gradient"): 450,
+        ("jax", "forward"): 10,
+        ("jax", "gradient"): 5,
+    }
+    for key, ratio in least.items():
+        assert rows[key]["ratio"] >= ratio, rows[key]
+
+
+@pytest.mark.slow
+def test_a_large_matrix_in_little_memory():
+    command = [sys.executable, "-c", LARGE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1500
