@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import functools
@@ -10,6 +11,7 @@ import io
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     they were met.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    report = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_interrupt_again, report)
     call = _parse(main, args)
     try:
         call()
@@ -57,6 +61,8 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
                 "or correct the permissions"
             )
         raise
+    finally:
+        sys.unraisablehook = report
 
 
 def _parse(main: Callable[..., Any], args: Sequence[str] | None) -> Callable[[], Any]:
@@ -94,6 +100,19 @@ def _text_of_box(box: str) -> str:
 def _interrupt(signum: int, frame: object) -> None:
     """A polite kill ends a run as ctrl-C does, with its state saved."""
     raise KeyboardInterrupt
+
+
+def _interrupt_again(report: Callable[[Any], Any], ignored: Any) -> None:
+    """An interrupt that met a callback of the garbage collector (JAX has one) is sent again.
+
+    Python can only print an exception raised there, and the run would go on.
+    """
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        report(ignored)
+        return
+    timer = threading.Timer(0.05, _thread.interrupt_main, [signal.SIGTERM])
+    timer.daemon = True
+    timer.start()
 
 
 def _program() -> str:
