@@ -1,5 +1,4 @@
 import os
-import resource
 import shutil
 import stat
 import subprocess
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import small_table
 
+from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import (
     append_line,
@@ -143,38 +143,15 @@ def test_a_full_disk_leaves_old_content_and_no_temporary_file(mounted):
 STEPS = 26
 
 
-def run_small_table(out, data, limit=None):
-    """Run the command; `limit` bounds the size of any file it writes, in bytes."""
-
-    def bound():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+def run_small_table(out, data):
     script = Path(small_table.__file__)
     command = [sys.executable, script, "--out", out, "--data-dir", data, "--steps", str(STEPS)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        preexec_fn=bound if limit is not None else None,
-    )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_table.write_data(tmp_path_factory.mktemp("small") / "data")
-
-
-@pytest.fixture(scope="module")
-def expected(data):
-    out = data.parent / "expected"
-    done = run_small_table(out, data)
-    assert done.returncode == 0, done.stderr
-    return supports(out)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def supports(out):
     run = small_table.run_of(out, STEPS)
-    return {path.name: path.read_bytes() for path in sorted(run.glob("support_*"))}
+    return {path.name: path.read_bytes() for path in run.glob("support_*")}
 
 
 def assert_one_error_line(done, words):
@@ -185,7 +162,10 @@ def assert_one_error_line(done, words):
     assert "Traceback" not in done.stderr
 
 
-def test_a_disk_that_fills_up_is_one_error_line_and_the_run_goes_on_later(mounted, data, expected):
+def test_a_disk_that_fills_up_is_one_error_line_and_the_run_goes_on_later(mounted, tmp_path):
+    data = small_table.write_data(tmp_path / "data")
+    small_table.main(tmp_path / "expected", data, STEPS)
+    expected = supports(tmp_path / "expected")
     out = mounted("size=256k") / "out"
     ballast = out.parent / "ballast"
     ballast.write_bytes(b"x" * 150_000)
@@ -201,11 +181,26 @@ def test_a_disk_that_fills_up_is_one_error_line_and_the_run_goes_on_later(mounte
     assert supports(out) == expected
 
 
-def test_a_limit_on_file_size_is_one_error_line_and_the_run_goes_on_later(data, expected, tmp_path):
-    out = tmp_path / "out"
-    done = run_small_table(out, data, limit=4_000)
-    assert_one_error_line(done, f"no space left on the disk that holds {out}")
-    assert not list(out.rglob("*.tmp"))
-    again = run_small_table(out, data)
-    assert again.returncode == 0, again.stderr
-    assert supports(out) == expected
+KEEP_TWO_STATES = """
+import resource
+from pathlib import Path
+import numpy as np
+from paper_repro.core import checkpoint, cli
+
+def main(out: Path) -> None:
+    "Save a small state, then a large one."
+    rolling = checkpoint.Rolling(out)
+    rolling.save({"step": np.asarray(1)}, {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    rolling.save({"step": np.asarray(2), "images": np.zeros(10_000)}, {})
+
+cli.run(main)
+"""
+
+
+def test_a_limit_on_file_size_is_one_error_line_and_the_older_state_stays(tmp_path):
+    command = [sys.executable, "-c", KEEP_TWO_STATES, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert_one_error_line(done, f"no space left on the disk that holds {tmp_path}")
+    assert int(checkpoint.Rolling(tmp_path).load().tensors["step"]) == 1
+    assert names(tmp_path) == ["state.safetensors"]

@@ -173,7 +173,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(data):
     out = data.parent / "uninterrupted"
-    finish(out, data)
+    small_table.main(out, data, STEPS)
     return out
 
 
