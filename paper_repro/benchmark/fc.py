@@ -63,9 +63,11 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     from paper_repro.core.kip import KIPConfig, Problem
     from paper_repro.core.kip.run import Batches
     from paper_repro.core.kip.state import advance, initial_state
+    from paper_repro.core.memory import keep_freed_memory
     from paper_repro.core.preprocess import Standard
     from paper_repro.core.provenance import peak_mb, provenance
 
+    keep_freed_memory()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2 * target_batch, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(len(images)) % 10

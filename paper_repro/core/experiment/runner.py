@@ -13,6 +13,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.experiment.progress import Progress
 from paper_repro.core.files import require_writable, write_atomic
+from paper_repro.core.memory import keep_freed_memory
 from paper_repro.core.provenance import peak_mb, provenance
 from paper_repro.core.results import append_row, finished, read_rows
 from paper_repro.core.tables import ResultTable
@@ -73,6 +74,7 @@ def run_cells(
     Raises:
       UserError: bad input, before or at the run that met it; finished rows stay.
     """
+    keep_freed_memory()
     require_writable(out)
     path = results_path(out, table)
     rows = read_rows(path)

@@ -1,0 +1,34 @@
+"""Large buffers that are freed and asked for again at every step stay with the process.
+
+By default glibc maps blocks over 32 MB anew each time, and the kernel zeroes them page by page
+as they are touched. A KIP step frees and allocates several 61 MB batches, and on a virtual machine
+those page faults took longer than the arithmetic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+
+
+@functools.cache
+def keep_freed_memory(limit: int = 2**31 - 1) -> bool:
+    """Have malloc reuse freed blocks of any size instead of returning them; process-wide.
+
+    Args:
+      limit: bytes of freed memory to hold on to.
+
+    Returns:
+      Whether it took effect: only with glibc.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, limit), (_M_ARENA_MAX, 1))
+    return all([mallopt(name, value) == 1 for name, value in settings])
