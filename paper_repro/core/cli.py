@@ -8,6 +8,7 @@ import errno
 import functools
 import inspect
 import io
+import os
 import re
 import signal
 import sys
@@ -48,6 +49,9 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of the output is gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno in _NO_ROOM:
             _fail(
