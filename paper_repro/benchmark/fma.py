@@ -5,6 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, store
+from paper_repro.core.kernels.numba_backend.stamp import stamped
 
 
 def flops(steps: int) -> int:
@@ -12,6 +13,7 @@ def flops(steps: int) -> int:
     return steps * 8 * 16 * 2
 
 
+@stamped
 @njit(nogil=True, cache=True)
 def chains(out, steps):
     """Run `steps` multiply-adds in each of 8 independent chains; `out` has 16 * 16 float32."""

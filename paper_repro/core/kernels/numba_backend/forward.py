@@ -16,6 +16,7 @@ from numba import njit
 
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
 from paper_repro.core.kernels.numba_backend.relu import expectations
+from paper_repro.core.kernels.numba_backend.stamp import stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,
@@ -280,6 +281,7 @@ def forward_segments(
                 )  # fmt: skip
 
 
+@stamped
 @njit(nogil=True, cache=True)
 def forward_tasks(
     tasks, segments, x1, side1, scale1, shift1, x2, side2, inverse2,

@@ -29,6 +29,7 @@ from paper_repro.core.kernels.numba_backend.forward import (
 )
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
 from paper_repro.core.kernels.numba_backend.relu import derivatives, expectations
+from paper_repro.core.kernels.numba_backend.stamp import stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,
@@ -341,6 +342,7 @@ def _fold(values, lanes, out):
         out[n] = total
 
 
+@stamped
 @njit(nogil=True, cache=True)
 def reverse_tasks(
     tasks, segments, x1, side1, inverse1, scale1, shift1, x2, side2, inverse2,

@@ -24,6 +24,7 @@ from paper_repro.core.kernels.numba_backend.lanes import (
     zeros_like,
 )
 from paper_repro.core.kernels.numba_backend.relu import derivatives, first_expectation
+from paper_repro.core.kernels.numba_backend.stamp import stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
     HEIGHT,
@@ -187,6 +188,7 @@ def _forward(segments, x, std, weights, starts, constants, channels, lanes, tile
                         store(tiles, at, load(tiles, at) + value)
 
 
+@stamped
 @njit(nogil=True, cache=True)
 def variance_tasks(
     groups, segments, x, weights, starts, constants, n_pixels, channels, n_features, lanes,
@@ -263,6 +265,7 @@ def _reverse_tile(
                 store(dx_out, o, product)
 
 
+@stamped
 @njit(nogil=True, cache=True)
 def variance_vjp_tasks(
     groups, segments, x, weights, starts, constants, n_pixels, channels, n_features, lanes,

@@ -1,0 +1,34 @@
+"""Compiled code on disk is tied to every source it was inlined from.
+
+Numba's cache looks at the file of the cached function alone; after a change to, say, `relu.py` it
+would go on running the old code of `forward.py`. Cached functions of this package are therefore
+stamped with a digest of all its sources.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+
+@functools.cache
+def sources_digest() -> str:
+    """SHA-256 of this package's sources and of the tables in `kernels.arccosine`."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(here.glob("*.py")), here.parent / "arccosine.py"]:
+        with contextlib.suppress(OSError):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def stamped(function: Any) -> Any:
+    """A function compiled with `cache=True`, its cache valid for exactly these sources."""
+    # Without this private attribute (another Numba) the cache is only as careful as Numba's.
+    with contextlib.suppress(AttributeError):
+        file = function._cache._cache_file
+        file._source_stamp = (file._source_stamp, sources_digest())
+    return function
