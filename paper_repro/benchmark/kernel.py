@@ -127,9 +127,9 @@ def growing(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     kernel_fn = network_kernel("convnet", backend="numba")
     rng = np.random.default_rng(0)
     rows = []
-    x1 = rng.normal(size=(10, *shape)).astype("float32")
+    x1 = rng.normal(size=(8, *shape)).astype("float32")
     for n_pairs in GROWTH:
-        x2 = rng.normal(size=(n_pairs // 10, *shape)).astype("float32")
+        x2 = rng.normal(size=(n_pairs // 8, *shape)).astype("float32")
         kernel_fn(x1[:1], x2[:1])
         ms, peak = _time(kernel_fn, (x1, x2), 5.0)
         rows.append(
