@@ -13,7 +13,8 @@ help:
 	@echo "make test       run the test suite (make test-slow adds the long ones)"
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
 	@echo "make lint       ruff check and format check"
-	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv)"
+	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv); then"
+	@echo "                make environment.yml writes the same pins for conda"
 
 venv: $(STAMP)
 
@@ -42,6 +43,9 @@ test-slow: venv
 lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+environment.yml: requirements.lock .ci/environment_yml.py
+	$(PY) .ci/environment_yml.py > $@
 
 lock:
 	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra build \

@@ -7,7 +7,6 @@ after it was written costs the steps in between and nothing else.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import warnings
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import atomic_path
+from paper_repro.core.files import atomic_path, sha256_of_content
 
 _DIGEST = "content_sha256"
 
@@ -46,7 +45,7 @@ def save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, s
       OSError: the directory cannot be written or the disk is full; `path` is then untouched.
     """
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    content = serialise(arrays, {**metadata, _DIGEST: _digest(arrays, metadata)})
+    content = serialise(arrays, {**metadata, _DIGEST: sha256_of_content(metadata, arrays)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(_in_order(content))
 
@@ -65,8 +64,7 @@ def load(path: Path) -> Checkpoint:
         raise UserError(f"no checkpoint at {path}") from error
     except (SafetensorError, OSError) as error:
         raise UserError(f"checkpoint {path} is truncated or damaged ({error})") from error
-    # Files of version 0.1.0's first runs have a digest that leaves the metadata out.
-    if metadata.pop(_DIGEST, None) not in (_digest(tensors, metadata), _digest(tensors, {})):
+    if metadata.pop(_DIGEST, None) != sha256_of_content(metadata, tensors):
         raise UserError(f"checkpoint {path} is damaged: its content does not match its digest")
     return Checkpoint(tensors, metadata)
 
@@ -115,14 +113,3 @@ def _in_order(content: bytes) -> bytes:
     header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":"))
     header += " " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header.encode() + content[start:]
-
-
-def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        total.update(f"{name}{tensor.shape}{tensor.dtype}\n".encode())
-        total.update(tensor.tobytes())
-    for key in sorted(metadata):
-        total.update(f"{key}={metadata[key]}\n".encode())
-    return total.hexdigest()

@@ -38,9 +38,8 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     report = sys.unraisablehook
     sys.unraisablehook = functools.partial(_interrupt_again, report)
-    call = _parse(main, args)
     try:
-        call()
+        _parse(main, args)()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:

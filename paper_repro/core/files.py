@@ -6,12 +6,35 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold `directory` against other processes that ask the same.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w") as file:
+        # Systems without advisory locks take the risk.
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"another process is at work in {directory}: wait for it, or choose another "
+                    "--out"
+                ) from error
+        yield
 
 
 @contextlib.contextmanager
@@ -70,6 +93,17 @@ def sha256_of_file(path: Path) -> str:
 def sha256_of_array(array: np.ndarray) -> str:
     """Hex SHA-256 of an array's bytes in C order (the shape and dtype do not enter)."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def sha256_of_content(settings: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> str:
+    """Hex SHA-256 over strings and arrays, names, shapes and dtypes included, in name order."""
+    total = hashlib.sha256()
+    for key, value in sorted(settings.items()):
+        total.update(f"{key}={value}\n".encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}{tensor.shape}{tensor.dtype}\n".encode())
+        total.update(np.ascontiguousarray(tensor).data)
+    return total.hexdigest()
 
 
 def require_writable(directory: Path) -> None:

@@ -12,7 +12,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.experiment.progress import Progress
-from paper_repro.core.files import require_writable, write_atomic
+from paper_repro.core.files import exclusive, require_writable, write_atomic
 from paper_repro.core.memory import keep_freed_memory
 from paper_repro.core.provenance import peak_mb, provenance
 from paper_repro.core.results import append_row, finished, read_rows
@@ -139,7 +139,8 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
         return run_directory(out, cell, seed)
 
     try:
-        outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
+        with exclusive(directory_of(cell)):
+            outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
     except Diverged as error:
         return close("failed", reason=str(error))
     except KeyboardInterrupt:

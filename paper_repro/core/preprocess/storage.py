@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import atomic_path
 from paper_repro.core.preprocess.standard import Standard
-from paper_repro.core.preprocess.transform import Transform, digest_of
+from paper_repro.core.preprocess.transform import Transform
 from paper_repro.core.preprocess.zca import ZCA
 
 TEST_TOLERANCE = 1e-6
 """How closely a loaded transform must reproduce its stored test vector (absolute, float64)."""
-
-_DIGEST = "content_sha256"
 
 
 def test_image(image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -30,18 +26,11 @@ def test_image(image_shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def save(transform: Transform, path: Path) -> None:
-    """Write a transform with its settings, test vector and digest, atomically."""
+    """Write a transform with its settings and test vector, atomically, as a checkpoint."""
     image = test_image(transform.image_shape)
-    tensors = {
-        **transform.tensors,
-        "test_input": image,
-        "test_output": transform.apply(image, np.float64),
-    }
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        settings = transform.settings
-        metadata = {**settings, _DIGEST: digest_of(settings, tensors)}
-        save_file(tensors, temporary, metadata=metadata)
+    output = transform.apply(image, np.float64)
+    tensors = {**transform.tensors, "test_input": image, "test_output": output}
+    checkpoint.save(path, tensors, transform.settings)
 
 
 def load(path: Path) -> Transform:
@@ -50,18 +39,14 @@ def load(path: Path) -> Transform:
     Raises:
       UserError: missing, truncated, changed or foreign file, or a test vector that does not hold.
     """
+    if not path.exists():
+        raise UserError(f"no transform at {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            settings = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if settings.pop(_DIGEST, None) != digest_of(settings, tensors):
-            raise ValueError("its content does not match its digest")
-        transform = _build(settings, tensors)
-        expected = tensors["test_output"]
-        got = transform.apply(tensors["test_input"], np.float64)
-    except FileNotFoundError as error:
-        raise UserError(f"no transform at {path}") from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        kept = checkpoint.load(path)
+        transform = _build(kept.metadata, kept.tensors)
+        expected = kept.tensors["test_output"]
+        got = transform.apply(kept.tensors["test_input"], np.float64)
+    except (UserError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is not a readable transform ({error}): delete it and it is fitted again"
         ) from error

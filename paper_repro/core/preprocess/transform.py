@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.files import sha256_of_content
 
 BLOCK = 2_000
 """Images per block: float64 copies of 2,000 CIFAR images take 49 MB."""
@@ -82,15 +82,4 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 def digest(transform: Transform) -> str:
     """Hex SHA-256 over the settings and the bytes of every fitted array, in name order."""
-    return digest_of(transform.settings, transform.tensors)
-
-
-def digest_of(settings: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> str:
-    """Hex SHA-256 over strings and arrays, names and shapes included, in name order."""
-    total = hashlib.sha256()
-    for key, value in sorted(settings.items()):
-        total.update(f"{key}={value}\n".encode())
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}{tensor.shape}{tensor.dtype}\n".encode())
-        total.update(np.ascontiguousarray(tensor).data)
-    return total.hexdigest()
+    return sha256_of_content(transform.settings, transform.tensors)
