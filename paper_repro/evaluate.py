@@ -5,10 +5,11 @@ python -m paper_repro.evaluate SET.npz --dataset cifar10 --preprocess zca --arch
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -18,18 +19,38 @@ from paper_repro.core.errors import UserError
 PREPROCESS = ("zca", "standard", "none")
 
 
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a support set is scored.
+
+    Attributes:
+      dataset: whose test images are predicted.
+      preprocess: of the test images: zca, standard or none (raw pixels); as the set was made.
+      transform: a fitted transform saved by this project, instead of `preprocess`.
+      raw: the images in the file are raw pixels and go through the same preprocessing.
+      architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
+      kernel: NTK or NNGP, for networks.
+      dtype: of the kernel entries, float32 or float64; the solve is float64 always.
+      diag_reg: ridge relative to the mean of the support kernel's diagonal.
+      n_test: the first so many test images; default all.
+      data_dir: directory with <dataset>.npz or a snapshot of the Hub's files.
+    """
+
+    dataset: str = "cifar10"
+    preprocess: str = "zca"
+    transform: Path | None = None
+    raw: bool = False
+    architecture: str = "convnet"
+    kernel: str = "NTK"
+    dtype: str = "float32"
+    diag_reg: float = 1e-6
+    n_test: int | None = None
+    data_dir: Path | None = None
+
+
 def main(
     file: Annotated[Path, tyro.conf.Positional],
-    dataset: str = "cifar10",
-    preprocess: str = "zca",
-    transform: Path | None = None,
-    raw: bool = False,
-    architecture: str = "convnet",
-    kernel: str = "NTK",
-    dtype: str = "float32",
-    diag_reg: float = 1e-6,
-    n_test: int | None = None,
-    data_dir: Path | None = None,
+    protocol: tyro.conf.OmitArgPrefixes[Protocol],
     json: bool = False,
 ) -> None:
     """Score a support set by kernel ridge regression on a test set.
@@ -40,23 +61,11 @@ def main(
         python -m paper_repro.evaluate theirs.npz --transform theirs.safetensors --n-test 2000
 
     Args:
-        file: npz with `images` (NHWC or NCHW) and `labels` (class numbers, or one row a image).
-        dataset: whose test images are predicted.
-        preprocess: of the test images: zca, standard or none (raw pixels); as the set was made.
-        transform: a fitted transform saved by this project, instead of `preprocess`.
-        raw: the images in the file are raw pixels and go through the same preprocessing.
-        architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
-        kernel: NTK or NNGP, for networks.
-        dtype: of the kernel entries, float32 or float64; the solve is float64 always.
-        diag_reg: ridge relative to the mean of the support kernel's diagonal.
-        n_test: the first so many test images; default all.
-        data_dir: directory with <dataset>.npz or a snapshot of the Hub's files.
+        file: npz with `images` (NHWC or NCHW) and `labels` (class numbers, or one row an image).
+        protocol: how it is scored.
         json: print one JSON object.
     """
-    result = evaluate(
-        file, dataset, preprocess, transform, raw, architecture, kernel, dtype, diag_reg, n_test,
-        data_dir,
-    )  # fmt: skip
+    result = evaluate(file, protocol)
     if json:
         print(json_module.dumps(result))
         return
@@ -71,24 +80,12 @@ def main(
     )
 
 
-def evaluate(
-    file: Path,
-    dataset: str = "cifar10",
-    preprocess: str = "zca",
-    transform: Path | None = None,
-    raw: bool = False,
-    architecture: str = "convnet",
-    kernel: str = "NTK",
-    dtype: str = "float32",
-    diag_reg: float = 1e-6,
-    n_test: int | None = None,
-    data_dir: Path | None = None,
-) -> dict:
-    """Score a support set; arguments as for the command line.
+def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
+    """Score the support set in `file`.
 
     Returns:
       accuracy (a fraction), mse (with the 0.5 factor), n_test, interval (95 % binomial, of the
-      accuracy), and what it was computed from.
+      accuracy), n_support, seconds, and the protocol.
 
     Raises:
       UserError: bad file, name or number; the message says which.
@@ -103,24 +100,27 @@ def evaluate(
     from paper_repro.core.statistics import binomial_interval
     from paper_repro.core.support_set import read_support_set
 
-    if preprocess not in PREPROCESS:
-        raise UserError(f"unknown preprocessing {preprocess!r}: choose {', '.join(PREPROCESS)}")
-    if n_test is not None and n_test < 1:
-        raise UserError(f"n_test must be at least 1, not {n_test}")
+    if protocol.preprocess not in PREPROCESS:
+        raise UserError(
+            f"unknown preprocessing {protocol.preprocess!r}: choose {', '.join(PREPROCESS)}"
+        )
+    if protocol.n_test is not None and protocol.n_test < 1:
+        raise UserError(f"n_test must be at least 1, not {protocol.n_test}")
     started = time.monotonic()
-    kernel_fn = from_name(architecture, kernel, dtype)
-    data = load_dataset(dataset, data_dir)
+    kernel_fn = from_name(protocol.architecture, protocol.kernel, protocol.dtype)
+    data = load_dataset(protocol.dataset, protocol.data_dir)
     support = read_support_set(file, data.image_shape, data.n_classes)
-    x_test, y_test = data.x_test[:n_test], centred_one_hot(data.y_test[:n_test], data.n_classes)
-    x_support = support.images
-    if transform is not None or preprocess != "none":
-        fit = load(transform) if transform is not None else fitted(data, preprocess)
-        x_test = fit.apply(x_test, dtype)
-        if raw:
-            x_support = fit.apply(x_support, dtype)
+    x_support, x_test = support.images, data.x_test[: protocol.n_test]
+    y_test = centred_one_hot(data.y_test[: protocol.n_test], data.n_classes)
+    if protocol.transform is not None or protocol.preprocess != "none":
+        by_file = protocol.transform is not None
+        fit = load(protocol.transform) if by_file else fitted(data, protocol.preprocess)
+        x_test = fit.apply(x_test, protocol.dtype)
+        if protocol.raw:
+            x_support = fit.apply(x_support, protocol.dtype)
     k_ss = np.asarray(kernel_fn(x_support))
     k_ts = np.asarray(kernel_fn(x_test, x_support))
-    found = score(predict(k_ts, k_ss, support.labels, diag_reg), y_test)
+    found = score(predict(k_ts, k_ss, support.labels, protocol.diag_reg), y_test)
     return {
         "accuracy": found.accuracy,
         "mse": found.mse,
@@ -128,11 +128,11 @@ def evaluate(
         "interval": binomial_interval(found.accuracy, found.n),
         "n_support": len(x_support),
         "dataset": data.name,
-        "preprocess": str(transform) if transform is not None else preprocess,
+        "preprocess": str(protocol.transform or protocol.preprocess),
         "architecture": kernel_fn.name,
-        "kernel": kernel,
-        "dtype": dtype,
-        "diag_reg": diag_reg,
+        "kernel": protocol.kernel,
+        "dtype": protocol.dtype,
+        "diag_reg": protocol.diag_reg,
         "seconds": round(time.monotonic() - started, 1),
     }
 

@@ -11,7 +11,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted, save
-from paper_repro.evaluate import evaluate
+from paper_repro.evaluate import Protocol, evaluate
 
 N_TEST = 200
 
@@ -33,7 +33,7 @@ def support(mnist, tmp_path_factory):
 
 def score(path, **changes):
     settings = {"dataset": "mnist", "preprocess": "standard", "architecture": "fc2"}
-    return evaluate(path, **{**settings, "n_test": N_TEST, **changes})
+    return evaluate(path, Protocol(**{**settings, "n_test": N_TEST, **changes}))
 
 
 def test_equals_neural_tangents_and_numpy(mnist, support):
