@@ -45,8 +45,8 @@ def label_solve(
 
     Returns:
       y_support, float64 (n_support, n_classes). Directions of K_ts with singular values below
-      the rounding of the kernel's entries (eps of its dtype, relative to the largest) are left
-      out, as in a pseudo-inverse.
+      rounding (relative to the largest: eps of the kernel's dtype, at least n_support times that
+      of float64) are left out, as in a pseudo-inverse.
 
     Raises:
       UserError: the lengths of images and labels differ, or the kernel is not finite.
@@ -68,9 +68,10 @@ def label_solve(
         factor = factor[: stacked.shape[1]]
         if progress is not None:
             progress(min(start + BLOCK, len(images)), len(images))
-    rounding = float(np.finfo(kernel.dtype).eps)
+    # Rounding of the kernel's entries, and of the float64 factorisation itself.
+    rounding = max(np.finfo(kernel.dtype).eps, len(factor) * np.finfo(np.float64).eps)
     alpha, *_ = scipy.linalg.lstsq(
-        factor[:, :n_support], factor[:, n_support:], cond=rounding, check_finite=False
+        factor[:, :n_support], factor[:, n_support:], cond=float(rounding), check_finite=False
     )
     k_ss = np.asarray(kernel.block(support, support), np.float64)
     return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
