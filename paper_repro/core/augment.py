@@ -60,5 +60,6 @@ class Augmentation:
         changed[rng.permutation(n)[: round(self.fraction * n)]] = True
         out = np.empty(images.shape, np.float32)
         maps = (np.cos(angle), np.sin(angle), down, right, mirror)
+        images = np.ascontiguousarray(images)
         warp(images, changed, *(a.astype(np.float32) for a in maps), out)
         return out
