@@ -86,6 +86,7 @@ def train(
         )
         loss = float(losses[-1])
         if not np.isfinite(loss):
+            loss = float("nan")
             break
     return Trained(parameters, loss, peak)
 
