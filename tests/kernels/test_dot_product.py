@@ -51,7 +51,7 @@ def slope(f, x, direction, step=1e-5):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("get", ["nngp", "ntk"])
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_fully_connected_equals_neural_tangents(rng, depth, get, dtype):
     x1, x2, cotangent = images(rng, 5, dtype), images(rng, 7, dtype), rng.standard_normal((5, 7))
     ours = fully_connected_kernel(depth, dtype, get)
