@@ -171,6 +171,36 @@ def ring_row(base, row, height, row_size):
 
 
 @njit(nogil=True)
+def tile_bounds(segment, dy, dx):
+    """First row and column, height and width of an offset's tile; then those of its outputs.
+
+    A pool drops an odd last row or column of either image.
+    """
+    y0 = max(0, -dy)
+    x0 = max(0, -dx)
+    height = min(segment[HEIGHT], segment[HEIGHT] - dy) - y0
+    width = min(segment[WIDTH], segment[WIDTH] - dx) - x0
+    kept_y = segment[OUT_HEIGHT] << segment[POOLS]
+    kept_x = segment[OUT_WIDTH] << segment[POOLS]
+    last_height = min(height, min(kept_y, kept_y - dy) - y0)
+    last_width = min(width, min(kept_x, kept_x - dx) - x0)
+    return y0, x0, height, width, last_height, last_width
+
+
+@njit(nogil=True)
+def tile_places(segments, s, dy, dx, lanes):
+    """Step between output columns, where the output tiles begin, and this offset's input tile."""
+    segment = segments[s]
+    step = 0 if segment[READOUT] else lanes
+    out_tiles = 0 if segment[READOUT] else segments[s + 1][TILES]
+    tile = 0
+    if s > 0:
+        offset = (dy + segment[RADIUS_Y]) * (2 * segment[RADIUS_X] + 1) + dx + segment[RADIUS_X]
+        tile = segment[TILES] + offset * segment[HEIGHT] * segment[WIDTH] * lanes
+    return step, out_tiles, tile
+
+
+@njit(nogil=True)
 def forward_tile(
     segments, s, dy, dx, x1, at_x1, side1, scale1, shift1, at1,
     x2, at_x2, side2, inverse2, at2, weights, starts, constants, channels, lanes,
@@ -178,26 +208,12 @@ def forward_tile(
 ):  # fmt: skip
     """One offset of one segment: add its outputs into the next segment's tiles or the readout."""
     segment = segments[s]
-    size_y = segment[HEIGHT]
     size_x = segment[WIDTH]
     n_relu = segment[N_RELU]
-    y0 = max(0, -dy)
-    x0 = max(0, -dx)
-    height = min(size_y, size_y - dy) - y0
-    width = min(size_x, size_x - dx) - x0
     pools = segment[POOLS]
-    # A pool drops an odd last row or column of either image.
-    kept_y = segment[OUT_HEIGHT] << pools
-    kept_x = segment[OUT_WIDTH] << pools
-    last_height = min(height, min(kept_y, kept_y - dy) - y0)
-    last_width = min(width, min(kept_x, kept_x - dx) - x0)
     readout = segment[READOUT]
-    step = 0 if readout else lanes
-    out_tiles = 0 if readout else segments[s + 1][TILES]
-    tile = 0
-    if s > 0:
-        offset = (dy + segment[RADIUS_Y]) * (2 * segment[RADIUS_X] + 1) + dx + segment[RADIUS_X]
-        tile = segment[TILES] + offset * size_y * size_x * lanes
+    y0, x0, height, width, last_height, last_width = tile_bounds(segment, dy, dx)
+    step, out_tiles, tile = tile_places(segments, s, dy, dx, lanes)
     for tick in range(height + n_relu):
         if tick < height:
             out = ring_row(0, tick, height, row_size)

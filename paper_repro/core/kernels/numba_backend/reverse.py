@@ -25,6 +25,8 @@ from paper_repro.core.kernels.numba_backend.forward import (
     forward_segments,
     ring_row,
     row_target,
+    tile_bounds,
+    tile_places,
     tile_row,
 )
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
@@ -32,15 +34,11 @@ from paper_repro.core.kernels.numba_backend.relu import derivatives, expectation
 from paper_repro.core.kernels.numba_backend.stamp import stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_RELU,
-    HEIGHT,
     N_RELU,
-    OUT_HEIGHT,
-    OUT_WIDTH,
     POOLS,
     RADIUS_X,
     RADIUS_Y,
     READOUT,
-    TILES,
     WIDTH,
 )
 
@@ -196,25 +194,12 @@ def _reverse_tile(
 ):  # fmt: skip
     """One offset of one segment, from the adjoints of its outputs to those of its inputs."""
     segment = segments[s]
-    size_y = segment[HEIGHT]
     size_x = segment[WIDTH]
     n_relu = segment[N_RELU]
-    y0 = max(0, -dy)
-    x0 = max(0, -dx)
-    height = min(size_y, size_y - dy) - y0
-    width = min(size_x, size_x - dx) - x0
     pools = segment[POOLS]
-    kept_y = segment[OUT_HEIGHT] << pools
-    kept_x = segment[OUT_WIDTH] << pools
-    last_height = min(height, min(kept_y, kept_y - dy) - y0)
-    last_width = min(width, min(kept_x, kept_x - dx) - x0)
     readout = segment[READOUT]
-    step = 0 if readout else lanes
-    out_tiles = 0 if readout else segments[s + 1][TILES]
-    tile = 0
-    if s > 0:
-        offset = (dy + segment[RADIUS_Y]) * (2 * segment[RADIUS_X] + 1) + dx + segment[RADIUS_X]
-        tile = segment[TILES] + offset * size_y * size_x * lanes
+    y0, x0, height, width, last_height, last_width = tile_bounds(segment, dy, dx)
+    step, out_tiles, tile = tile_places(segments, s, dy, dx, lanes)
     d_offset = dy * size_x + dx
 
     for tick in range(height + n_relu):
