@@ -20,8 +20,8 @@ DIFFERENCES = 1e-7
 
 KERNELS = {
     "FC1": lambda dtype: fully_connected_kernel(1, dtype),
-    "FC2 NNGP": lambda dtype: fully_connected_kernel(2, dtype, "nngp"),
-    "FC3": lambda dtype: fully_connected_kernel(3, dtype),
+    "FC1 NNGP": lambda dtype: fully_connected_kernel(1, dtype, "nngp"),
+    "FC2": lambda dtype: fully_connected_kernel(2, dtype),
     "RBF": lambda dtype: rbf(0.7, dtype=dtype),
     "Laplace": lambda dtype: laplace(0.7, dtype=dtype),
 }
@@ -34,6 +34,11 @@ def rng():
 
 def images(rng, n, dtype="float64"):
     return rng.standard_normal((n, *SHAPE)).astype(dtype)
+
+
+def images_of_uneven_pixels(rng, dtype):
+    """Batches of several sizes in which few pixels carry most of the norm."""
+    return [(rng.standard_normal((n, 32, 32, 3)) ** 5).astype(dtype) for n in (20, 100, 300)]
 
 
 def relative(got, want):
@@ -75,16 +80,17 @@ def test_get_of_a_call_overrides_that_of_the_kernel(rng, depth):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_image_meets_itself_at_correlation_one(rng, depth, dtype):
     # A matrix product rounds differently from a sum of squares; the angle that this leaves on the
-    # diagonal of the NTK would be 5e-4 in float32 and 2e-8 in float64.
-    x = (rng.random((300, 28, 28, 1)) ** 8 * 3 - 0.4).astype(dtype)
-    q = np.mean(x.astype(np.float64) ** 2, axis=(1, 2, 3))
-    k = 0.01 + 2 * q
-    t = k
-    for _ in range(depth):
-        k, t = 0.01 + 2 * k / 2, t / 2
-        t = k + 2 * t
-    found = np.diag(np.asarray(fully_connected_kernel(depth, dtype).block(x, x), np.float64))
-    np.testing.assert_allclose(found, t, rtol={"float32": 1e-5, "float64": 1e-13}[dtype])
+    # diagonal of the NTK would be worth 2e-4 in float32 and 1e-8 in float64.
+    kernel = fully_connected_kernel(depth, dtype)
+    for x in images_of_uneven_pixels(rng, dtype):
+        q = np.mean(x.astype(np.float64) ** 2, axis=(1, 2, 3))
+        k = 0.01 + 2 * q
+        t = k
+        for _ in range(depth):
+            k, t = 0.01 + 2 * k / 2, t / 2
+            t = k + 2 * t
+        found = np.diag(np.asarray(kernel.block(x, x), np.float64))
+        np.testing.assert_allclose(found, t, rtol={"float32": 1e-5, "float64": 1e-13}[dtype])
 
 
 @pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)
@@ -156,11 +162,11 @@ def test_rbf_and_laplace_equal_exponentials_of_scipy_distances(rng, scale, dtype
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_laplace_is_one_with_zero_gradient_where_images_coincide(rng, dtype):
-    x = (rng.random((50, 28, 28, 1)) ** 8 * 3 - 0.4).astype(dtype)
     kernel = laplace(dtype=dtype)
-    assert np.array_equal(np.diag(kernel.block(x, x)), np.ones(50, dtype))
-    on_the_diagonal = kernel.block_vjp(x, x, np.eye(50))
-    assert np.array_equal(on_the_diagonal, np.zeros_like(x))
+    for x in images_of_uneven_pixels(rng, dtype):
+        assert np.array_equal(np.diag(kernel.block(x, x)), np.ones(len(x), dtype))
+        on_the_diagonal = kernel.block_vjp(x, x, np.eye(len(x)))
+        assert np.array_equal(on_the_diagonal, np.zeros_like(x))
 
 
 @pytest.mark.parametrize("make", [rbf, laplace])
@@ -190,10 +196,9 @@ def test_with_parameters_makes_the_kernel_of_that_scale(rng, make):
         make(1.0).with_parameters({"scale": 2.5})
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)
-def test_prepared_images_give_the_same_bits(rng, make, dtype):
-    kernel = make(dtype)
+def test_prepared_images_give_the_same_bits(rng, make):
+    kernel = make("float32")
     x1, x2, cotangent = images(rng, 5), images(rng, 9), rng.standard_normal((5, 9))
     p1, p2 = kernel.prepare(x1), kernel.prepare(x2)
     assert len(p2) == 9
