@@ -281,7 +281,9 @@ def start_loss(network, x, y, key):
     return 0.5 * np.mean((np.asarray(network.apply(parameters, jnp.asarray(x))) - y) ** 2)
 
 
-@pytest.mark.parametrize(("architecture", "batch"), [(FC1, 10), (convnet(1), 100)])
+@pytest.mark.parametrize(
+    ("architecture", "batch"), [(FC1, 10), pytest.param(convnet(1), 100, marks=pytest.mark.slow)]
+)
 def test_training_lowers_the_loss_and_learns_the_classes(toy, architecture, batch):
     x, y, labels = toy
     network, key = Network(architecture, 16, 3), jax.random.key(0)
