@@ -104,6 +104,12 @@ def build_cells(
     ]
 
 
+def cell_runs(spec: CellSpec, rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+    """The rows that a cell averages: see `build_cells`."""
+    matching = [row for row in rows if _matches(row, spec.match)]
+    return select_runs(matching, include_smoke=include_smoke)
+
+
 def is_reduced(row: Row) -> bool:
     """Whether a row spent less than the paper.
 

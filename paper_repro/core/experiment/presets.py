@@ -65,6 +65,19 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
+def overridden(budget: Preset, steps: int | None, target_batch: int | None) -> Preset:
+    """`budget` with other KIP steps or another target batch, where they are given.
+
+    Raises:
+      UserError: of the paper's budget, which would then no longer be the paper's.
+    """
+    given = {"steps": steps, "target_batch": target_batch}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and budget.name == "paper":
+        raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
+    return dataclasses.replace(budget, **given)
+
+
 SMOKE = Preset(
     "smoke",
     steps=2,

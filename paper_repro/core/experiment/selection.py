@@ -14,6 +14,7 @@ def select(
     datasets: Sequence[str] = (),
     ipc: Sequence[int] = (),
     methods: Sequence[str] = (),
+    architectures: Sequence[str] = (),
 ) -> list[Cell]:
     """The cells with one of the given values in each field; an empty field takes all.
 
@@ -24,6 +25,7 @@ def select(
         ("data set", datasets, {c.dataset for c in cells}),
         ("images per class", ipc, {c.images_per_class for c in cells}),
         ("method", methods, {c.method for c in cells}),
+        ("architecture", architectures, {c.architecture for c in cells}),
     ):
         for value in wanted:
             if value not in known:
@@ -35,6 +37,7 @@ def select(
         if (not datasets or cell.dataset in datasets)
         and (not ipc or cell.images_per_class in ipc)
         and (not methods or cell.method in methods)
+        and (not architectures or cell.architecture in architectures)
     ]
     if not chosen:
         raise UserError("no cell of this table has all that was asked for: ask for less at once")
