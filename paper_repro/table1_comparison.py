@@ -66,7 +66,9 @@ def _cells_of(dataset: str, ipc: int, budget: Preset) -> list[Cell]:
     zca = registry.DATASETS[dataset].image_shape[-1] == 3
     shared = {"learned_labels": True, **budget.data}
     solved = Cell(dataset, ipc, "LS", "label_solve", "ConvNet", "NTK", zca=zca, **shared)
-    learned = dataclasses.replace(solved, method="KIP (l)", procedure="kip", **budget.kip)
+    learned = dataclasses.replace(
+        solved, method="KIP (l)", procedure="kip", **budget.kip, test_share=0.1
+    )
     both = dataclasses.replace(learned, method="KIP (a + l)", augmentation=Augmentation())
     return [solved, learned, both, dataclasses.replace(both, architecture="FC1", zca=False)]
 

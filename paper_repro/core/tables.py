@@ -96,17 +96,18 @@ def build_cells(
 
     Of several presets the one with the largest budget is shown (paper, gpu, laptop; smoke only
     when asked for). Rows of different configurations are never averaged: the one with the most
-    seeds is shown, of equals the one started last. A row that stands in several files counts once.
+    KIP steps times targets is shown, of equals the one with the most seeds, then the one started
+    last. A row that stands in several files counts once.
     """
     rows = list(rows)
     return [
-        _cell(spec, [r for r in rows if _matches(r, spec.match)], include_smoke) for spec in specs
+        _cell(spec, [r for r in rows if matches(r, spec.match)], include_smoke) for spec in specs
     ]
 
 
 def cell_runs(spec: CellSpec, rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
     """The rows that a cell averages: see `build_cells`."""
-    matching = [row for row in rows if _matches(row, spec.match)]
+    matching = [row for row in rows if matches(row, spec.match)]
     return select_runs(matching, include_smoke=include_smoke)
 
 
@@ -132,6 +133,7 @@ def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row
         groups,
         key=lambda key: (
             key[0],
+            _work(next(iter(groups[key].values()))),
             len(groups[key]),
             max(r["started"] for r in groups[key].values()),
             key[1],
@@ -185,11 +187,17 @@ def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[
     )
 
 
+def _work(row: Row) -> int:
+    config = row["config"]
+    return (config.get("steps") or 0) * (config.get("target_batch") or 0)
+
+
 def _rank(row: Row) -> int:
     return PRESETS.index(row["preset"])
 
 
-def _matches(row: Row, match: Mapping[str, Any]) -> bool:
+def matches(row: Row, match: Mapping[str, Any]) -> bool:
+    """Whether a row has what `CellSpec.match` asks for."""
     for name, wanted in match.items():
         value: Any = row
         for part in name.split("."):

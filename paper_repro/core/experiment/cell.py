@@ -30,6 +30,7 @@ class Cell:
       n_train, n_test, image_side: see `Preset`.
       network: settings of a finite network that is trained on the support of the KIP run that
         the other fields describe; None for KRR.
+      test_share: see `kip.config.evaluation_steps`. It changes no number, so it is not hashed.
     """
 
     dataset: str
@@ -52,6 +53,7 @@ class Cell:
     n_test: int | None = None
     image_side: int | None = None
     network: dict[str, Any] | None = None
+    test_share: float | None = None
 
     @property
     def algorithm(self) -> str:
@@ -64,7 +66,9 @@ class Cell:
 
         What is None is left out, so that a field added later leaves old hashes as they are.
         """
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        fields = dataclasses.asdict(self)
+        del fields["test_share"]
+        return {k: v for k, v in fields.items() if v is not None}
 
     @property
     def config_hash(self) -> str:

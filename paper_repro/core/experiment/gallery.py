@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from paper_repro.core import checkpoint
+from paper_repro.core.catalogue import set_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context, context
 from paper_repro.core.experiment.runner import results_path, run_directory
 from paper_repro.core.kip.run import support_path
-from paper_repro.core.pictures import before_after, curves, label_heatmap
+from paper_repro.core.pictures import before_after, curves, image_grid, label_heatmap
 from paper_repro.core.results import finished, read_rows
 
 
@@ -32,9 +33,12 @@ def draw(script: str, cells: Sequence[Cell], out: Path, data_dir: Path | None) -
             continue
         name = f"{cell.architecture} {cell.method}, {row['support_size']} images"
         series[name] = _accuracies(directory / "metrics.jsonl")
-        stem = out / "pictures" / _file_name(cell)
-        if not stem.with_name(f"{stem.name}-images.png").exists():
-            _draw_run(cell, context(cell, data_dir), row, directory, stem)
+        if not (out / "pictures" / f"{_file_name(cell)}-images.png").exists():
+            start = checkpoint.load(support_path(directory, 0)).tensors["images"]
+            learned = checkpoint.load(support_path(directory, row["step"])).tensors
+            shared = context(cell, data_dir)
+            prefix = f"{_file_name(cell)}-"
+            draw_support(learned, start, cell, shared, row["step"], out / "pictures", prefix)
     if series:
         curves(
             series,
@@ -45,26 +49,47 @@ def draw(script: str, cells: Sequence[Cell], out: Path, data_dir: Path | None) -
         )
 
 
-def _draw_run(cell: Cell, shared: Context, row: dict, directory: Path, stem: Path) -> None:
-    start = checkpoint.load(support_path(directory, 0)).tensors
-    learned = checkpoint.load(support_path(directory, row["step"])).tensors
+def draw_support(
+    tensors: Mapping[str, np.ndarray],
+    natural: np.ndarray | None,
+    cell: Cell,
+    shared: Context,
+    step: int | None,
+    directory: Path,
+    prefix: str = "",
+) -> None:
+    """Write `images.png` and, where labels are learned, `labels.png` of a support set.
+
+    Args:
+      tensors: `images` and `labels`; of up to ten classes the first of each class is drawn.
+      natural: the images the run started from, drawn above the learned ones; None draws the
+        images alone.
+      cell: what was learned.
+      shared: transform and class names.
+      step: of KIP, for the title.
+      directory: where to write.
+      prefix: of the file names.
+    """
     names = shared.dataset.class_names
-    classes = start["labels"].argmax(1)
+    # Supports are ordered by class, so the classes need no labels.
+    classes = np.repeat(np.arange(shared.dataset.n_classes), cell.images_per_class)
     shown = _first_of_each(classes, 10)
-    title = f"{shared.dataset.title}, {cell.architecture} {cell.method}, step {row['step']}"
-    before_after(
-        shared.transform.preview(start["images"][shown]),
-        shared.transform.preview(learned["images"][shown]),
-        stem.with_name(f"{stem.name}-images.png"),
-        captions=[names[c] for c in classes[shown]],
-        title=title,
-    )
+    title = f"{shared.dataset.title}, {cell.architecture} {cell.method}"
+    title += "" if step is None else f", step {step}"
+    captions = [names[c] for c in classes[shown]]
+    learned = shared.transform.preview(tensors["images"][shown])
+    path = directory / f"{prefix}images.png"
+    if natural is None:
+        image_grid(learned, path, captions=captions, title=title)
+    else:
+        start = shared.transform.preview(natural[shown])
+        before_after(start, learned, path, captions=captions, title=title)
     if cell.learned_labels:
         label_heatmap(
-            learned["labels"][shown],
+            tensors["labels"][shown],
             names,
-            stem.with_name(f"{stem.name}-labels.png"),
-            row_names=[names[c] for c in classes[shown]],
+            directory / f"{prefix}labels.png",
+            row_names=captions,
             title=f"Learned labels: {title}",
         )
 
@@ -80,7 +105,4 @@ def _accuracies(path: Path) -> list[tuple[float, float]]:
 
 
 def _file_name(cell: Cell) -> str:
-    parts = [cell.dataset, cell.architecture, f"ipc{cell.images_per_class}"]
-    parts += ["zca" if cell.zca else "standard", "learned" if cell.learned_labels else "fixed"]
-    parts += ["aug" if cell.augmentation else "noaug", cell.config_hash[:6]]
-    return "-".join(parts).lower()
+    return f"{set_name(cell)}-{cell.config_hash[:6]}"

@@ -74,7 +74,14 @@ def kip(
     )
     problem = context.problem(validated=cell.patience is not None)
     result = run_kip(
-        problem, context.kernel, config, seed, directory_of(cell), cell.config_hash, report
+        problem,
+        context.kernel,
+        config,
+        seed,
+        directory_of(cell),
+        cell.config_hash,
+        report,
+        cell.test_share,
     )
     metrics = result.metrics
     return Outcome(

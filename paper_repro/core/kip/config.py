@@ -51,6 +51,34 @@ class KIPConfig:
             raise UserError(f"patience must be at least 1 step or None, not {self.patience}")
 
 
+_UPDATE = 4
+"""Cost of a support-target pair in an update, forward and gradient, in pairs scored forward."""
+
+
+def evaluation_steps(
+    config: KIPConfig, n_support: int, n_test: int, share: float | None
+) -> list[int]:
+    """The official steps at which a run scores the test set.
+
+    All of them when the checkpoint is chosen on validation, which is scored there too, or when
+    `share` is None. Otherwise as many as fit into `share` of the run's updates, evenly among the
+    official steps, the last one always.
+
+    Args:
+      config: of the run.
+      n_support: supports in all.
+      n_test: size of the test set.
+      share: largest fraction of the run's time spent on the test set.
+    """
+    official = list(official_steps(config.steps))
+    if share is None or config.patience is not None:
+        return official
+    updates = config.steps * n_support * (n_support + config.target_batch) * _UPDATE
+    count = max(1, min(len(official), int(share * updates / (n_support * n_test))))
+    stride = (len(official) - 1) / max(count - 1, 1)
+    return sorted({official[len(official) - 1 - round(k * stride)] for k in range(count)})
+
+
 def official_steps(last: int) -> Iterator[int]:
     """Steps at which the official release keeps a checkpoint, up to and including `last`.
 

@@ -15,7 +15,7 @@ from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import append_line, write_atomic
 from paper_repro.core.kernels.kernel import Kernel, Prepared
-from paper_repro.core.kip.config import KIPConfig, official_steps
+from paper_repro.core.kip.config import KIPConfig, evaluation_steps, official_steps
 from paper_repro.core.kip.problem import Problem
 from paper_repro.core.kip.state import (
     Diverged,
@@ -68,6 +68,7 @@ def run(
     directory: Path,
     run_hash: str = "",
     progress: Progress | None = None,
+    test_share: float | None = None,
 ) -> KIPResult:
     """Train a support set, or go on where an interrupted call in the same directory stopped.
 
@@ -82,6 +83,7 @@ def run(
       directory: of this run alone: metrics.jsonl, support_*.safetensors, state*.safetensors.
       run_hash: identifies config and data; a directory with another hash is refused.
       progress: see `Progress`; not called for steps that an earlier call did.
+      test_share: see `evaluation_steps`; supports are kept at every official step all the same.
 
     Raises:
       UserError: patience without a validation set, a directory of another run, or one whose
@@ -100,7 +102,9 @@ def run(
         state = from_tensors(kept.tensors, state)
         before = float(kept.metadata["seconds"])
     keep = set(official_steps(config.steps))
-    log.require({step for step in keep if step < state.step})
+    n_test = len(problem.test.y) if problem.test is not None else 1
+    measured = set(evaluation_steps(config, len(state.x_support), n_test, test_share))
+    log.require({step for step in measured if step < state.step})
     log.drop_after(state.step)
     started = time.monotonic()
 
@@ -114,12 +118,12 @@ def run(
         )
 
     batches = Batches(problem, kernel, config, seed)
-    keep = set(official_steps(config.steps))
     last_saved = time.monotonic()
     try:
         while True:
-            if state.step in keep and not log.has(state.step):
+            if state.step in keep:
                 _keep_support(directory, state, run_hash)
+            if state.step in measured and not log.has(state.step):
                 log.append(_measure(problem, kernel, state, config, seconds()))
                 save(state)
                 last_saved = time.monotonic()
