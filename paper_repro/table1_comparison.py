@@ -25,7 +25,8 @@ from typing import Any
 
 from paper_repro.core import cli, published
 from paper_repro.core.augment import Augmentation
-from paper_repro.core.data import registry
+from paper_repro.core.data import dataset_names, registry
+from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
@@ -45,6 +46,9 @@ PRESETS = {
 IMAGES_PER_CLASS = {
     name: (1, 10) if name == "cifar100" else (1, 10, 50) for name in registry.DATASETS
 }
+RANDOM_ARCHITECTURES = ("ConvNet", "Conv-3", "Conv-8")
+"""What `--random-kernel` draws from (arXiv 2107.13034, random kernels)."""
+
 SAMPLES = {"svhn": "svhn_mini"}
 """What the smoke preset runs where the data directory holds a small sample of the data set."""
 
@@ -72,6 +76,9 @@ def _cells_of(dataset: str, ipc: int, budget: Preset) -> list[Cell]:
     both = dataclasses.replace(learned, method="KIP (a + l)", augmentation=Augmentation())
     return [solved, learned, both, dataclasses.replace(both, architecture="FC1", zca=False)]
 
+
+NO_OPTIONS = {"config.random_architectures": None, "config.support_batch": None}
+"""What a row of the table itself has; the options stand in an appendix."""
 
 _COLUMNS = {
     "LS ConvNet": ("LS", "ConvNet"),
@@ -106,8 +113,33 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
                 build_cells(official, rows, include_smoke=include_smoke),
                 notes=_spread(official, rows),
             ),
+            *_options(rows, include_smoke),
         ),
     )
+
+
+def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[ResultTable, ...]:
+    """Runs with a random kernel or a support batch, if there are any."""
+    specs = {}
+    for row in rows:
+        drawn, batch = (row["config"].get(name.removeprefix("config.")) for name in NO_OPTIONS)
+        if row["table"] != SCRIPT or (drawn is None and batch is None):
+            continue
+        label = {
+            "Data set": row["dataset"],
+            "Images per class": str(row["images_per_class"]),
+            "Method": row["method"],
+            "Kernels drawn from": ", ".join(drawn or ("-",)),
+            "Supports per class and step": str(batch or "all"),
+        }
+        match = {"config_hash": row["config_hash"]}
+        specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
+    cells = build_cells(specs.values(), rows, include_smoke=include_smoke)
+    cells = [cell for cell in cells if cell.ours is not None or not include_smoke]
+    if not cells:
+        return ()
+    title, caption = "Options of KIP", "Without published figures; scored by the ConvNet NTK."
+    return (ResultTable(title, caption, cells),)
 
 
 def _spec(cell: ComparisonCell) -> CellSpec:
@@ -128,6 +160,7 @@ def _spec(cell: ComparisonCell) -> CellSpec:
         "method": method,
         "images_per_class": cell.images_per_class,
         "zca": architecture == "ConvNet" and dataset.image_shape[-1] == 3,
+        **NO_OPTIONS,
     }
     budget = f"all {dataset.n_train:,} targets"
     if method != "LS":
@@ -185,6 +218,34 @@ def _spread(specs: Sequence[CellSpec], rows: Sequence[Mapping[str, Any]]) -> tup
     return tuple(notes)
 
 
+def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) -> list[Cell]:
+    """The ConvNet KIP cells with the options of the appendix, and no others if any is asked for."""
+    if not random_kernel and support_batch is None:
+        return chosen
+    varied = [
+        dataclasses.replace(
+            cell,
+            random_architectures=RANDOM_ARCHITECTURES if random_kernel else None,
+            support_batch=support_batch,
+        )
+        for cell in chosen
+        if (cell.procedure, cell.architecture) == ("kip", "ConvNet")
+    ]
+    if not varied:
+        raise UserError("random kernels and support batches are for the KIP cells of the ConvNet")
+    return varied
+
+
+def _sampled(chosen: list[Cell], data_dir: Path | None) -> list[Cell]:
+    """The cells with small samples in place of the data sets they stand for, if there are any."""
+    present = dataset_names(data_dir)
+    replaced = {name: sample for name, sample in SAMPLES.items() if sample in present}
+    return [
+        dataclasses.replace(cell, dataset=replaced.get(cell.dataset, cell.dataset))
+        for cell in chosen
+    ]
+
+
 def main(
     preset: str = "laptop",
     datasets: tuple[str, ...] = (),
@@ -194,6 +255,10 @@ def main(
     seeds: tuple[int, ...] = (),
     steps: int | None = None,
     target_batch: int | None = None,
+    random_kernel: bool = False,
+    support_batch: int | None = None,
+    evaluate_only: bool = False,
+    checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
 ) -> None:
@@ -203,6 +268,7 @@ def main(
         python -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1
         python -m paper_repro.table1_comparison --methods LS --seeds 0 1 2 --out results
         python -m paper_repro.table1_comparison --preset gpu --datasets cifar10 --ipc 1 10
+        python -m paper_repro.table1_comparison --evaluate-only --datasets mnist
 
     Args:
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
@@ -213,6 +279,10 @@ def main(
         seeds: random seeds; default as many as the preset says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
+        random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
+        support_batch: supports per class that a KIP step draws and updates; default all.
+        evaluate_only: train nothing, score the learned sets in `checkpoints` instead.
+        checkpoints: directory of learned sets.
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
@@ -220,6 +290,13 @@ def main(
     chosen = select(
         cells(budget), datasets=datasets, ipc=ipc, methods=methods, architectures=architectures
     )
+
+    chosen = _varied(chosen, random_kernel, support_batch)
+    chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
+    if evaluate_only:
+        from paper_repro.core.experiment.rescore import rescore
+
+        return rescore(chosen, checkpoints, data_dir)
 
     from paper_repro.core.experiment.runner import run_table
 

@@ -63,8 +63,12 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
     shown = [row for row in rows if row["preset"] != "smoke" or include_smoke]
     equal = _one_budget(shown)
     cells = build_cells([_spec(row) for row in published.ablation_a3()], equal, include_smoke=True)
-    longest = build_cells([_spec(row) for row in published.ablation_a3()], shown)
-    longer = [a for a, b in zip(longest, cells, strict=True) if a.our_budget != b.our_budget]
+    longest = build_cells([_spec(row) for row in published.ablation_a3()], rows)
+    longer = [
+        a
+        for a, b in zip(longest, cells, strict=True)
+        if a.ours is not None and a.our_budget != b.our_budget
+    ]
     notes = _order(equal)
     if include_smoke:
         notes += ("A smoke test: 500 test images, pooled to 8x8.",)
@@ -101,6 +105,7 @@ def _spec(row: AblationRow) -> CellSpec:
         "zca": row.zca,
         "learned_labels": row.learned_labels,
         "augmentation": row.augmentation,
+        **table1_comparison.NO_OPTIONS,
     }
     needs = f"`python -m paper_repro.{SCRIPT} --ipc {row.images_per_class}`"
     return CellSpec(label, match, row.kip, "target batch 5,000, to convergence", needs)
@@ -169,6 +174,8 @@ def main(
     seeds: tuple[int, ...] = (),
     steps: int | None = None,
     target_batch: int | None = None,
+    evaluate_only: bool = False,
+    checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
 ) -> None:
@@ -187,12 +194,19 @@ def main(
         seeds: random seeds; default as many as the preset says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
+        evaluate_only: train nothing, score the learned sets in `checkpoints` instead.
+        checkpoints: directory of learned sets.
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
     """
     budget = overridden(find_preset(preset, PRESETS), steps, target_batch)
     chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
     chosen = [cell for cell in chosen if zca is None or cell.zca == zca]
+
+    if evaluate_only:
+        from paper_repro.core.experiment.rescore import rescore
+
+        return rescore(chosen, checkpoints, data_dir)
 
     from paper_repro.core.experiment.runner import run_table
 

@@ -81,11 +81,11 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     peer = _peer_step(config, state.y_support.shape[1])
 
     def ours(batches):
-        after, _ = advance(kernel, state, *batches(0), config)
+        after, _ = advance(kernel, state, *batches(0, kernel), config)
         return jax.block_until_ready(after.optimizer[0].mu[0])
 
     def theirs():
-        targets, y = batches(0)
+        targets, y = batches(0, kernel)
         step = peer(state.x_support, state.y_support, targets.images, jnp.float32(y))
         return jax.block_until_ready(step[0].mu[0])
 

@@ -14,6 +14,8 @@ class Purpose(enum.IntEnum):
     TARGETS = 1
     AUGMENTATION = 2
     NETWORK = 3
+    KERNEL = 4
+    SUPPORT_BATCH = 5
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

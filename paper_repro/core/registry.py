@@ -63,6 +63,11 @@ _SCRIPTS = (
         ),
     ),
     Script(
+        "figure_kip_trajectory",
+        "The first KIP steps on CIFAR-10 against the official release's index",
+        ("laptop: 6 to 15 minutes on two cores a draw", "paper: three draws"),
+    ),
+    Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
         ("laptop: 40 minutes on two cores for the eight cells of 10 images", "gpu: one card"),

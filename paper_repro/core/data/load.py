@@ -9,7 +9,7 @@ from paper_repro.core.data.cache import read_cache, write_cache
 from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.registry import DATASETS, Spec, find
-from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.data.unavailable import DatasetUnavailable, Unavailable
 from paper_repro.core.data.verify import verify
 from paper_repro.core.errors import UserError
 
@@ -76,7 +76,7 @@ def _fetch(spec: Spec, tried: list[str]) -> Dataset:
             continue
         write_cache(spec, arrays, digests, source)
         return Dataset.official(spec, arrays, digests, source)
-    raise UserError(
+    raise DatasetUnavailable(
         f"cannot get {spec.title} ({'; '.join(tried)}): connect to one of these, or put "
         f"{spec.name}.npz with uint8 arrays x_train, y_train, x_test, y_test into a directory "
         "and pass it as --data-dir"

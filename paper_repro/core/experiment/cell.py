@@ -26,7 +26,8 @@ class Cell:
       learned_labels: the labels are learned too.
       augmentation: of the targets.
       steps, target_batch, patience: see `KIPConfig`.
-      initial, learning_rate, diag_reg, flat: see `KIPConfig`.
+      initial, learning_rate, diag_reg, flat, support_batch: see `KIPConfig`.
+      random_architectures: of which every KIP step draws one; None trains with `architecture`.
       n_train, n_test, image_side: see `Preset`.
       network: settings of a finite network that is trained on the support of the KIP run that
         the other fields describe; None for KRR.
@@ -49,6 +50,8 @@ class Cell:
     learning_rate: float = 0.04
     diag_reg: float = 1e-6
     flat: float = 1e-3
+    support_batch: int | None = None
+    random_architectures: tuple[str, ...] | None = None
     n_train: int | None = None
     n_test: int | None = None
     image_side: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,26 +13,34 @@ from paper_repro.core import checkpoint
 from paper_repro.core.catalogue import set_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context, context
-from paper_repro.core.experiment.runner import results_path, run_directory
+from paper_repro.core.experiment.runner import run_directory
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.pictures import before_after, curves, image_grid, label_heatmap
-from paper_repro.core.results import finished, read_rows
+from paper_repro.core.results import finished
 
 
-def draw(script: str, cells: Sequence[Cell], out: Path, data_dir: Path | None) -> None:
-    """Draw the runs of the first seed into `out/pictures`; drawn ones are left as they are.
+def draw(
+    script: str,
+    cells: Sequence[Cell],
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    data_dir: Path | None,
+) -> None:
+    """Draw the finished runs of the first seed into `out/pictures`; drawn ones are left alone.
 
     Writes `<run>-images.png` (natural start above learned image, through the inverse transform),
     `<run>-labels.png` where labels were learned, and `<script>-curves.png` for all together.
     """
-    rows = read_rows(results_path(out, script))
     series = {}
+    several = len({cell.dataset for cell in cells}) > 1
     for cell in cells:
         row = finished(rows, cell.config_hash, 0)
         directory = run_directory(out, cell, 0)
         if cell.procedure != "kip" or row is None or not (directory / "metrics.jsonl").exists():
             continue
         name = f"{cell.architecture} {cell.method}, {row['support_size']} images"
+        if several:
+            name = f"{cell.dataset} {name}"
         series[name] = _accuracies(directory / "metrics.jsonl")
         if not (out / "pictures" / f"{_file_name(cell)}-images.png").exists():
             start = checkpoint.load(support_path(directory, 0)).tensors["images"]

@@ -15,6 +15,7 @@ from paper_repro.core import checkpoint
 from paper_repro.core.architecture import from_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context
+from paper_repro.core.kernels import from_name as kernel_from_name
 from paper_repro.core.kip import KIPConfig
 from paper_repro.core.kip import run as run_kip
 from paper_repro.core.kip.run import support_path
@@ -71,6 +72,7 @@ def kip(
         diag_reg=cell.diag_reg,
         patience=cell.patience,
         flat=cell.flat,
+        support_batch=cell.support_batch,
     )
     problem = context.problem(validated=cell.patience is not None)
     result = run_kip(
@@ -82,6 +84,7 @@ def kip(
         cell.config_hash,
         report,
         cell.test_share,
+        [kernel_from_name(name, cell.kernel) for name in cell.random_architectures or ()],
     )
     metrics = result.metrics
     return Outcome(
@@ -98,6 +101,7 @@ def kip(
         extra={
             "converged": result.converged,
             "steps_run": result.steps_run,
+            "trajectory": result.trajectory,
             **{k: v for k, v in metrics.items() if k.startswith("validation_")},
         },
     )

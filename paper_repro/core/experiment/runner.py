@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paper_repro.core.data.unavailable import DatasetUnavailable
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
@@ -50,12 +51,23 @@ def run_table(
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
-    rows = run_cells(script, cells, seeds or range(budget.seeds), budget.name, out, data_dir)
+    missing = run_cells(script, cells, seeds or range(budget.seeds), budget.name, out, data_dir)
+    rows = rows_for(script, out)
     result = table(rows, include_smoke=budget.name == "smoke")
-    draw(script, cells, out, data_dir)
+    draw(script, cells, rows, out, data_dir)
     write_atomic(out / f"{script}.md", render_markdown(result))
     render_png(result, out / f"{script}.png")
     print_table(result)
+    if missing:
+        reasons = "; ".join(f"{name}: {error}" for name, error in missing.items())
+        raise UserError(f"the cells of these data sets were left out: {reasons}")
+
+
+def rows_for(script: str, out: Path) -> list[dict[str, Any]]:
+    """The rows of a table, then those of the other tables in `out`: tables share cells."""
+    own = results_path(out, script)
+    others = sorted(path for path in out.glob("*.jsonl") if path != own)
+    return [row for path in (own, *others) for row in read_rows(path)]
 
 
 def run_cells(
@@ -65,11 +77,14 @@ def run_cells(
     preset: str,
     out: Path,
     data_dir: Path | None,
-) -> list[dict[str, Any]]:
-    """Run what has no finished row yet, cell by cell, and return all rows of the table.
+) -> dict[str, DatasetUnavailable]:
+    """Run what has no finished row yet, in this table or in another of the directory.
 
     A run that diverges leaves a `failed` row and the next one starts; one that is interrupted
     leaves an `interrupted` row, and the same command goes on from its last checkpoint.
+
+    Returns:
+      Data sets that no source has, with the reason; their cells were not run.
 
     Raises:
       UserError: bad input, before or at the run that met it; finished rows stay.
@@ -77,16 +92,23 @@ def run_cells(
     keep_freed_memory()
     require_writable(out)
     path = results_path(out, table)
-    rows = read_rows(path)
+    rows = rows_for(table, out)
+    missing: dict[str, DatasetUnavailable] = {}
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = [(cell, seed) for seed in seeds for cell in cells]
     todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
     with Progress(len(runs), len(runs) - len(todo)) as progress:
         for cell, seed in todo:
+            if cell.dataset in missing:
+                continue
             progress.start(f"{cell} seed={seed}")
-            row = _run(table, cell, seed, preset, out, data_dir, path, progress)
+            try:
+                row = _run(table, cell, seed, preset, out, data_dir, path, progress)
+            except DatasetUnavailable as error:
+                missing[cell.dataset] = error
+                continue
             progress.finish(row)
-    return read_rows(path)
+    return missing
 
 
 def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[str, Any]:

@@ -30,6 +30,8 @@ class KIPConfig:
         many steps, and select the checkpoint with the lowest validation loss. None: run all
         steps, use every training image as a target, and select the last checkpoint.
       flat: relative improvement that counts as none.
+      support_batch: supports per class that a step draws and updates (arXiv 2011.00050,
+        Algorithm 1); the others get a gradient of zero. None updates all of them.
     """
 
     images_per_class: int
@@ -42,6 +44,7 @@ class KIPConfig:
     diag_reg: float = DIAG_REG
     patience: int | None = None
     flat: float = 1e-3
+    support_batch: int | None = None
 
     def __post_init__(self):
         for name, least in (("images_per_class", 1), ("steps", 0), ("target_batch", 1)):
@@ -49,6 +52,11 @@ class KIPConfig:
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"patience must be at least 1 step or None, not {self.patience}")
+        if not (self.support_batch is None or 1 <= self.support_batch <= self.images_per_class):
+            raise UserError(
+                f"support_batch must be between 1 and images_per_class "
+                f"({self.images_per_class}) or None, not {self.support_batch}"
+            )
 
 
 _UPDATE = 4

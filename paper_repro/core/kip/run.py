@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ class KIPResult:
       steps_run: updates done when the run ended.
       converged: the validation loss was flat, rather than the steps used up.
       seconds: wall-clock of all sessions of the run together.
+      trajectory: what was measured at each official step, in order: step, test_*, validation_*.
     """
 
     step: int
@@ -58,6 +59,7 @@ class KIPResult:
     steps_run: int
     converged: bool
     seconds: float
+    trajectory: list[dict]
 
 
 def run(
@@ -69,6 +71,7 @@ def run(
     run_hash: str = "",
     progress: Progress | None = None,
     test_share: float | None = None,
+    alternatives: Sequence[Kernel] = (),
 ) -> KIPResult:
     """Train a support set, or go on where an interrupted call in the same directory stopped.
 
@@ -84,6 +87,8 @@ def run(
       run_hash: identifies config and data; a directory with another hash is refused.
       progress: see `Progress`; not called for steps that an earlier call did.
       test_share: see `evaluation_steps`; supports are kept at every official step all the same.
+      alternatives: kernels of which every step draws one for its update, in place of `kernel`
+        (arXiv 2107.13034, section 3.1, random architectures); scores always use `kernel`.
 
     Raises:
       UserError: patience without a validation set, a directory of another run, or one whose
@@ -117,6 +122,8 @@ def run(
             {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"},
         )
 
+    if alternatives and kernel.parameters:
+        raise UserError("a kernel with learned parameters cannot be drawn anew every step")
     batches = Batches(problem, kernel, config, seed)
     last_saved = time.monotonic()
     try:
@@ -130,7 +137,9 @@ def run(
             flat = config.patience is not None and _is_flat(log.entries, config)
             if state.step >= config.steps or flat:
                 break
-            state, loss = advance(kernel, state, *batches(state.step), config)
+            kernel_fn = _kernel_of(state.step, seed, kernel, alternatives)
+            rows = _support_rows(state.step, seed, config, problem.n_classes)
+            state, loss = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
             if progress is not None:
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
@@ -140,6 +149,10 @@ def run(
         save(state)
         raise
     selected = _select(log.entries, config)
+    trajectory = [
+        {k: v for k, v in entry.items() if k not in ("seconds", "parameters")}
+        for entry in log.entries
+    ]
     support = checkpoint.load(support_path(directory, selected["step"]))
     return KIPResult(
         step=selected["step"],
@@ -150,6 +163,7 @@ def run(
         steps_run=state.step,
         converged=flat,
         seconds=seconds(),
+        trajectory=trajectory,
     )
 
 
@@ -166,16 +180,35 @@ class Batches:
         x = self._problem.transform.apply(self._problem.x_target, self._kernel.dtype)
         return self._kernel.prepare(x)
 
-    def __call__(self, step: int) -> tuple[Prepared, np.ndarray]:
-        """Prepared targets of the step and their centred labels, float64 (n, n_classes)."""
+    def __call__(self, step: int, kernel: Kernel) -> tuple[Prepared, np.ndarray]:
+        """Targets of the step prepared for `kernel`, and their centred labels, float64 (n, K)."""
         rng = generator(self._seed, Purpose.TARGETS, step)
         rows = self._sampler.draw(self._config.target_batch, rng)
-        if self._config.augmentation is None:
+        augmentation = self._config.augmentation
+        if augmentation is None and kernel is self._kernel:
             return self._prepared[rows], self._y[rows]
-        problem, kernel = self._problem, self._kernel
-        rng = generator(self._seed, Purpose.AUGMENTATION, step)
-        raw = self._config.augmentation.apply(problem.x_target[rows], rng)
-        return kernel.prepare(problem.transform.apply(raw, kernel.dtype)), self._y[rows]
+        raw = self._problem.x_target[rows]
+        if augmentation is not None:
+            raw = augmentation.apply(raw, generator(self._seed, Purpose.AUGMENTATION, step))
+        x = self._problem.transform.apply(raw, kernel.dtype)
+        return kernel.prepare(x), self._y[rows]
+
+
+def _kernel_of(step: int, seed: int, kernel: Kernel, alternatives: Sequence[Kernel]) -> Kernel:
+    if not alternatives:
+        return kernel
+    drawn = generator(seed, Purpose.KERNEL, step).integers(len(alternatives))
+    return alternatives[int(drawn)]
+
+
+def _support_rows(step: int, seed: int, config: KIPConfig, n_classes: int) -> np.ndarray | None:
+    """Rows of the supports that the step updates, ordered by class as the supports are."""
+    if config.support_batch is None:
+        return None
+    rng = generator(seed, Purpose.SUPPORT_BATCH, step)
+    size = config.images_per_class
+    drawn = [rng.choice(size, config.support_batch, replace=False) for _ in range(n_classes)]
+    return np.concatenate([c * size + np.sort(rows) for c, rows in enumerate(drawn)])
 
 
 def _measure(problem, kernel, state, config, seconds) -> dict:

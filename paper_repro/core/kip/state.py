@@ -72,7 +72,12 @@ def kernel_at(kernel: Kernel, state: State) -> Kernel:
 
 
 def advance(
-    kernel: Kernel, state: State, targets: Prepared, y_target: np.ndarray, config: KIPConfig
+    kernel: Kernel,
+    state: State,
+    targets: Prepared,
+    y_target: np.ndarray,
+    config: KIPConfig,
+    rows: np.ndarray | None = None,
 ) -> tuple[State, float]:
     """One update from one batch of targets.
 
@@ -86,6 +91,7 @@ def advance(
       targets: prepared images of the batch.
       y_target: their centred labels, float64 (n_target, n_classes).
       config: of the run.
+      rows: of the supports that take part in this step; None for all.
 
     Returns:
       The state after the update and the loss before it.
@@ -94,13 +100,13 @@ def advance(
       Diverged: the loss is not finite.
     """
     kernel = kernel_at(kernel, state)
-    x = state.x_support
+    x, y = state.x_support, state.y_support
+    if rows is not None:
+        x, y = x[rows], y[rows]
     k_ss, pull_ss = kernel.block_and_pullback(x, x)
     k_st, pull_st = kernel.block_and_pullback(x, targets)
     try:
-        gradient = loss_and_gradient(
-            np.asarray(k_st).T, k_ss, y_target, state.y_support, config.diag_reg
-        )
+        gradient = loss_and_gradient(np.asarray(k_st).T, k_ss, y_target, y, config.diag_reg)
     except UserError as error:
         raise Diverged(f"step {state.step}: {error}") from error
     if not np.isfinite(gradient.loss):
@@ -115,7 +121,11 @@ def advance(
             name: np.float32((through_ss[name] + through_st[name]) * value)
             for name, value in kernel.parameters.items()
         }
-    gradients = (dx, np.asarray(dy, np.float32), d_log)
+    dy = np.asarray(dy, np.float32)
+    if rows is not None:
+        dx = jnp.zeros_like(state.x_support).at[rows].set(dx)
+        dy = jnp.zeros_like(state.y_support).at[rows].set(dy)
+    gradients = (dx, dy, d_log)
     learned, optimizer = _update(
         config.learning_rate, gradients, state.optimizer, tuple(state[1:4])
     )

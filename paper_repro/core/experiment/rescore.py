@@ -1,0 +1,50 @@
+"""Score the sets of a checkpoints directory again, without training: `--evaluate-only`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paper_repro.core.catalogue import LearnedSet, read_catalogue, set_name
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.context import context
+from paper_repro.core.experiment.export import cell_of
+from paper_repro.core.krr import Score
+
+
+def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> None:
+    """Print KRR accuracy and MSE of every set that one of `cells` names, beside its record.
+
+    Each set is scored with the kernel, transform and test images that its own record states.
+
+    Raises:
+      UserError: no such set, another transform than the set was made with, or, after all are
+        printed, a set that does not score what its record says (0.1 points).
+    """
+    names = {set_name(cell) for cell in cells}
+    found = [learned for learned in read_catalogue(checkpoints) if learned.name in names]
+    if not found:
+        raise UserError(f"{checkpoints} has no set of the chosen cells: {', '.join(sorted(names))}")
+    wrong = []
+    for learned in found:
+        result, stated = _score(learned, data_dir), learned.record["metrics"]
+        print(
+            f"{learned.name}: test accuracy {100 * result.accuracy:.2f} %, MSE {result.mse:.5f} "
+            f"on {result.n:,} images (record: {100 * stated['test_accuracy']:.2f} %, "
+            f"{stated['test_mse']:.5f}; step {learned.record['step']})",
+            flush=True,
+        )
+        if abs(result.accuracy - stated["test_accuracy"]) > 1e-3:
+            wrong.append(learned.name)
+    if wrong:
+        raise UserError(f"these sets do not score what their records say: {', '.join(wrong)}")
+
+
+def _score(learned: LearnedSet, data_dir: Path | None) -> Score:
+    cell = cell_of(learned.record)
+    shared = context(cell, data_dir)
+    if shared.transform_sha256 != learned.record["transform_sha256"]:
+        raise UserError(f"{learned.name} was made with another transform than the data give")
+    x, y = learned.tensors()
+    return shared.test.score(shared.kernel, x, y, cell.diag_reg)
