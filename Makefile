@@ -5,12 +5,15 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 OUT ?= runs
 
-.PHONY: help venv torch reproduce test test-slow lint lock clean
+RELEASE ?= build/release
+
+.PHONY: help venv torch reproduce release test test-slow lint lock clean
 
 help:
 	@echo "make venv       create $(VENV) from requirements.lock (Python 3.11 or newer)"
 	@echo "make reproduce  fetch CIFAR-10, run the laptop preset of the cheap-kernel table, print it"
 	@echo "make test       run the test suite (make test-slow adds the long ones)"
+	@echo "make release    build the release folder from checkpoints/ into build/release and verify it"
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
 	@echo "make lint       ruff check and format check"
 	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv); then"
@@ -34,6 +37,10 @@ torch: venv
 reproduce: venv
 	$(PY) -m paper_repro.table_cheap_kernels --preset laptop --out $(OUT)
 
+release: venv
+	$(PY) -m release build --checkpoints checkpoints --out $(RELEASE)
+	$(PY) -m release verify $(RELEASE) --checkpoints checkpoints
+
 test: venv
 	$(PY) -m pytest -m "not slow"
 
@@ -48,7 +55,8 @@ environment.yml: requirements.lock .ci/environment_yml.py
 	$(PY) .ci/environment_yml.py > $@
 
 lock:
-	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra build \
+	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra release \
+	  --extra build \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --no-emit-index-url --no-emit-find-links --no-header --generate-hashes -o requirements.lock
 
