@@ -53,7 +53,7 @@ def cells(budget: Preset) -> list[Cell]:
 
 def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
     """The official trajectory beside the means of ours."""
-    smoke = ("A smoke test: 500 test images, pooled to 8x8.",) if include_smoke else ()
+    smoke = ("A smoke test: 200 test images, pooled to 8x8.",) if include_smoke else ()
     specs, along = [], _by_step(rows)
     for run in published.official_kip_trajectory():
         if (run.dataset, run.support_size) == ("CIFAR-10", 10):

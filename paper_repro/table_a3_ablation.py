@@ -71,7 +71,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
     ]
     notes = _order(equal)
     if include_smoke:
-        notes += ("A smoke test: 500 test images, pooled to 8x8.",)
+        notes += ("A smoke test: 200 test images, pooled to 8x8.",)
     appendices = ()
     if longer:
         title = "The same cells where a larger budget was spent"

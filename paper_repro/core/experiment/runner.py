@@ -52,6 +52,8 @@ def run_table(
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
     missing = run_cells(script, cells, seeds or range(budget.seeds), budget.name, out, data_dir)
+    if set(missing) == {cell.dataset for cell in cells}:
+        raise next(iter(missing.values()))
     rows = rows_for(script, out)
     result = table(rows, include_smoke=budget.name == "smoke")
     draw(script, cells, rows, out, data_dir)
@@ -59,8 +61,8 @@ def run_table(
     render_png(result, out / f"{script}.png")
     print_table(result)
     if missing:
-        reasons = "; ".join(f"{name}: {error}" for name, error in missing.items())
-        raise UserError(f"the cells of these data sets were left out: {reasons}")
+        reasons = "; ".join(str(error) for error in missing.values())
+        raise UserError(f"the cells of {', '.join(missing)} were left out: {reasons}")
 
 
 def rows_for(script: str, out: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,137 @@
+"""When the test set is scored, which supports a step updates, and which kernel it draws."""
+
+import json
+
+import numpy as np
+import pytest
+from small_problem import N_CLASSES, small_problem
+
+from paper_repro.core import checkpoint
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import from_name
+from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
+from paper_repro.core.kip import KIPConfig, official_steps, run
+from paper_repro.core.kip.config import evaluation_steps
+from paper_repro.core.kip.run import support_path
+
+FC1 = fully_connected_kernel(1)
+PROBLEM = small_problem(FC1)
+
+
+@pytest.mark.parametrize("steps", [1, 6, 120, 335, 10_000])
+@pytest.mark.parametrize("batch", [500, 5_000])
+def test_scoring_the_test_set_costs_at_most_a_tenth_of_the_updates(steps, batch):
+    chosen = evaluation_steps(KIPConfig(1, steps, batch), 10, 10_000, 0.1)
+    updates = 4 * steps * 10 * (10 + batch)  # a gradient costs three forward passes, and one more
+    assert len(chosen) == 1 or len(chosen) * 10 * 10_000 <= 0.1 * updates
+    assert chosen[-1] == steps
+    assert set(chosen) <= set(official_steps(steps))
+
+
+def test_scores_are_spread_over_the_official_steps():
+    chosen = evaluation_steps(KIPConfig(1, 335, 500), 10, 10_000, 0.1)
+    assert chosen == [0, 4, 12, 37, 112, 335]
+
+
+@pytest.mark.parametrize("patience", [None, 100])
+def test_no_share_or_a_choice_on_validation_scores_every_official_step(patience):
+    config = KIPConfig(1, 335, 500, patience=patience)
+    share = None if patience is None else 0.1
+    assert evaluation_steps(config, 10, 10_000, share) == list(official_steps(335))
+
+
+def test_supports_are_kept_at_official_steps_that_are_not_scored(tmp_path):
+    config = KIPConfig(images_per_class=2, steps=12, target_batch=9)
+    result = run(PROBLEM, FC1, config, 0, tmp_path, test_share=0.5)
+    scored = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert scored == evaluation_steps(config, 6, 90, 0.5) == [e["step"] for e in result.trajectory]
+    assert len(scored) < len(list(official_steps(12)))
+    assert all(support_path(tmp_path, step).exists() for step in official_steps(12))
+
+
+def test_what_is_scored_does_not_change_the_support(tmp_path):
+    config = KIPConfig(images_per_class=2, steps=12, target_batch=30)
+    often = run(PROBLEM, FC1, config, 0, tmp_path / "often")
+    rarely = run(PROBLEM, FC1, config, 0, tmp_path / "rarely", test_share=0.1)
+    assert often.x_support.tobytes() == rarely.x_support.tobytes()
+    assert often.metrics == rarely.metrics
+
+
+def moved(directory, n_support):
+    """Which supports the first step changed."""
+    before, after = (
+        checkpoint.load(support_path(directory, step)).tensors["images"] for step in (0, 1)
+    )
+    return [i for i in range(n_support) if not np.array_equal(before[i], after[i])]
+
+
+def test_a_support_batch_updates_as_many_images_of_each_class(tmp_path):
+    config = KIPConfig(images_per_class=3, steps=1, target_batch=120, support_batch=2)
+    run(PROBLEM, FC1, config, 0, tmp_path)
+    rows = moved(tmp_path, 9)
+    assert [row // 3 for row in rows] == [0, 0, 1, 1, 2, 2]
+
+
+def test_over_the_steps_a_support_batch_reaches_every_image(tmp_path):
+    config = KIPConfig(images_per_class=3, steps=12, target_batch=120, support_batch=1)
+    result = run(PROBLEM, FC1, config, 0, tmp_path)
+    start = checkpoint.load(support_path(tmp_path, 0)).tensors["images"]
+    assert all(not np.array_equal(a, b) for a, b in zip(start, result.x_support, strict=True))
+
+
+def test_a_support_batch_of_all_images_changes_nothing(tmp_path):
+    config = KIPConfig(images_per_class=2, steps=6, target_batch=120)
+    whole = run(PROBLEM, FC1, config, 0, tmp_path / "whole")
+    batch = KIPConfig(images_per_class=2, steps=6, target_batch=120, support_batch=2)
+    drawn = run(PROBLEM, FC1, batch, 0, tmp_path / "drawn")
+    assert whole.x_support.tobytes() == drawn.x_support.tobytes()
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_support_batch_that_cannot_be_drawn_is_refused(size):
+    with pytest.raises(UserError, match="support_batch"):
+        KIPConfig(images_per_class=2, steps=1, target_batch=9, support_batch=size)
+
+
+def test_random_kernels_are_drawn_per_step_and_resume_in_the_same_bytes(tmp_path):
+    alternatives = [FC1, fully_connected_kernel(2), fully_connected_kernel(3)]
+    config = KIPConfig(images_per_class=2, steps=8, target_batch=60, learn_labels=True)
+    whole = run(PROBLEM, FC1, config, 0, tmp_path / "a", alternatives=alternatives)
+
+    def stop(done, of, metrics):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    arguments = (PROBLEM, FC1, config, 0, tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        run(*arguments, progress=stop, alternatives=alternatives)
+    resumed = run(*arguments, alternatives=alternatives)
+    assert whole.x_support.tobytes() == resumed.x_support.tobytes()
+    alone = run(PROBLEM, FC1, config, 0, tmp_path / "c")
+    assert not np.array_equal(whole.x_support, alone.x_support)
+
+
+def test_one_alternative_is_the_kernel_of_every_step(tmp_path):
+    config = KIPConfig(images_per_class=2, steps=4, target_batch=60)
+    two = fully_connected_kernel(2)
+    drawn = run(PROBLEM, FC1, config, 0, tmp_path / "drawn", alternatives=[two])
+    direct = run(small_problem(two), two, config, 0, tmp_path / "direct")
+    np.testing.assert_allclose(drawn.x_support, direct.x_support, rtol=0, atol=1e-6)
+
+
+def test_the_published_choice_of_random_kernels_trains(tmp_path):
+    kernel = from_name("ConvNet", "NTK")
+    problem = small_problem(kernel)
+    alternatives = [from_name(name, "NTK") for name in ("ConvNet", "Conv-3", "Conv-8")]
+    config = KIPConfig(images_per_class=1, steps=6, target_batch=30)
+    result = run(problem, kernel, config, 1, tmp_path, alternatives=alternatives)
+    first, last = result.trajectory[0], result.trajectory[-1]
+    assert last["test_mse"] < first["test_mse"]
+    assert result.x_support.shape == (N_CLASSES, 8, 8, 3)
+
+
+def test_a_kernel_with_learned_parameters_is_not_drawn_anew(tmp_path):
+    kernel = rbf(learn_scale=True)
+    config = KIPConfig(images_per_class=2, steps=1, target_batch=60)
+    with pytest.raises(UserError, match="learned parameters"):
+        run(small_problem(kernel), kernel, config, 0, tmp_path, alternatives=[kernel])

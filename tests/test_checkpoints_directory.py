@@ -1,0 +1,190 @@
+"""The `checkpoints/` directory: exported from finished runs, read back with checks, rescored."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import small_table
+
+from paper_repro.core import catalogue, checkpoint
+from paper_repro.core.catalogue import read_catalogue, read_set
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.export import cell_of, export
+from paper_repro.core.experiment.rescore import rescore
+from paper_repro.core.experiment.runner import run_cells, run_directory
+from paper_repro.core.kip.run import support_path
+
+KIP = small_table.cell(6)
+SOLVED = Cell("small", 2, "LS", "label_solve", "FC1", "NTK", learned_labels=True)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(results, data directory, checkpoints) of a KIP and an LS run on the small data set."""
+    base = tmp_path_factory.mktemp("exported")
+    data = small_table.write_data(base / "data")
+    results = base / "results"
+    run_cells(small_table.SCRIPT, [KIP, SOLVED], [0, 1], "laptop", results, data)
+    export(results, base / "checkpoints", 0, 100, data)
+    return results, data, base / "checkpoints"
+
+
+@pytest.fixture
+def copied(runs, tmp_path):
+    """A copy of the checkpoints that a test may damage."""
+    return shutil.copytree(runs[2], tmp_path / "checkpoints")
+
+
+def test_every_finished_set_is_there_under_its_release_name(runs):
+    names = [learned.name for learned in read_catalogue(runs[2])]
+    assert names == ["small-fc1-ipc2-standard-learned-noaug", "small-fc1-ipc2-standard-ls"]
+
+
+def test_the_support_is_the_one_the_run_selected(runs):
+    results, _, checkpoints = runs
+    for cell, name in ((KIP, "learned-noaug"), (SOLVED, "ls")):
+        directory = run_directory(results, cell, 0)
+        path = support_path(directory, 6) if cell is KIP else directory / "support.safetensors"
+        expected = checkpoint.load(path).tensors
+        images, labels = read_set(checkpoints, f"small-fc1-ipc2-standard-{name}").tensors()
+        assert images.tobytes() == expected["images"].tobytes()
+        assert labels.tobytes() == expected["labels"].tobytes()
+
+
+def test_the_series_holds_the_earlier_official_steps(runs):
+    results, _, checkpoints = runs
+    learned = read_set(checkpoints, "small-fc1-ipc2-standard-learned-noaug")
+    assert learned.steps == [0, 1, 2, 4]
+    for step in learned.steps:
+        kept = checkpoint.load(support_path(run_directory(results, KIP, 0), step)).tensors
+        assert learned.at_step(step)[0].tobytes() == kept["images"].tobytes()
+    with pytest.raises(UserError, match="keeps no step 3"):
+        learned.at_step(3)
+
+
+def test_the_record_says_what_the_set_is_and_how_to_make_it_again(runs):
+    record = read_set(runs[2], "small-fc1-ipc2-standard-learned-noaug").record
+    assert cell_of(record) == dataclasses.replace(KIP, test_share=None)
+    assert record["config_hash"] == KIP.config_hash
+    assert (record["step"], record["seed"], record["n_classes"]) == (6, 0, 3)
+    assert record["metrics"]["n_test"] == 90
+    for words in (f"paper_repro.{small_table.SCRIPT}", "--steps 6", "--target-batch 120"):
+        assert words in record["command"]
+    assert "/" not in record["command"]
+
+
+def test_there_are_pictures_of_images_and_labels(runs):
+    for learned in read_catalogue(runs[2]):
+        for name in ("images.png", "labels.png"):
+            assert (learned.directory / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_exporting_again_changes_no_byte(runs, copied):
+    results, data, checkpoints = runs
+    export(results, copied, 0, 100, data)
+    for path in checkpoints.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            assert path.read_bytes() == (copied / path.relative_to(checkpoints)).read_bytes()
+
+
+def test_a_larger_budget_replaces_a_set_and_a_smaller_one_does_not(runs, copied):
+    _, data, _ = runs
+    name = "small-fc1-ipc2-standard-learned-noaug"
+    for steps, kept in ((2, 6), (8, 8), (6, 8)):
+        results = copied.parent / f"results{steps}"
+        run_cells(small_table.SCRIPT, [small_table.cell(steps)], [0], "laptop", results, data)
+        export(results, copied, 0, 100, data)
+        assert read_set(copied, name).record["step"] == kept
+        assert len(read_catalogue(copied)) == 2
+
+
+def test_large_sets_are_exported_without_their_series(runs, tmp_path):
+    results, data, _ = runs
+    export(results, tmp_path, 0, 5, data)
+    assert read_set(tmp_path, "small-fc1-ipc2-standard-learned-noaug").steps == []
+
+
+def test_smoke_runs_are_never_exported(runs, tmp_path):
+    _, data, _ = runs
+    run_cells(small_table.SCRIPT, [small_table.cell(2)], [0], "smoke", tmp_path / "r", data)
+    with pytest.raises(UserError, match="no finished KIP or LS run"):
+        export(tmp_path / "r", tmp_path / "c", 0, 100, data)
+
+
+def test_sets_are_scored_again_without_training(runs, capsys):
+    _, data, checkpoints = runs
+    rescore([KIP, SOLVED], checkpoints, data)
+    printed = capsys.readouterr().out
+    for learned in read_catalogue(checkpoints):
+        accuracy = 100 * learned.record["metrics"]["test_accuracy"]
+        assert f"{learned.name}: test accuracy {accuracy:.2f} %" in printed
+
+
+def test_a_set_that_does_not_score_what_its_record_says_is_named(runs, copied):
+    path = copied / "small-fc1-ipc2-standard-ls" / catalogue.RECORD
+    record = json.loads(path.read_text())
+    record["metrics"]["test_accuracy"] += 0.01
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="small-fc1-ipc2-standard-ls"):
+        rescore([KIP, SOLVED], copied, runs[1])
+
+
+def test_cells_without_a_set_are_reported(runs):
+    with pytest.raises(UserError, match="has no set of the chosen cells"):
+        rescore([dataclasses.replace(KIP, images_per_class=3)], runs[2], runs[1])
+
+
+LEARNED = "small-fc1-ipc2-standard-learned-noaug"
+
+
+def _edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+DAMAGES = {
+    "no index": (lambda d: (d / "index.json").unlink(), "has no index.json"),
+    "index is a list": (lambda d: (d / "index.json").write_text("[]"), "list of names"),
+    "index is not JSON": (lambda d: (d / "index.json").write_text("{"), "cannot be read"),
+    "a name that climbs": (lambda d: _edit(d / "index.json", sets=["../x"]), "not the name"),
+    "a set that is gone": (lambda d: shutil.rmtree(d / LEARNED), "no learned set"),
+    "another set's record": (lambda d: _edit(d / LEARNED / "record.json", name="x"), "the record"),
+    "another format": (lambda d: _edit(d / LEARNED / "record.json", format=2), "format 2"),
+    "a truncated support": (
+        lambda d: (d / LEARNED / "support.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}"),
+        "truncated or damaged",
+    ),
+    "another support": (
+        lambda d: shutil.copy(
+            d / LEARNED / "series/step_000002.safetensors", d / LEARNED / "support.safetensors"
+        ),
+        "not the file its record names",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_named(copied, damage):
+    harm, words = DAMAGES[damage]
+    harm(copied)
+    with pytest.raises(UserError, match=words):
+        for learned in read_catalogue(copied):
+            learned.tensors()
+
+
+def test_a_missing_field_is_named(copied):
+    path = copied / LEARNED / "record.json"
+    record = json.loads(path.read_text())
+    del record["diag_reg"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="lacks diag_reg"):
+        read_set(copied, LEARNED)
+
+
+def test_labels_are_float32_and_images_are_kernel_inputs(runs):
+    for learned in read_catalogue(runs[2]):
+        images, labels = learned.tensors()
+        assert images.dtype == labels.dtype == np.float32
+        assert (images.shape, labels.shape) == ((6, 8, 8, 3), (6, 3))
