@@ -21,24 +21,22 @@ from typing import TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import get_session, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 
 from paper_repro.core.errors import UserError
 from release.hub_errors import (
     WHERE_TOKEN,
     is_transient,
     retry_after,
-    silent_about,
     status_of,
     user_error,
 )
+from release.hub_session import limit_waiting, limited, silent_about
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each repetition of a request."""
 LONGEST_WAIT = 300
 """Seconds; a server that asks for a longer pause (Retry-After) ends the command instead."""
-TIMEOUT = 120.0
-"""Seconds of silence after which a connection counts as lost; the client itself has no limit."""
 
 _KIND = "dataset"
 _TOKEN = re.compile(r"[!-~]+")
@@ -100,12 +98,8 @@ class Hub:
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """To be open during all requests: limits their waiting, keeps the token out of the log."""
-        limit = get_session().timeout
-        try:
-            with silent_about(self.token):
-                yield
-        finally:
-            get_session().timeout = limit
+        with silent_about(self.token), limited():
+            yield
 
     def head(self) -> Head | None:
         """The state of the repository; None where none is visible."""
@@ -241,7 +235,7 @@ class Hub:
     ) -> Answer:
         """`ask()`, again after each wait while it fails for a passing reason."""
         for wait in (*(WAITS if waits is None else waits), None):
-            get_session().timeout = TIMEOUT  # the client makes a new session where one broke
+            limit_waiting()
             try:
                 return ask()
             except (HTTPError, OSError, RuntimeError, ValueError, KeyError) as error:

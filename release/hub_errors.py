@@ -1,14 +1,9 @@
 """Every failure of a request to the Hub as one `UserError` that says what to do next.
 
-The access token is kept out of all of it: out of the messages, which may quote a server, and out
-of the client's log records.
+The messages may quote a server; the access token is kept out of them.
 """
 
 from __future__ import annotations
-
-import contextlib
-import logging
-from collections.abc import Iterator
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
@@ -52,15 +47,17 @@ def user_error(
     if isinstance(found, HfHubHTTPError):
         status = found.response.status_code
         said = found.server_message or found.response.reason_phrase
+        if found is not error:  # as "Error while uploading 'x'", which names the file
+            said = f"{str(error).splitlines()[0]} {said}"
         advice = _advice(status, repository, token)
         text = f"the Hub answered {status} ({said}) while {doing}: {advice}"
     elif isinstance(found, OfflineModeIsEnabled):
         text = "HF_HUB_OFFLINE is set: unset it to reach the Hub"
     elif isinstance(found, HTTPError):
         text = (
-            f"the connection to {endpoint} failed while {doing} ({_kind(found)}): check the "
-            "network and HF_ENDPOINT, then run the same command again; blobs that were uploaded "
-            "are kept"
+            f"the connection to {endpoint} failed while {doing} ({_chain(error, found)}): check "
+            "the network and HF_ENDPOINT, then run the same command again; blobs that were "
+            "uploaded are kept"
         )
     elif isinstance(error, OSError) and error.filename:
         reason = (error.strerror or str(error)).lower()
@@ -73,25 +70,6 @@ def user_error(
 def without(token: str | None, text: str) -> str:
     """`text` with the token blotted out."""
     return text.replace(token, "<token>") if token else text
-
-
-@contextlib.contextmanager
-def silent_about(token: str | None) -> Iterator[None]:
-    """While this is open, no record that the client's loggers print has the token in it."""
-
-    def blot(record: logging.LogRecord) -> bool:
-        if token and token in record.getMessage():
-            record.msg, record.args = without(token, record.getMessage()), None
-        return True
-
-    handlers = [*logging.getLogger("huggingface_hub").handlers, *logging.getLogger().handlers]
-    for handler in handlers:
-        handler.addFilter(blot)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(blot)
 
 
 def _advice(status: int, repository: str, token: str | None) -> str:
@@ -128,3 +106,7 @@ def _of_client(error: BaseException) -> BaseException:
 
 def _kind(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _chain(error: BaseException, found: BaseException) -> str:
+    return _kind(found) if found is error else f"{error} {_kind(found)}"

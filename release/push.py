@@ -21,15 +21,17 @@ import dataclasses
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_file
 from release.constants import REPOSITORY
-from release.hub import Head, Hub, RemoteFile
 from release.manifest import MANIFEST, ManifestFile, check_files, read_manifest
+
+if TYPE_CHECKING:
+    from release.hub import Head, Hub, RemoteFile
 
 KEPT = (".gitattributes",)
 """Files of the repository that no release lists and no push deletes."""
@@ -85,6 +87,8 @@ def push(
     """
     files, version = _checked(folder)
     name = _tag_name(version if tag is None else tag)
+    from release.hub import Hub  # slow to import, and `python -m release --help` need not wait
+
     hub = Hub(repo)
     if yes:
         hub.require_token()

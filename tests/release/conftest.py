@@ -7,6 +7,7 @@ import pytest
 from hub_server import serve_hub
 from hub_store import WRITE_TOKEN
 from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from tiny_release import make_release
 
 
@@ -35,10 +36,12 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    disable_progress_bars()
     with serve_hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
         yield running
         huggingface_hub.close_session()
+    enable_progress_bars()
     assert running.leaks == []
 
 

@@ -97,6 +97,8 @@ class Exchange(BaseHTTPRequestHandler):
     """One request; `hub` is set on the subclass that `serve_hub` makes."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece: in two, the second would wait for an acknowledgement
+    disable_nagle_algorithm = True
     hub: Hub
 
     def handle_any(self) -> None:
