@@ -94,7 +94,7 @@ def check_arrays(
         off = np.abs(labels - centred_one_hot(classes, n_classes)).max()
         if off > LABEL_TOLERANCE:
             raise UserError(
-                f"{of}: fixed labels must be one-hot minus 1/{n_classes}, these are off by {off:.1e}"
+                f"{of}: fixed labels must be one-hot minus 1/{n_classes}, not off by {off:.1e}"
             )
 
 

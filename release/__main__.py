@@ -1,0 +1,49 @@
+"""`python -m release <subcommand>`: one module of this package per subcommand.
+
+The modules import what is heavy inside their functions, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from paper_repro.core.cli import run
+from release.build import main as build
+from release.push import push
+
+
+def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """`function` bound to its arguments, to be called when all are parsed."""
+
+    @functools.wraps(function)
+    def bind(*values: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(function, *values, **named)
+
+    return bind
+
+
+Command = (
+    Annotated[Any, tyro.conf.subcommand("build", constructor=_later(build))]
+    | Annotated[Any, tyro.conf.subcommand("push", constructor=_later(push))]
+)
+
+
+def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
+    """Build, verify, push, load and compare releases of distilled sets.
+
+    Examples:
+        python -m release build --out build/release
+        python -m release verify build/release
+        python -m release push build/release
+        python -m release load cifar10-convnet-ipc1-zca-ls --source build/release
+        python -m release diff build/old build/release
+    """
+    command()
+
+
+if __name__ == "__main__":
+    run(main)

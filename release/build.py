@@ -1,0 +1,217 @@
+"""`python -m release build`: learned sets -> a folder ready for the Hub."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from paper_repro.core.errors import UserError
+from release import layout
+from release.constants import VERSION
+from release.from_npz import NpzSets
+from release.manifest import MANIFEST, make_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from paper_repro.core.preprocess import Transform
+    from release.card import TransformFacts
+    from release.sets import SupportSet
+
+CHECKPOINTS = Path("checkpoints")
+
+
+def main(
+    out: Path,
+    given: tyro.conf.OmitArgPrefixes[NpzSets] = NpzSets(),  # noqa: B008, frozen
+    checkpoints: Path | None = None,
+    transforms: Path | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Build a release folder from learned sets.
+
+    Examples:
+        python -m release build --out build/release
+        python -m release build --checkpoints my_checkpoints --out build/mine
+        python -m release build --npz kip.npz --dataset cifar10 --preprocess zca --out build/one
+
+    Args:
+        out: the folder; an earlier release there is replaced, anything else is refused.
+        given: sets from npz files, and what they are (the same for all of them).
+        checkpoints: a directory of exported sets; `checkpoints` when no --npz is given.
+        transforms: fitted transforms to ship, such as another release's `transforms` folder.
+        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
+    """
+    sets = build(out, given, checkpoints, transforms, data_dir)
+    size = sum(entry.size for entry in make_manifest(out, VERSION).files)
+    print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {VERSION}")
+    print(f"check it with: python -m release verify {out}")
+
+
+def build(
+    out: Path | str,
+    given: NpzSets = NpzSets(),  # noqa: B008, frozen
+    checkpoints: Path | str | None = None,
+    transforms: Path | None = None,
+    data_dir: Path | None = None,
+) -> list[str]:
+    """Write a release folder; two builds of the same sets make the same bytes.
+
+    The folder is made beside `out` and moved there whole: on any error `out` is as it was.
+
+    Args:
+      out: the folder.
+      given: sets from npz files.
+      checkpoints: a directory of exported sets; `checkpoints` when no npz files are given.
+      transforms: a folder with transform files to ship instead of fits of the data.
+      data_dir: as in `load_dataset`.
+
+    Returns:
+      The names of the sets.
+
+    Raises:
+      UserError: bad input, named; `out` exists and is no release folder.
+    """
+    from release.from_npz import from_npz
+    from release.sets import from_checkpoints, refuse_doubled
+
+    out = Path(out)
+    _refuse_foreign(out)
+    if checkpoints is None and not given.npz:
+        checkpoints = CHECKPOINTS
+    sets = from_checkpoints(Path(checkpoints)) if checkpoints is not None else []
+    sets += from_npz(given, data_dir)
+    names = [learned.name for learned in sets]
+    refuse_doubled(names, "the release")
+    with _staged(out) as folder:
+        _fill(folder, sorted(sets, key=lambda learned: learned.name), transforms, data_dir)
+    return sorted(names)
+
+
+def _fill(
+    folder: Path, sets: list[SupportSet], transforms: Path | None, data_dir: Path | None
+) -> None:
+    from paper_repro.core.preprocess import save
+    from paper_repro.core.preprocess.transform import digest
+    from release.card import TransformFacts
+    from release.transforms import transform_of
+
+    records, row_bytes, facts = [], {}, {}
+    # Sets that share a transform come together, so that one at a time is in memory: the ZCA of
+    # a CIFAR takes 150 MB.
+    for path, members in _by_transform(sets).items():
+        transform, shipped = None, ""
+        for learned in members:
+            made_with = learned.record["transform_sha256"]
+            if transform is None or made_with != shipped:
+                transform, refitted = transform_of(learned.record, transforms, data_dir)
+                if shipped and digest(transform) != shipped:
+                    raise UserError(f"the sets of {path} were made with different transforms")
+                shipped = digest(transform)
+                save(transform, folder / path)
+                facts[path] = TransformFacts.of(transform)
+            about = {"transform": path, "transform_sha256": shipped, "refitted": refitted}
+            record, row_bytes[learned.name] = _write_set(folder, learned, transform, about)
+            records.append(record)
+    records.sort(key=lambda record: record["name"])
+    _describe(folder, records, facts, row_bytes)
+
+
+def _by_transform(sets: list[SupportSet]) -> dict[str, list[SupportSet]]:
+    from release.records import kind_of
+
+    grouped: dict[str, list[SupportSet]] = {}
+    for learned in sets:
+        path = layout.transform(learned.record["dataset"], kind_of(learned.record))
+        grouped.setdefault(path, []).append(learned)
+    return dict(sorted(grouped.items()))
+
+
+def _write_set(
+    folder: Path, learned: SupportSet, transform: Transform, about: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Write the files of one set; return its record and the size of its rows in bytes."""
+    from paper_repro.core.data.npz import write_npz
+    from paper_repro.core.files import write_atomic
+    from release.croissant import as_text
+    from release.pictures import draw
+    from release.rows import write_parquet
+
+    if learned.images.shape[1:] != tuple(transform.image_shape):
+        raise UserError(
+            f"{learned.name}: images {learned.images.shape[1:]} do not fit the transform of "
+            f"{learned.record['dataset']}, which takes {tuple(transform.image_shape)}"
+        )
+    preview = transform.preview(learned.images)
+    row_bytes = write_parquet(folder / layout.parquet(learned.name), learned, preview)
+    write_npz(
+        folder / layout.npz(learned.name), {"images": learned.images, "labels": learned.labels}
+    )
+    shape = list(learned.images.shape[1:])
+    record = {**learned.record, "release": {**about, "image_shape": shape}}
+    write_atomic(folder / layout.record(learned.name), as_text(record))
+    draw(learned, preview, folder)
+    return record, row_bytes
+
+
+def _describe(
+    folder: Path,
+    records: list[dict[str, Any]],
+    facts: dict[str, TransformFacts],
+    row_bytes: dict[str, int],
+) -> None:
+    """Write the files about all sets together; the manifest is the last."""
+    from paper_repro.core.files import write_atomic
+    from release.card import card
+    from release.card_metadata import PRETTY_NAME
+    from release.citation import citation_file
+    from release.croissant import as_text, croissant
+    from release.gallery import gallery
+
+    files = {entry.path: entry for entry in make_manifest(folder, VERSION).files}
+    file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
+    write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes))
+    write_atomic(folder / layout.GALLERY, gallery(records, folder))
+    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME))
+    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files)))
+    write_manifest(folder, make_manifest(folder, VERSION))
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"{out} is not a folder: choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise UserError(f"{out} exists and is no release folder: choose another --out")
+
+
+@contextlib.contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block ends well."""
+    created = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot write beside {out} ({reason}): choose another --out") from error
+    staged = place / "new"
+    try:
+        staged.mkdir()
+        yield staged
+        if out.exists():
+            os.replace(out, place / "old")
+        os.replace(staged, out)
+    except BaseException:
+        if (place / "old").exists() and not out.exists():
+            os.replace(place / "old", out)
+        raise
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        for directory in created:
+            with contextlib.suppress(OSError):  # only where nothing was written
+                directory.rmdir()

@@ -1,0 +1,135 @@
+"""The dataset card: YAML and body, generated from the records; no number in it is typed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from release import card_metadata, layout, snippets
+from release.card_about import answers, limits, provenance
+from release.card_tables import hyperparameter_table, layout_table, results_table, transform_table
+from release.citation import bibtex
+from release.constants import REPOSITORY, VERSION
+from release.rows import COLUMNS
+
+if TYPE_CHECKING:
+    from paper_repro.core.preprocess import Transform
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformFacts:
+    """What the card says of a transform without holding its eigenvectors.
+
+    Attributes:
+      settings: its kind and scalars, as strings.
+      mean: per channel, of raw pixels.
+      std: per channel.
+    """
+
+    settings: Mapping[str, str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, transform: Transform) -> TransformFacts:
+        """The facts of a fitted transform."""
+        mean, std = transform.tensors["mean"], transform.tensors["std"]
+        return cls(dict(transform.settings), tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def card(
+    records: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, TransformFacts],
+    row_bytes: Mapping[str, int],
+    file_bytes: Mapping[str, int],
+) -> str:
+    """The text of README.md.
+
+    Args:
+      records: of all sets, in the order of their names.
+      facts: of every transform, by its path in the release.
+      row_bytes: size of the rows of each set in memory, by name.
+      file_bytes: size of the Parquet file of each set, by name.
+    """
+    head = card_metadata.to_yaml(card_metadata.metadata(records, row_bytes, file_bytes))
+    return head + "\n" + "\n\n".join(_sections(records, facts)) + "\n"
+
+
+def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The set that the snippets use: whitened if one is, small, then accurate."""
+    return min(
+        records,
+        key=lambda r: (
+            not r["zca"],
+            r["images_per_class"] * r["n_classes"],
+            -r["metrics"]["test_accuracy"],
+            r["name"],
+        ),
+    )
+
+
+def _sections(
+    records: Sequence[Mapping[str, Any]], facts: Mapping[str, TransformFacts]
+) -> list[str]:
+    shown = example(records)
+    titles = ", ".join(title for title, _ in card_metadata.hub_sources(records))
+    columns = "\n".join(f"- `{name}`: {text}" for name, text in COLUMNS.items())
+    settings = facts[shown["release"]["transform"]].settings
+    sets = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
+    return [
+        f"# {card_metadata.PRETTY_NAME}",
+        f"{sets} of {titles}, release {VERSION}: a few learned images each that stand in for a "
+        "whole training set. They were made with Kernel Inducing Points (KIP) or Label Solve (LS) "
+        "through infinitely wide networks, [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) "
+        "and [arXiv 2011.00050](https://arxiv.org/abs/2011.00050), by the reproduction of these "
+        f"papers that is named in `CITATION.cff`. The Hub repository is `{REPOSITORY}`; "
+        "`index.html` shows every set in a browser, offline.",
+        "## Results",
+        results_table(records),
+        "## Load a set",
+        f"One configuration per set, one split, `train`, with the columns\n\n{columns}",
+        _python(snippets.load_snippet(shown)),
+        layout_table(),
+        "## The exact transform",
+        "Test images must go through the very transform that the distilled images live behind. It "
+        "is shipped, fitted, with its inverse and a test vector; never fit it again on other "
+        "images or per batch.",
+        "- *standard*: `(x - mean) / std` per channel, mean and standard deviation over all "
+        "training images, of raw pixels 0..255.\n"
+        "- *zca*: after *standard*, every image is flattened to `x`, centred by its own mean and "
+        "divided by its own L2 norm. With `C = X^T X / n = U S U^T` over all training images "
+        "(uncentred) and `reg = lambda * tr(C) / d`, the output is `x W` with "
+        "`W = U (S + reg)^(-1/2) U^T`, in float64, then float32.\n"
+        "- *inverse*: `x U (S + reg)^(1/2) U^T` gives back the layer-normalised image; its own "
+        "mean and norm are lost. The column `image` rescales by the training set's mean norm, "
+        "undoes the channel standardisation, rounds and clips.",
+        transform_table(facts),
+        "With NumPy alone:",
+        _python(snippets.transform_snippet(shown, settings)),
+        "## Labels",
+        "`soft_label` is on the scale of *one-hot minus 1/K*: a fixed label is 1 - 1/K at its "
+        "class and -1/K elsewhere and sums to 0. Learned labels started there and are free; use "
+        "them as they are, with a squared loss, and do not take the argmax of them. `label` is "
+        "the class of the slot, which a learned label need not point to.",
+        "## Score a set by kernel ridge regression",
+        "`K_ts (K_ss + diag_reg * tr(K_ss) / n I)^-1 y_s`, solved in float64. The accuracies above "
+        "are on all test images that their column names; this snippet predicts the first "
+        f"{snippets.N_TEST:,}:",
+        _python(snippets.krr_snippet(shown)),
+        "## Train a finite network on a set",
+        hyperparameter_table(records),
+        "## What released distilled sets have been criticised for",
+        answers(),
+        "## Limits",
+        limits(records),
+        "## Provenance",
+        provenance(records),
+        "## Citation",
+        f"Please cite the papers; `{layout.CITATION}` has the software too.",
+        bibtex(),
+    ]
+
+
+def _python(code: str) -> str:
+    return f"```python\n{code.rstrip()}\n```"

@@ -1,0 +1,143 @@
+"""Tables of the card, from records, settings and the layout of the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from release import layout
+from release.hyperparameters import RECOMMENDED, recommended
+from release.manifest import MANIFEST
+from release.records import kind_of
+
+if TYPE_CHECKING:
+    from release.card import TransformFacts
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; bars in cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def percent(fraction: float) -> str:
+    """In percent with two decimals."""
+    return f"{100 * fraction:.2f}"
+
+
+def interval(record: Mapping[str, Any]) -> str:
+    """95 % binomial (Wilson) interval of a record's accuracy, in percent."""
+    from paper_repro.core.statistics import binomial_interval
+
+    metrics = record["metrics"]
+    low, high = binomial_interval(metrics["test_accuracy"], metrics["n_test"])
+    return f"{percent(low)} to {percent(high)}"
+
+
+def results_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of each set by KRR with its interval, and how it was made."""
+    rows = [
+        [
+            f"`{r['name']}`",
+            r["title"],
+            r["images_per_class"] * r["n_classes"],
+            r["method"],
+            kind_of(r),
+            "learned" if r["learned_labels"] else "fixed",
+            f"{r['architecture']} {r['kernel']}",
+            "-" if r["step"] is None else f"{r['step']:,}",
+            percent(r["metrics"]["test_accuracy"]),
+            interval(r),
+            f"{r['metrics']['n_test']:,}",
+            f"{r['metrics']['test_mse']:.5f}",
+        ]
+        for r in records
+    ]
+    head = [
+        *("set", "data", "images", "method", "preprocessing", "labels", "kernel", "step"),
+        *("KRR test accuracy, %", "95 % interval", "test images", "test MSE"),
+    ]
+    return (
+        table(head, rows) + "\n\nOne run each. The interval is binomial (Wilson), for the finite "
+        "test set alone; it does not cover the spread over seeds. MSE is 0.5 x the mean over "
+        "images and classes of the squared error against one-hot minus 1/K. No checkpoint of a "
+        "run of this project was chosen on the test set."
+    )
+
+
+def layout_table() -> str:
+    """The files of the release."""
+    name, dataset = "<set>", "<data set>"
+    rows = [
+        (f"`{layout.parquet(name)}`", "the rows that `datasets` loads"),
+        (f"`{layout.npz(name)}`", "`images` and `labels`, float32, the keys of earlier releases"),
+        (f"`{layout.record(name)}`", "what it is, its score, how it was made"),
+        (
+            f"`{layout.transform(dataset, 'zca')}`",
+            "fitted preprocessing with its inverse and test vector, safetensors",
+        ),
+        (f"`{layout.images_picture(name)}`", "its images; beside them its labels"),
+        (f"`{MANIFEST}`", "SHA-256 of every file"),
+        (f"`{layout.CROISSANT}`", "machine-readable description, MLCommons Croissant"),
+        (f"`{layout.GALLERY}`", "all sets in a browser"),
+    ]
+    return "Nothing is pickled.\n\n" + table(["file", "what"], rows)
+
+
+def transform_table(facts: Mapping[str, TransformFacts]) -> str:
+    """The fitted values of every transform."""
+    rows = [
+        [
+            f"`{path}`",
+            facts[path].settings.get("regularisation", "-"),
+            _numbers(facts[path].mean),
+            _numbers(facts[path].std),
+            _number(facts[path].settings.get("mean_norm")),
+        ]
+        for path in sorted(facts)
+    ]
+    return table(["file", "lambda", "mean", "std", "mean norm"], rows)
+
+
+def hyperparameter_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What to train a finite network with, and where a set departs from it."""
+    rows = [(key.replace("_", " "), _plain(value)) for key, value in RECOMMENDED.items()]
+    text = (
+        "Hyperparameters of the official transfer experiment; choose the learning rate factor and "
+        "l2 on held-out training images, never on the test set. Theta is the empirical NTK of "
+        "`sum_k f_k / sqrt(K)` on N = 50 of these images, K the number of classes; l2 multiplies "
+        "`0.5 |theta|^2`.\n\n" + table(["what", "value"], rows)
+    )
+    own = []
+    for record in records:
+        chosen = recommended(record)
+        changed = [
+            f"{k.replace('_', ' ')} {_plain(v)}"
+            for k, v in sorted(chosen.items())
+            if RECOMMENDED.get(k) != v
+        ]
+        if changed:
+            own.append((f"`{record['name']}`", ", ".join(changed)))
+    if not own:
+        return text
+    return text + "\n\nMeasured with these sets:\n\n" + table(["set", "its own run"], own)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number(text: str | None) -> str:
+    return "-" if text is None else f"{float(text):.6g}"
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

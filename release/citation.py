@@ -1,0 +1,92 @@
+"""What to cite: the papers and the software, as BibTeX for the card and as CITATION.cff."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from release.constants import REPOSITORY, VERSION
+
+SOFTWARE = "kip-repro"
+MAINTAINERS = f"The {SOFTWARE} maintainers"
+LICENSE_SPDX = "Apache-2.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """A conference paper on arXiv."""
+
+    key: str
+    title: str
+    authors: tuple[tuple[str, str], ...]  # family name, given name
+    conference: str
+    year: int
+    arxiv: str
+
+
+PAPERS = (
+    Paper(
+        "nguyen2021dataset",
+        "Dataset Distillation with Infinitely Wide Convolutional Networks",
+        (("Nguyen", "Timothy"), ("Novak", "Roman"), ("Xiao", "Lechao"), ("Lee", "Jaehoon")),
+        "Advances in Neural Information Processing Systems",
+        2021,
+        "2107.13034",
+    ),
+    Paper(
+        "nguyen2021metalearning",
+        "Dataset Meta-Learning from Kernel Ridge-Regression",
+        (("Nguyen", "Timothy"), ("Chen", "Zhourong"), ("Lee", "Jaehoon")),
+        "International Conference on Learning Representations",
+        2021,
+        "2011.00050",
+    ),
+)
+
+
+def bibtex() -> str:
+    """The papers in a fenced block."""
+    entries = []
+    for paper in PAPERS:
+        fields = {
+            "title": paper.title,
+            "author": " and ".join(f"{family}, {given}" for family, given in paper.authors),
+            "booktitle": paper.conference,
+            "year": paper.year,
+            "url": f"https://arxiv.org/abs/{paper.arxiv}",
+        }
+        lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
+        entries.append(f"@inproceedings{{{paper.key},\n{lines}\n}}")
+    return "```bibtex\n" + "\n\n".join(entries) + "\n```"
+
+
+def citation_file(title: str) -> str:
+    """The text of CITATION.cff for the released sets."""
+    import yaml
+
+    content = {
+        "cff-version": "1.2.0",
+        "message": "If you use these sets, please cite them with the papers they come from.",
+        "type": "dataset",
+        "title": title,
+        "version": VERSION.removeprefix("v"),
+        "license": LICENSE_SPDX,
+        "url": f"https://huggingface.co/datasets/{REPOSITORY}",
+        "authors": [{"name": MAINTAINERS}],
+        "references": [
+            {
+                "type": "conference-paper",
+                "title": paper.title,
+                "authors": [
+                    {"family-names": family, "given-names": given}
+                    for family, given in paper.authors
+                ],
+                "year": paper.year,
+                "collection-title": paper.conference,
+                "conference": {"name": paper.conference},
+                "identifiers": [{"type": "other", "value": f"arXiv:{paper.arxiv}"}],
+                "url": f"https://arxiv.org/abs/{paper.arxiv}",
+            }
+            for paper in PAPERS
+        ],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

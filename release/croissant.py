@@ -1,0 +1,173 @@
+"""`croissant.json`: the release described for MLCommons Croissant, read back by mlcroissant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paper_repro.core.errors import UserError
+from release import layout
+from release.card_metadata import LICENSE, PRETTY_NAME, TAGS
+from release.citation import MAINTAINERS
+from release.constants import REPOSITORY, VERSION
+from release.manifest import ManifestFile
+from release.rows import COLUMNS
+
+_TYPES = {
+    "image_whitened": "sc:Float",
+    "image": "sc:ImageObject",
+    "soft_label": "sc:Float",
+    "label": "sc:Integer",
+    "support_index": "sc:Integer",
+}
+
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isArray": "cr:isArray",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+
+def croissant(
+    records: Sequence[Mapping[str, Any]], files: Mapping[str, ManifestFile]
+) -> dict[str, Any]:
+    """The JSON-LD object, Croissant 1.1; file addresses are relative to the release folder.
+
+    Args:
+      records: of all sets, in the order of their names.
+      files: of the release, by path.
+    """
+    names = [record["name"] for record in records]
+    dates = [record["started"][:10] for record in records if record["started"]]
+    titles = ", ".join(dict.fromkeys(record["title"] for record in records))
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": REPOSITORY.split("/")[-1],
+        "description": f"Distilled sets of {titles}, learned by Kernel Inducing Points and Label "
+        "Solve (arXiv 2107.13034), with the fitted preprocessing they need.",
+        "alternateName": PRETTY_NAME,
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "citeAs": "Nguyen, Novak, Xiao and Lee. Dataset Distillation with Infinitely Wide "
+        "Convolutional Networks. NeurIPS 2021. arXiv:2107.13034",
+        "creator": {"@type": "Organization", "name": MAINTAINERS},
+        **({"datePublished": max(dates)} if dates else {}),
+        "keywords": list(TAGS),
+        "license": f"https://choosealicense.com/licenses/{LICENSE}/",
+        "url": f"https://huggingface.co/datasets/{REPOSITORY}",
+        "version": VERSION.removeprefix("v"),
+        "distribution": [_file(name, files[layout.parquet(name)]) for name in names],
+        "recordSet": [_record_set(record) for record in records],
+    }
+
+
+def validate(path: Path) -> list[str]:
+    """What mlcroissant finds wrong with a file, one line each.
+
+    Raises:
+      UserError: mlcroissant is not installed.
+    """
+    import logging
+
+    try:
+        import mlcroissant
+    except ImportError as error:
+        raise UserError(
+            "checking croissant.json needs mlcroissant: pip install 'kip-repro[release]'"
+        ) from error
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        described = mlcroissant.Dataset(jsonld=path)
+    except Exception as error:  # whatever broken JSON-LD makes the library raise
+        return [f"{path.name}: {' '.join(str(error).split())[:500] or type(error).__name__}"]
+    return [f"{path.name}: {warning}" for warning in described.metadata.issues.errors]
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """JSON text, the same for the same content."""
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _file(name: str, entry: ManifestFile) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": f"{name}-parquet",
+        "name": f"{name}-parquet",
+        "contentUrl": entry.path,
+        "contentSize": f"{entry.size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": entry.sha256,
+    }
+
+
+def _record_set(record: Mapping[str, Any]) -> dict[str, Any]:
+    name = record["name"]
+    n = record["images_per_class"] * record["n_classes"]
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": f"{n} images distilled from {record['title']} by {record['method']}, "
+        f"{record['architecture']} {record['kernel']}.",
+        "key": {"@id": f"{name}/support_index"},
+        "field": [_field(record, column) for column in COLUMNS],
+    }
+
+
+def _field(record: Mapping[str, Any], column: str) -> dict[str, Any]:
+    name = record["name"]
+    source: dict[str, Any] = {
+        "fileObject": {"@id": f"{name}-parquet"},
+        "extract": {"column": column},
+    }
+    field = {
+        "@type": "cr:Field",
+        "@id": f"{name}/{column}",
+        "name": f"{name}/{column}",
+        "description": COLUMNS[column],
+        "dataType": _TYPES[column],
+        "source": source,
+    }
+    if column == "image":
+        source["transform"] = {"jsonPath": "bytes"}
+    shapes = {
+        "image_whitened": record["release"]["image_shape"],
+        "soft_label": [record["n_classes"]],
+    }
+    if column in shapes:
+        field |= {"isArray": True, "arrayShape": ",".join(map(str, shapes[column]))}
+    return field

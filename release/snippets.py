@@ -1,0 +1,104 @@
+"""The code that a card shows: it loads a set, applies the transform, scores the set by KRR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from release.constants import REPOSITORY, VERSION
+from release.layout import transform
+from release.records import kind_of
+
+N_TEST = 2_000
+"""Test images that the KRR snippet predicts: enough for a first look, seconds of work."""
+
+_LOAD = """\
+from datasets import load_dataset
+
+rows = load_dataset("{repository}", "{name}", split="train", revision="{version}")
+rows = rows.with_format("numpy", columns=["image_whitened", "soft_label", "label"])
+x_support = rows["image_whitened"][:]  # float32 {shape}, the kernel's input
+y_support = rows["soft_label"][:]  # float32 ({n}, {n_classes}), centred
+"""
+
+_ZCA = """\
+import numpy as np
+from safetensors.numpy import load_file
+
+fit = load_file("{transform}")  # from this repository, float64
+regularisation = {regularisation}
+
+
+def apply(raw):
+    \"\"\"uint8 (n, H, W, C) -> float32, what the kernel consumes.\"\"\"
+    x = ((raw - fit["mean"]) / fit["std"]).reshape(len(raw), -1)
+    x = x - x.mean(axis=1, keepdims=True)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    s, u = fit["eigenvalues"], fit["eigenvectors"]
+    whiten = (u * (s + regularisation * s.mean()) ** -0.5) @ u.T
+    return (x @ whiten).reshape(raw.shape).astype(np.float32)
+
+
+assert np.abs(apply(fit["test_input"]) - fit["test_output"]).max() < 1e-5
+"""
+
+_STANDARD = """\
+import numpy as np
+from safetensors.numpy import load_file
+
+fit = load_file("{transform}")  # from this repository, float64
+
+
+def apply(raw):
+    \"\"\"uint8 (n, H, W, C) -> float32, what the kernel consumes.\"\"\"
+    return ((raw - fit["mean"]) / fit["std"]).astype(np.float32)
+
+
+assert np.abs(apply(fit["test_input"]) - fit["test_output"]).max() < 1e-5
+"""
+
+_KRR = """\
+import numpy as np
+
+import release
+from paper_repro.core.data import load_dataset
+from paper_repro.core.kernels import from_name
+
+distilled = release.load("{name}", source="{repository}", revision="{version}")
+data = load_dataset("{dataset}")
+x_test = distilled.transform.apply(data.x_test[:{n_test}])  # the same transform as the support's
+kernel = from_name("{architecture}", "{kernel}")
+k_ss = np.asarray(kernel(distilled.images), np.float64)
+k_ts = np.asarray(kernel(x_test, distilled.images), np.float64)
+k_ss += {diag_reg} * np.trace(k_ss) / len(k_ss) * np.eye(len(k_ss))
+prediction = k_ts @ np.linalg.solve(k_ss, np.asarray(distilled.labels, np.float64))
+print("accuracy", np.mean(prediction.argmax(1) == data.y_test[:{n_test}]))
+"""
+
+
+def load_snippet(record: Mapping[str, Any]) -> str:
+    """Loading a configuration with nothing but `datasets`."""
+    n = record["n_classes"] * record["images_per_class"]
+    shape = (n, *record["release"]["image_shape"])
+    return _LOAD.format(
+        repository=REPOSITORY,
+        version=VERSION,
+        name=record["name"],
+        n=n,
+        n_classes=record["n_classes"],
+        shape=shape,
+    )
+
+
+def transform_snippet(record: Mapping[str, Any], settings: Mapping[str, str]) -> str:
+    """Applying the shipped transform with NumPy alone; it checks itself on the test vector."""
+    template = _ZCA if record["zca"] else _STANDARD
+    path = transform(record["dataset"], kind_of(record))
+    return template.format(transform=path, **settings)
+
+
+def krr_snippet(record: Mapping[str, Any]) -> str:
+    """Scoring a set by kernel ridge regression on the first `N_TEST` test images."""
+    keys = ("name", "dataset", "architecture", "kernel", "diag_reg")
+    chosen = {key: record[key] for key in keys}
+    return _KRR.format(repository=REPOSITORY, version=VERSION, n_test=N_TEST, **chosen)
