@@ -2,8 +2,16 @@
 
     python -m release build --out build/release
     python -m release verify build/release
+    python -m release push build/release
     python -m release load cifar10-convnet-ipc10-zca-learned-noaug --source build/release
-    python -m release diff build/release other/release
+    python -m release diff build/old build/release
 
 The same as functions: `release.build`, `release.verify`, `release.load`, `release.diff`.
 """
+
+from release.build import build
+from release.diff import Difference, diff
+from release.load import DistilledSet, load
+from release.verify import ReleaseProblems, verify
+
+__all__ = ["Difference", "DistilledSet", "ReleaseProblems", "build", "diff", "load", "verify"]

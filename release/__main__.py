@@ -13,7 +13,10 @@ import tyro
 
 from paper_repro.core.cli import run
 from release.build import main as build
+from release.diff import main as diff
+from release.load import main as load
 from release.push import push
+from release.verify import main as verify
 
 
 def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -28,7 +31,10 @@ def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 
 Command = (
     Annotated[Any, tyro.conf.subcommand("build", constructor=_later(build))]
+    | Annotated[Any, tyro.conf.subcommand("verify", constructor=_later(verify))]
     | Annotated[Any, tyro.conf.subcommand("push", constructor=_later(push))]
+    | Annotated[Any, tyro.conf.subcommand("load", constructor=_later(load))]
+    | Annotated[Any, tyro.conf.subcommand("diff", constructor=_later(diff))]
 )
 
 

@@ -53,8 +53,8 @@ def limits(records: Sequence[Mapping[str, Any]]) -> str:
     """What the sets are not good for, with what the records say about their budgets."""
     lines = [
         "One run of each set: the intervals above do not cover the choice of seed.",
-        "A set is made for the kernel and preprocessing that it names; other architectures and "
-        "other preprocessing score lower.",
+        "A set is made for the kernel and preprocessing that it names; expect less of it with "
+        "another architecture, and next to nothing with other preprocessing.",
         "Learned images are no photographs, and they can still resemble the training images they "
         "started from: what applies to the source data applies to them. Their terms of use are "
         "those of the data sets named above; the license of this repository covers what was added.",

@@ -132,14 +132,17 @@ def check_files(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
-def check_listed(folder: Path, entries: Iterable[ManifestFile]) -> list[str]:
-    """As `check_files`, for these entries alone (a partial download)."""
+def check_listed(folder: Path, entries: Iterable[ManifestFile], links: bool = False) -> list[str]:
+    """As `check_files`, for these entries alone (a partial download).
+
+    `links` allows symbolic links, of which the cache of huggingface_hub is made.
+    """
     problems = []
     for entry in entries:
         if not is_safe(entry.path):
             problems.append(f"{MANIFEST} lists the unsafe path {entry.path!r}")
-        elif link := _link(folder, entry.path):
-            problems.append(f"{link} is a symbolic link")
+        elif not links and (link := _link(folder, entry.path)):
+            problems.append(f"{link} is a symbolic link, not a file of this folder")
         elif not (path := folder / entry.path).is_file():
             problems.append(f"{entry.path} is missing")
         elif (size := path.stat().st_size) != entry.size:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core.errors import UserError
 from release.sets import SupportSet
 
 if TYPE_CHECKING:
@@ -62,6 +63,27 @@ def write_parquet(path: Path, learned: SupportSet, preview: np.ndarray) -> int:
     dataset = Dataset.from_dict(rows, features=features(learned.record, learned.images.shape[1:]))
     path.parent.mkdir(parents=True, exist_ok=True)
     return dataset.to_parquet(path)
+
+
+def read_classes(path: Path, record: Mapping[str, Any]) -> np.ndarray:
+    """The column `label` of a set's rows, int64 (n,).
+
+    Raises:
+      UserError: no such file or column, or not one class for every image.
+    """
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        label = pq.read_table(path, columns=["label"])["label"].to_numpy()
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} has no readable column of labels ({error})") from error
+    n_classes, n = record["n_classes"], record["n_classes"] * record["images_per_class"]
+    if label.shape != (n,) or label.dtype != np.int64 or not (0 <= label).all():
+        raise UserError(f"{path}: the labels are not {n} class numbers")
+    if label.max() >= n_classes:
+        raise UserError(f"{path}: a label is beyond the {n_classes} classes")
+    return np.array(label)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -15,7 +15,8 @@ N_TEST = 2_000
 _LOAD = """\
 from datasets import load_dataset
 
-rows = load_dataset("{repository}", "{name}", split="train", revision="{version}")
+name = "{name}"
+rows = load_dataset("{repository}", name, split="train", revision="{version}")
 rows = rows.with_format("numpy", columns=["image_whitened", "soft_label", "label"])
 x_support = rows["image_whitened"][:]  # float32 {shape}, the kernel's input
 y_support = rows["soft_label"][:]  # float32 ({n}, {n_classes}), centred
@@ -33,7 +34,7 @@ def apply(raw):
     \"\"\"uint8 (n, H, W, C) -> float32, what the kernel consumes.\"\"\"
     x = ((raw - fit["mean"]) / fit["std"]).reshape(len(raw), -1)
     x = x - x.mean(axis=1, keepdims=True)
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8)
     s, u = fit["eigenvalues"], fit["eigenvectors"]
     whiten = (u * (s + regularisation * s.mean()) ** -0.5) @ u.T
     return (x @ whiten).reshape(raw.shape).astype(np.float32)
@@ -64,7 +65,8 @@ import release
 from paper_repro.core.data import load_dataset
 from paper_repro.core.kernels import from_name
 
-distilled = release.load("{name}", source="{repository}", revision="{version}")
+name = "{name}"
+distilled = release.load(name, source="{repository}", revision="{version}")
 data = load_dataset("{dataset}")
 x_test = distilled.transform.apply(data.x_test[:{n_test}])  # the same transform as the support's
 kernel = from_name("{architecture}", "{kernel}")

@@ -1,0 +1,161 @@
+"""`python -m release load` and `release.load`: a released set, checked, ready to use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from paper_repro.core.errors import UserError
+from release import layout
+from release.constants import REPOSITORY
+from release.source import Source, open_source
+
+if TYPE_CHECKING:
+    from paper_repro.core.preprocess import Transform
+
+AS = ("numpy", "jax", "torch")
+As = Literal["numpy", "jax", "torch"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DistilledSet:
+    """A released set.
+
+    Attributes:
+      name: of its configuration.
+      images: float32 (n, H, W, C), preprocessed: exactly what the kernel consumes.
+      labels: float32 (n, K), centred one-hot or learned; use them as they are.
+      classes: int64 (n,), the class each image's slot belongs to.
+      class_names: K names.
+      transform: `transform.apply(raw)` makes kernel inputs of raw uint8 test images (n, H, W, C);
+        `preview` makes pictures of `images`.
+      hyperparameters: for training a finite network on the set.
+      record: what it is, its score, how it was made (`release.records`).
+    """
+
+    name: str
+    images: Any
+    labels: Any
+    classes: Any
+    class_names: tuple[str, ...]
+    transform: Transform
+    hyperparameters: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+
+def main(
+    name: Annotated[str, tyro.conf.Positional],
+    source: str = REPOSITORY,
+    revision: str | None = None,
+    npz: Path | None = None,
+) -> None:
+    """Load a released set, check it, and say what it is.
+
+    Examples:
+        python -m release load cifar10-convnet-ipc1-zca-ls --source build/release
+        python -m release load cifar10-convnet-ipc1-zca-ls --revision v1.0.0 --npz set.npz
+
+    Args:
+        name: of the set.
+        source: a release folder, or a dataset repository on the Hub.
+        revision: tag, branch or commit of the repository.
+        npz: also save images, labels and classes there.
+    """
+    from release.card_tables import interval, percent
+
+    found = load(name, source, revision)
+    metrics = found.record["metrics"]
+    print(
+        f"{name}: {len(found.images)} images {found.images.shape[1:]} of {found.record['title']}\n"
+        f"made by        {found.record['method']}, {found.record['architecture']} "
+        f"{found.record['kernel']}\n"
+        f"preprocessing  {found.record['release']['transform']}\n"
+        f"labels         {'learned' if found.record['learned_labels'] else 'one-hot minus 1/K'}\n"
+        f"test accuracy  {percent(metrics['test_accuracy'])} % by KRR (95 % interval "
+        f"{interval(found.record)}, {metrics['n_test']:,} images)"
+    )
+    if npz is not None:
+        from paper_repro.core.data.npz import write_npz
+
+        arrays = {"images": found.images, "labels": found.labels, "classes": found.classes}
+        write_npz(npz, arrays)
+        print(f"saved          {npz}")
+
+
+def load(
+    name: str,
+    source: str | Path = REPOSITORY,
+    revision: str | None = None,
+    as_: As = "numpy",
+) -> DistilledSet:
+    """A released set from a folder or from the Hub, every file of it checked by SHA-256.
+
+    Args:
+      name: of the set.
+      source: a release folder, or a dataset repository such as `owner/name`.
+      revision: tag, branch or commit of the repository; the newest when None.
+      as_: what the arrays become: numpy, jax or torch.
+
+    Raises:
+      UserError: no such set, a file that is missing or is not the manifest's, no network, or
+        the array library is not installed.
+    """
+    if as_ not in AS:
+        raise UserError(f"unknown array library {as_!r}: choose one of {', '.join(AS)}")
+    if not layout.is_name(name):
+        raise UserError(f"{name!r} is not the name of a set")
+    files = open_source(source, revision)
+    manifest = files.manifest
+    names = layout.names(entry.path for entry in manifest.files)
+    if name not in names:
+        raise UserError(f"no set {name!r} in {source}: there is {', '.join(names) or 'none'}")
+    return _read(name, files, as_)
+
+
+def _read(name: str, files: Source, as_: As) -> DistilledSet:
+    from paper_repro.core.preprocess import load as load_transform
+    from paper_repro.core.preprocess.transform import digest
+    from release.check_set import read_arrays
+    from release.hyperparameters import recommended
+    from release.records import kind_of, read_record
+    from release.rows import read_classes
+
+    folder = files.fetch([layout.record(name), layout.npz(name), layout.parquet(name)])
+    record = read_record(folder / layout.record(name), name)
+    path = layout.transform(record["dataset"], kind_of(record))
+    folder = files.fetch([path])
+    learned = read_arrays(folder, name, record)
+    transform = load_transform(folder / path)
+    if digest(transform) != record["release"]["transform_sha256"]:
+        raise UserError(f"{folder / path} is not the transform that {name} was released with")
+    classes = read_classes(folder / layout.parquet(name), record)
+    images, labels, classes = (_as(a, as_) for a in (learned.images, learned.labels, classes))
+    return DistilledSet(
+        name,
+        images,
+        labels,
+        classes,
+        tuple(record["class_names"]),
+        transform,
+        recommended(record),
+        record,
+    )
+
+
+def _as(array: np.ndarray, as_: As) -> Any:
+    if as_ == "jax":
+        import jax.numpy as jnp
+
+        return jnp.asarray(array)
+    if as_ == "torch":
+        try:
+            import torch
+        except ImportError as error:
+            raise UserError("as_='torch' needs PyTorch: pip install 'kip-repro[torch]'") from error
+        return torch.from_numpy(array)
+    return array

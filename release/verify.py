@@ -1,0 +1,221 @@
+"""`python -m release verify FOLDER`: everything that can be checked of a release, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from paper_repro.core.errors import UserError
+from release import layout
+from release.manifest import Manifest, check_files, read_manifest
+
+
+class ReleaseProblems(UserError):
+    """A release folder that does not verify.
+
+    Attributes:
+      problems: one line each.
+    """
+
+    def __init__(self, folder: Path, problems: list[str]):
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{folder} does not verify, {count}: {'; '.join(problems)}")
+
+
+def main(
+    folder: Annotated[Path, tyro.conf.Positional],
+    checkpoints: Path | None = None,
+    score: bool = False,
+    n_test: int | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Check a release folder: files, rows, labels, transforms, previews, card, Croissant.
+
+    Examples:
+        python -m release verify build/release
+        python -m release verify build/release --checkpoints checkpoints
+        python -m release verify build/release --score --n-test 2000
+
+    Args:
+        folder: as `build` writes it or a download of the whole repository.
+        checkpoints: the sets it was built from, to compare bit for bit.
+        score: also evaluate every set again by KRR with the shipped transform; needs the data.
+        n_test: score on the first so many test images; by default as many as the record states.
+        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
+    """
+    try:
+        names = verify(folder, checkpoints, score, n_test, data_dir, report=print)
+    except ReleaseProblems as found:
+        for problem in found.problems:
+            print(f"- {problem}")
+        raise
+    print(f"{folder}: {len(names)} sets verified" + (", scores included" if score else ""))
+
+
+def verify(
+    folder: Path | str,
+    checkpoints: Path | str | None = None,
+    score: bool = False,
+    n_test: int | None = None,
+    data_dir: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Check a release folder; a file that the manifest does not vouch for is never opened.
+
+    Args:
+      folder: the release.
+      checkpoints: the exported sets it was built from, compared bit for bit.
+      score: evaluate every set again by KRR.
+      n_test: see `main`.
+      data_dir: as in `load_dataset`; used by `score` alone.
+      report: is told each score.
+
+    Returns:
+      The names of the sets.
+
+    Raises:
+      ReleaseProblems: with everything that is wrong.
+      UserError: no such folder, or a wrong option.
+    """
+    folder = Path(folder)
+    if n_test is not None and (n_test < 1 or not score):
+        raise UserError("n_test must be at least 1 and comes with --score")
+    try:
+        manifest = read_manifest(folder)
+    except UserError as error:
+        raise ReleaseProblems(folder, [str(error)]) from error
+    problems = check_files(folder, manifest)
+    names = layout.names(entry.path for entry in manifest.files)
+    # What is damaged is listed already; nothing that depends on it can be said.
+    if not problems:
+        records, problems = _read_records(folder, manifest, names)
+        described = _check_descriptions(folder, manifest, records)
+        # The card tells `datasets` which files to open: it does so only where the card is right.
+        problems += described + _check_sets(folder, records, loadable=not described)
+        if checkpoints is not None:
+            problems += _against_checkpoints(folder, records, Path(checkpoints))
+        if score and not problems:
+            problems += _check_scores(folder, records, n_test, data_dir, report)
+    if problems:
+        raise ReleaseProblems(folder, problems)
+    return names
+
+
+def _read_records(
+    folder: Path, manifest: Manifest, names: list[str]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    from release.records import kind_of, read_record
+
+    listed = {entry.path for entry in manifest.files}
+    problems = [] if names else [f"no set: the manifest lists nothing like {layout.record('NAME')}"]
+    about_all = (layout.CARD, layout.CROISSANT, layout.GALLERY, layout.CITATION)
+    problems += [f"{path} is missing" for path in about_all if path not in listed]
+    expected, records = set(about_all), {}
+    for name in names:
+        expected |= set(layout.files_of(name))
+        problems += [f"{path} is missing" for path in layout.files_of(name) if path not in listed]
+        try:
+            record = read_record(folder / layout.record(name), name)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        path = layout.transform(record["dataset"], kind_of(record))
+        expected.add(path)
+        if record["release"]["transform"] != path or path not in listed:
+            problems.append(f"{name}: its transform {path} is not in the release")
+            continue
+        if all(file in listed for file in layout.files_of(name)):
+            records[name] = record
+    if len(records) == len(names):
+        problems += [f"{path} belongs to no set" for path in sorted(listed - expected)]
+    return records, problems
+
+
+def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: bool) -> list[str]:
+    """The sets, those of one transform after another."""
+    from paper_repro.core.preprocess import load
+    from release.check_set import check_set
+
+    problems = []
+    transforms = sorted({record["release"]["transform"] for record in records.values()})
+    for path in transforms:
+        try:
+            transform = load(folder / path)
+        except UserError as error:
+            problems.append(str(error))
+            transform = None
+        for name, record in records.items():
+            if record["release"]["transform"] == path:
+                problems += check_set(folder, name, record, transform, loadable)
+    return problems
+
+
+def _check_descriptions(
+    folder: Path, manifest: Manifest, records: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    from release.check_card import check_card
+    from release.check_croissant import check_croissant
+
+    paths = {entry.path: entry for entry in manifest.files}
+    problems = check_card(folder, records) if layout.CARD in paths else []
+    if layout.CROISSANT in paths:
+        problems += check_croissant(folder, paths, records)
+    return problems
+
+
+def _against_checkpoints(
+    folder: Path, records: Mapping[str, dict[str, Any]], checkpoints: Path
+) -> list[str]:
+    from paper_repro.core.data.npz import read_npz
+    from release.sets import from_checkpoints
+
+    kept = {learned.name: learned for learned in from_checkpoints(checkpoints)}
+    problems = [f"{name} is not in {checkpoints}" for name in records if name not in kept]
+    problems += [f"{name} of {checkpoints} is not in the release" for name in kept.keys() - records]
+    for name in records.keys() & kept.keys():
+        arrays = read_npz(folder / layout.npz(name), ("images", "labels"))
+        for key in arrays:
+            if arrays[key].tobytes() != getattr(kept[name], key).tobytes():
+                problems.append(f"{name}: the {key} are not those of {checkpoints}")
+        stated = {k: v for k, v in records[name].items() if k != "release"}
+        if stated != dict(kept[name].record):
+            problems.append(f"{name}: its record is not that of {checkpoints}")
+    return sorted(problems)
+
+
+def _check_scores(
+    folder: Path,
+    records: Mapping[str, dict[str, Any]],
+    n_test: int | None,
+    data_dir: Path | None,
+    report: Callable[[str], None],
+) -> list[str]:
+    from paper_repro.core.data import load_dataset
+    from paper_repro.core.data.npz import read_npz
+    from paper_repro.core.preprocess import load
+    from release.score import score_set, tolerance
+
+    problems = []
+    for name, record in records.items():
+        data = load_dataset(record["dataset"], data_dir)
+        if data.data_sha256 != record["data_sha256"]:
+            problems.append(f"{name}: the data set {data.name} here is another one")
+            continue
+        stated = record["metrics"]
+        arrays = read_npz(folder / layout.npz(name), ("images", "labels"))
+        transform = load(folder / record["release"]["transform"])
+        count = n_test or stated["n_test"]
+        found = score_set(arrays["images"], arrays["labels"], record, transform, data, count)
+        allowed = tolerance(stated["test_accuracy"], stated["n_test"], found.n)
+        line = (
+            f"{name}: {100 * found.accuracy:.2f} % on {found.n:,} test images, stated "
+            f"{100 * stated['test_accuracy']:.2f} % on {stated['n_test']:,}"
+        )
+        report(line)
+        if abs(found.accuracy - stated["test_accuracy"]) > allowed:
+            problems.append(f"{line}: further apart than {100 * allowed:.2f} points")
+    return problems
