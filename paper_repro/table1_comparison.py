@@ -31,7 +31,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, OfficialRun
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables import CellSpec, ResultTable, TableCell, build_cells, cell_runs
 
 SCRIPT = "table1_comparison"
 
@@ -67,6 +67,12 @@ def cells(budget: Preset) -> list[Cell]:
     return grid + [dataclasses.replace(cell, zca=False) for cell in solved]
 
 
+def _title(dataset: str) -> str:
+    """As the paper's table calls the data set, or the one that a small sample stands for."""
+    stands_for = {sample: name for name, sample in SAMPLES.items()}
+    return registry.DATASETS[stands_for.get(dataset, dataset)].title
+
+
 def _support_size(dataset: str, ipc: int) -> int:
     return ipc * len(registry.DATASETS[dataset].class_names)
 
@@ -96,6 +102,9 @@ _COLUMNS = {
 def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
     """The published table beside what `rows` hold, with the official LS runs as an appendix."""
     smoke = ("A smoke test: 200 test images, pooled to 8x8.",) if include_smoke else ()
+    for name, sample in SAMPLES.items():
+        if include_smoke and any(row["dataset"] == sample for row in rows):
+            smoke += (f"{_title(name)}: not the data set but the small sample {sample}.",)
     official = [_official_spec(run) for run in published.official_ls() if _in_appendix(run)]
     return ResultTable(
         "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
@@ -131,7 +140,7 @@ def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Re
         if row["table"] != SCRIPT or (drawn is None and batch is None):
             continue
         label = {
-            "Data set": row["dataset"],
+            "Data set": _title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
             "Method": row["method"],
             "Kernels drawn from": ", ".join(drawn or ("-",)),
@@ -262,6 +271,7 @@ def main(
     target_batch: int | None = None,
     random_kernel: bool = False,
     support_batch: int | None = None,
+    beside: Path | None = None,
     evaluate_only: bool = False,
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
@@ -286,6 +296,7 @@ def main(
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
         random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
         support_batch: supports per class that a KIP step draws and updates; default all.
+        beside: directory of other rows that are printed below, such as results.
         evaluate_only: train nothing, score the learned sets in `checkpoints` instead.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and checkpoints; the same command resumes there.
@@ -305,7 +316,12 @@ def main(
 
     from paper_repro.core.experiment.runner import run_table
 
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
+    sizes = {(_title(cell.dataset), str(cell.images_per_class)) for cell in chosen}
+
+    def shown(cell: TableCell) -> bool:
+        return (cell.label["Data set"], cell.label["Images per class"]) in sizes
+
+    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table, shown, beside)
 
 
 if __name__ == "__main__":

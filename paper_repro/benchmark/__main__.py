@@ -13,6 +13,7 @@ import tyro
 
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
+from paper_repro.benchmark.step import step
 from paper_repro.core.cli import run
 
 
@@ -29,6 +30,7 @@ def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 Command = (
     Annotated[Any, tyro.conf.subcommand("kernel", constructor=_later(kernel))]
     | Annotated[Any, tyro.conf.subcommand("fc", constructor=_later(fc))]
+    | Annotated[Any, tyro.conf.subcommand("step", constructor=_later(step))]
 )
 
 
@@ -39,6 +41,7 @@ def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
         python -m paper_repro.benchmark kernel --quick
         python -m paper_repro.benchmark kernel --json > benchmark.json
         python -m paper_repro.benchmark fc
+        python -m paper_repro.benchmark step
     """
     command()
 

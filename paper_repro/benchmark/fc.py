@@ -9,7 +9,6 @@ draw their batch from the same preprocessed images on the device.
 from __future__ import annotations
 
 import json as json_module
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +57,7 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
+    from paper_repro.benchmark.measure import in_turn
     from paper_repro.core.augment import Augmentation
     from paper_repro.core.kernels.dot_product import fully_connected_kernel
     from paper_repro.core.kip import KIPConfig, Problem
@@ -93,7 +93,7 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
         return augmented.augmentation.apply(images[:target_batch], np.random.default_rng(0))
 
     a, b = np.asarray(ours(batches)), np.asarray(theirs()).reshape(state.x_support.shape)
-    timed = _in_turn(
+    timed = in_turn(
         repeats,
         lambda: ours(batches),
         theirs,
@@ -150,18 +150,3 @@ def _peer_step(config: Any, n_classes: int) -> Callable[..., Any]:
         return optimizer[0], optax.apply_updates(learned, updates)
 
     return step
-
-
-def _in_turn(repeats: int, *calls: Callable[[], Any]) -> list[float]:
-    """Median seconds of each call, run alternately so that they share the machine's moods."""
-    import numpy as np
-
-    seconds = [[] for _ in calls]
-    for call in calls:
-        call()
-    for _ in range(repeats):
-        for call, record in zip(calls, seconds, strict=True):
-            started = time.perf_counter()
-            call()
-            record.append(time.perf_counter() - started)
-    return [float(np.median(record)) for record in seconds]

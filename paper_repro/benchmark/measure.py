@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import statistics
 import sys
 import threading
 import time
@@ -26,6 +27,19 @@ def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float
         call()
         seconds.append(time.perf_counter() - before)
     return min(seconds)
+
+
+def in_turn(repeats: int, *calls: Callable[[], Any]) -> list[float]:
+    """Median seconds of each call, run alternately so that they share the machine's moods."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()
+    for _ in range(repeats):
+        for call, record in zip(calls, seconds, strict=True):
+            started = time.perf_counter()
+            call()
+            record.append(time.perf_counter() - started)
+    return [statistics.median(record) for record in seconds]
 
 
 class PeakMemory:

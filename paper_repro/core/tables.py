@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paper_repro.core.published.figure import PublishedFigure
@@ -87,6 +87,18 @@ class ResultTable:
     def label_columns(self) -> tuple[str, ...]:
         """Names of the leading columns: those of every cell, in the order they first appear."""
         return tuple(dict.fromkeys(column for cell in self.cells for column in cell.label))
+
+    def restricted(self, keep: Callable[[TableCell], bool]) -> ResultTable:
+        """The table and its appendices with those lines only; appendices without any are left out.
+
+        Notes that speak of single lines stay.
+        """
+        appendices = (part.restricted(keep) for part in self.appendices)
+        return replace(
+            self,
+            cells=[cell for cell in self.cells if keep(cell)],
+            appendices=tuple(part for part in appendices if part.cells),
+        )
 
 
 def build_cells(

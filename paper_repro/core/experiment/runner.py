@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from paper_repro.core.files import exclusive, require_writable, write_atomic
 from paper_repro.core.memory import keep_freed_memory
 from paper_repro.core.provenance import peak_mb, provenance
 from paper_repro.core.results import append_row, finished, read_rows
-from paper_repro.core.tables import ResultTable
+from paper_repro.core.tables import ResultTable, TableCell
 
 
 def results_path(out: Path, table: str) -> Path:
@@ -38,11 +39,24 @@ def run_table(
     out: Path,
     data_dir: Path | None,
     table: Callable[..., ResultTable],
+    shown: Callable[[TableCell], bool] = lambda cell: True,
+    beside: Path | None = None,
 ) -> None:
     """What every table script does: run the cells, print the table, write it and its pictures.
 
     Beside the rows (`<script>.jsonl`) it writes `<script>.md`, `<script>.png` and, where KIP
     runs have finished, `pictures/`.
+
+    Args:
+      script: name of the table.
+      cells: to run.
+      seeds: of the runs; none given means those of the budget.
+      budget: the preset that made the cells.
+      out: directory of rows and runs.
+      data_dir: see `load_dataset`.
+      table: the table as far as rows fill it.
+      shown: lines that are printed; the files hold them all.
+      beside: directory of other rows; what the shown lines are there is printed below.
     """
     from paper_repro.core.experiment.gallery import draw
     from paper_repro.core.render.markdown import render_markdown
@@ -59,7 +73,16 @@ def run_table(
     draw(script, cells, rows, out, data_dir)
     write_atomic(out / f"{script}.md", render_markdown(result))
     render_png(result, out / f"{script}.png")
-    print_table(result)
+    print_table(result.restricted(shown))
+    if beside is not None:
+        other = table(rows_for(script, beside)).restricted(
+            lambda cell: shown(cell) and cell.ours is not None
+        )
+        if other.cells:
+            title = f"The same lines from the rows in {beside}/"
+            print_table(
+                dataclasses.replace(other, title=title, caption="", notes=(), appendices=())
+            )
     if missing:
         reasons = "; ".join(str(error) for error in missing.values())
         raise UserError(f"the cells of {', '.join(missing)} were left out: {reasons}")

@@ -1,0 +1,150 @@
+"""Table 1 as a command: its cells, a smoke run on real data, sets that cannot be had, options."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from paper_repro import table1_comparison as table1
+from paper_repro.core import published
+from paper_repro.core.data import cache_directory, load_dataset
+from paper_repro.core.errors import UserError
+from paper_repro.core.results import read_rows
+from paper_repro.core.row_schema import problem_with
+
+SCRIPT = table1.SCRIPT
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", f"paper_repro.{SCRIPT}", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """(output directory, finished process): MNIST with a data set that cannot be had."""
+    base = tmp_path_factory.mktemp("table1")
+    load_dataset("mnist")
+    (base / "cache" / "data").mkdir(parents=True)
+    for file in (cache_directory() / "data").glob("mnist*"):
+        (base / "cache" / "data" / file.name).symlink_to(file)
+    out = base / "out"
+    arguments = ("--datasets", "mnist", "svhn", "--ipc", "1", "--preset", "smoke", "--out", out)
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(base / "hub")}
+    done = run(*arguments, KIP_CACHE_DIR=str(base / "cache"), **offline)
+    return out, done
+
+
+def test_a_data_set_that_cannot_be_had_costs_its_own_cells_alone(smoke):
+    out, done = smoke
+    assert done.returncode == 2
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: the cells of svhn were left out: cannot get SVHN")
+    rows = read_rows(out / f"{SCRIPT}.jsonl")
+    assert {row["dataset"] for row in rows} == {"mnist"}
+    assert [row["status"] for row in rows] == ["done"] * 4
+
+
+def test_the_rows_of_a_smoke_run_are_valid_and_enter_no_table(smoke):
+    rows = read_rows(smoke[0] / f"{SCRIPT}.jsonl")
+    assert [(row["method"], row["architecture"]) for row in rows] == [
+        ("LS", "ConvNet"),
+        ("KIP (l)", "ConvNet"),
+        ("KIP (a + l)", "ConvNet"),
+        ("KIP (a + l)", "FC1"),
+    ]
+    assert all(problem_with(row) is None for row in rows)
+    assert all(cell.ours is None for cell in table1.table(rows).cells)
+    shown = [cell for cell in table1.table(rows, include_smoke=True).cells if cell.ours]
+    assert len(shown) == 4
+
+
+def test_only_the_chosen_lines_are_printed_and_the_file_has_all(smoke):
+    out, done = smoke
+    printed = done.stdout.split("Label Solve against")[0]
+    for words in ("MNIST", "SVHN", "DSA", "published figure only"):
+        assert words in printed
+    assert "CIFAR-100" not in printed
+    assert "CIFAR-100" in (out / f"{SCRIPT}.md").read_text()
+
+
+def test_other_rows_are_printed_below(smoke, tmp_path):
+    out, _ = smoke
+    row = {**read_rows(out / f"{SCRIPT}.jsonl")[0], "preset": "laptop", "test_accuracy": 0.7345}
+    (tmp_path / f"{SCRIPT}.jsonl").write_text(json.dumps(row) + "\n")
+    arguments = ("--datasets", "mnist", "--ipc", "1", "--preset", "smoke", "--out", out)
+    done = run(*arguments, "--beside", tmp_path)
+    assert done.returncode == 0, done.stderr
+    below = done.stdout.split("The same lines from the rows in")[1]
+    assert "73.5 (n = 1)" in below
+    assert "published figure only" not in below
+
+
+def test_the_table_has_every_published_cell():
+    table = table1.table([])
+    assert len(table.cells) == len(published.table1())
+    runs = table1.cells(table1.PRESETS["paper"])
+    cells = {(c.dataset, c.images_per_class, c.method, c.architecture, c.zca) for c in runs}
+    assert len(cells) == len(runs) == 14 * 4 + 8
+    assert len(table.appendices[0].cells) == 22
+
+
+def test_gray_sets_are_standardised_and_rgb_sets_are_whitened():
+    for cell in table1.cells(table1.PRESETS["laptop"]):
+        if cell.method.startswith("KIP"):
+            rgb = cell.dataset in ("svhn", "cifar10", "cifar100")
+            assert cell.zca == (rgb and cell.architecture == "ConvNet")
+
+
+def test_the_fc_cells_are_those_of_the_cheap_kernel_table():
+    from paper_repro import table_cheap_kernels as cheap
+
+    ours = {c.config_hash for c in table1.cells(table1.PRESETS["paper"]) if c.dataset == "cifar10"}
+    theirs = {
+        c.config_hash
+        for c in cheap.cells(cheap.PRESETS["paper"])
+        if (c.architecture, c.method, c.network) == ("FC1", "KIP (a + l)", None)
+    }
+    assert len(theirs) == 2
+    assert theirs <= ours
+
+
+def test_six_cells_are_shared_with_the_ablation():
+    from paper_repro import table_a3_ablation as ablation
+
+    budget = table1.PRESETS["gpu"]
+    ours = {c.config_hash for c in table1.cells(budget)}
+    assert len(ours & {c.config_hash for c in ablation.cells(budget)}) == 6
+
+
+@pytest.mark.parametrize("option", ["--steps", "--target-batch"])
+def test_the_papers_budget_is_not_to_be_changed(option, tmp_path):
+    done = run("--preset", "paper", option, "7", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "the paper preset spends the paper's budget" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_kip_need_a_kip_cell():
+    with pytest.raises(UserError, match="for the KIP cells"):
+        table1.main(methods=("LS",), random_kernel=True)
+
+
+def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
+    arguments = ("--datasets", "mnist", "--ipc", "10", "--methods", "KIP (l)", "--preset", "smoke")
+    done = run(*arguments, "--random-kernel", "--support-batch", "3", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = read_rows(tmp_path / f"{SCRIPT}.jsonl")
+    assert row["config"]["random_architectures"] == ["ConvNet", "Conv-3", "Conv-8"]
+    table = table1.table([row], include_smoke=True)
+    assert all(cell.ours is None for cell in table.cells)
+    assert table.appendices[1].cells[0].ours is not None
+
+
+def test_learned_sets_that_are_not_there_are_reported(tmp_path):
+    done = run("--evaluate-only", "--checkpoints", tmp_path)
+    assert done.returncode == 2
+    assert "has no index.json" in done.stderr
