@@ -11,7 +11,7 @@ RELEASE ?= build/release
 
 help:
 	@echo "make venv       create $(VENV) from requirements.lock (Python 3.11 or newer)"
-	@echo "make reproduce  fetch CIFAR-10, run the laptop preset of the cheap-kernel table, print it"
+	@echo "make reproduce  fetch MNIST and CIFAR-10, run LS and a short KIP of Table 1, print them"
 	@echo "make test       run the test suite (make test-slow adds the long ones)"
 	@echo "make release    build the release folder from checkpoints/ into build/release and verify it"
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
@@ -35,7 +35,8 @@ torch: venv
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 
 reproduce: venv
-	$(PY) -m paper_repro.table_cheap_kernels --preset laptop --out $(OUT)
+	$(PY) -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1 \
+	  --methods LS "KIP (l)" --architectures ConvNet --steps 37 --out $(OUT) --beside results
 
 release: venv
 	$(PY) -m release build --checkpoints checkpoints --out $(RELEASE)

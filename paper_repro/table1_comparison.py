@@ -8,6 +8,10 @@ LS 26, KIP 65 %. The figures of DC and DSA are printed as published.
     python -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1
     python -m paper_repro.table1_comparison --preset gpu --datasets cifar10 --ipc 1 10
 
+A cell that was not run says what it needs at the laptop preset:
+
+    python -m paper_repro.table1_comparison --datasets mnist --ipc 10 --methods "KIP (l)"
+
 A KIP step costs about 0.42 ms for every pair of a support image and a target on two AVX-512 cores,
 LS 0.11 ms for every pair of a support image and a training image (28x28 images: 0.31 and 0.08).
 
@@ -28,6 +32,7 @@ from paper_repro.core.augment import Augmentation
 from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.cost import needs
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, OfficialRun
@@ -115,6 +120,9 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
             [_spec(cell) for cell in published.table1()], rows, include_smoke=include_smoke
         ),
         notes=(
+            "Not run: `python -m paper_repro.table1_comparison --datasets <name> --ipc <images per "
+            'class> --methods <LS | "KIP (l)" | "KIP (a + l)">` at the laptop preset, 120 steps '
+            "with target batch 500.",
             "DC and DSA train finite ConvNets with instance normalisation; their figures are "
             "printed as published, and this project does not run them.",
             *smoke,
@@ -179,9 +187,12 @@ def _spec(cell: ComparisonCell) -> CellSpec:
     budget = f"all {dataset.n_train:,} targets"
     if method != "LS":
         budget = "target batch 5,000, to convergence"
-    arguments = f'--datasets {dataset.name} --ipc {cell.images_per_class} --methods "{method}"'
-    needs = f"`python -m paper_repro.{SCRIPT} {arguments}`"
-    return CellSpec(label, match, cell.figure, budget, needs)
+    cell_of_row = next(
+        c
+        for c in _cells_of(dataset.name, cell.images_per_class, PRESETS["laptop"])
+        if (c.method, c.architecture) == (method, architecture)
+    )
+    return CellSpec(label, match, cell.figure, budget, needs(cell_of_row))
 
 
 def _in_appendix(run: OfficialRun) -> bool:
@@ -210,8 +221,9 @@ def _official_spec(run: OfficialRun) -> CellSpec:
         "images_per_class": ipc,
         "zca": run.zca,
     }
-    needs = f"`python -m paper_repro.{SCRIPT} --datasets {dataset.name} --ipc {ipc} --methods LS`"
-    return CellSpec(label, match, run.figure, f"all {dataset.n_train:,} targets, one draw", needs)
+    solved = _cells_of(dataset.name, ipc, PRESETS["laptop"])[0]
+    budget = f"all {dataset.n_train:,} targets, one draw"
+    return CellSpec(label, match, run.figure, budget, needs(solved))
 
 
 def _spread(specs: Sequence[CellSpec], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

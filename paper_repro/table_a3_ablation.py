@@ -24,6 +24,7 @@ from paper_repro import table1_comparison
 from paper_repro.core import cli, published
 from paper_repro.core.augment import Augmentation
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.cost import needs
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import AblationRow
@@ -69,7 +70,11 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         for a, b in zip(longest, cells, strict=True)
         if a.ours is not None and a.our_budget != b.our_budget
     ]
-    notes = _order(equal)
+    notes = (
+        *_order(equal),
+        f"Not run: `python -m paper_repro.{SCRIPT} --ipc <images per class>` at the laptop preset, "
+        "120 steps with target batch 500.",
+    )
     if include_smoke:
         notes += ("A smoke test: 200 test images, pooled to 8x8.",)
     appendices = ()
@@ -107,8 +112,10 @@ def _spec(row: AblationRow) -> CellSpec:
         "augmentation": row.augmentation,
         **table1_comparison.NO_OPTIONS,
     }
-    needs = f"`python -m paper_repro.{SCRIPT} --ipc {row.images_per_class}`"
-    return CellSpec(label, match, row.kip, "target batch 5,000, to convergence", needs)
+    cell = next(
+        cell for cell in cells(PRESETS["laptop"]) if cell.images_per_class == row.images_per_class
+    )
+    return CellSpec(label, match, row.kip, "target batch 5,000, to convergence", needs(cell))
 
 
 def _one_budget(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
