@@ -1,0 +1,138 @@
+"""Building: the same bytes twice, every array bit-equal to its checkpoint, nothing half done."""
+
+import json
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from distilled_sets import FIXED, LEARNED, SETS, checkpoints, copy, files_below, made, own_cache
+from PIL import Image
+
+import release
+from paper_repro.core.catalogue import read_set
+from paper_repro.core.data import load_dataset
+from paper_repro.core.errors import UserError
+from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.preprocess import fitted
+from paper_repro.core.preprocess import load as load_transform
+from release.from_npz import NpzSets
+
+FIXTURES = (made, copy, checkpoints, own_cache)
+
+
+def test_two_builds_are_the_same_bytes(made, tmp_path):
+    names = release.build(tmp_path / "r", checkpoints=made.checkpoints, data_dir=made.data_dir)
+    assert names == sorted(SETS)
+    assert files_below(tmp_path / "r") == files_below(made.folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_rows_are_bit_equal_to_the_checkpoint(made, name, tmp_path):
+    learned = read_set(made.checkpoints, name)
+    images, labels = learned.tensors()
+    rows = datasets.load_dataset(str(made.folder), name, split="train", cache_dir=str(tmp_path))
+    assert set(rows.column_names) == {
+        *("image_whitened", "image", "soft_label", "label", "support_index")
+    }
+    assert rows.features["image_whitened"] == datasets.Array3D((8, 8, 3), "float32")
+    assert rows.features["soft_label"] == datasets.List(datasets.Value("float32"), length=4)
+    assert rows.features["label"].names == ["an apple", "a <b>", "c|d", "é"]
+    numbers = rows.with_format("numpy")
+    assert np.array(numbers["image_whitened"][:]).tobytes() == images.tobytes()
+    assert np.array(numbers["soft_label"][:]).tobytes() == labels.tobytes()
+    per_class = learned.record["images_per_class"]
+    assert rows["label"][:] == sorted(list(range(4)) * per_class)
+    assert rows["support_index"][:] == list(range(4 * per_class))
+    with np.load(made.folder / "npz" / f"{name}.npz") as file:
+        assert file.files == ["images", "labels"]
+        assert file["images"].tobytes() == images.tobytes()
+        assert file["labels"].tobytes() == labels.tobytes()
+    record = json.loads((made.folder / "records" / f"{name}.json").read_text())
+    assert {k: v for k, v in record.items() if k != "release"} == dict(learned.record)
+
+
+def test_previews_are_the_inverse_transform(made):
+    kept = load_transform(made.folder / "transforms" / "tiny-zca.safetensors")
+    images, _ = read_set(made.checkpoints, LEARNED).tensors()
+    table = pq.read_table(made.folder / "data" / LEARNED / "train-00000-of-00001.parquet")
+    for cell, expected in zip(table["image"].to_pylist(), kept.preview(images), strict=True):
+        import io
+
+        picture = Image.open(io.BytesIO(cell["bytes"]))
+        assert picture.format == "PNG" and picture.info == {}
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_an_older_release_is_replaced_and_anything_else_refused(made, copy, tmp_path):
+    (copy / "stale.txt").write_text("of the release before")
+    release.build(copy, checkpoints=made.checkpoints, data_dir=made.data_dir)
+    assert files_below(copy) == files_below(made.folder)
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter1.tex").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    for out in (foreign, tmp_path / "file"):
+        before = files_below(tmp_path)
+        with pytest.raises(UserError, match="choose another --out"):
+            release.build(out, checkpoints=made.checkpoints, data_dir=made.data_dir)
+        assert files_below(tmp_path) == before
+
+
+def test_transforms_of_another_release_need_no_data(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("KIP_CACHE_DIR", str(tmp_path / "empty"))
+    release.build(
+        tmp_path / "r", checkpoints=made.checkpoints, transforms=made.folder / "transforms"
+    )
+    assert files_below(tmp_path / "r") == files_below(made.folder)
+
+
+def test_npz_files_are_scored_and_released(made, tmp_path):
+    data = load_dataset("tiny", made.data_dir)
+    images = fitted(data, "zca").apply(data.x_train[:8], np.float64)
+    classes = data.y_train[:8]
+    order = np.argsort(classes, kind="stable")[::-1]
+    images, classes = images[order], classes[order]
+    if (np.bincount(classes, minlength=4) != 2).any():
+        picked = np.concatenate([np.flatnonzero(data.y_train == c)[:2] for c in (3, 1, 0, 2)])
+        images = fitted(data, "zca").apply(data.x_train[picked], np.float64)
+        classes = data.y_train[picked]
+    path = tmp_path / "theirs.npz"
+    np.savez(path, images=images, labels=centred_one_hot(classes, 4))
+    given = NpzSets((path,), dataset="tiny", architecture="FC1")
+    (name,) = release.build(tmp_path / "r", given, data_dir=made.data_dir)
+    assert name == "tiny-fc1-ipc2-zca-fixed-noaug"
+    found = release.load(name, tmp_path / "r")
+    np.testing.assert_array_equal(found.classes, classes)
+    np.testing.assert_array_equal(found.images, images.astype(np.float32))
+    assert found.record["metrics"]["n_test"] == 200
+    assert release.verify(tmp_path / "r", score=True, data_dir=made.data_dir) == [name]
+
+
+def test_command_lines(made, tmp_path):
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "release", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    done = command(
+        *("build", "--checkpoints", made.checkpoints, "--data-dir", made.data_dir),
+        *("--out", tmp_path / "r"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 sets" in done.stdout and "release verify" in done.stdout
+    assert files_below(tmp_path / "r") == files_below(made.folder)
+    done = command("load", FIXED, "--source", tmp_path / "r", "--npz", tmp_path / "set.npz")
+    assert done.returncode == 0, done.stderr
+    assert "one-hot minus 1/K" in done.stdout
+    with np.load(tmp_path / "set.npz") as file:
+        assert set(file.files) == {"images", "labels", "classes"}
+    for name in ("", "build", "verify", "load", "diff"):
+        help_text = command(*([name] if name else []), "--help")
+        assert help_text.returncode == 0 and "python -m release" in help_text.stdout
