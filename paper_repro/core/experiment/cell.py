@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 from paper_repro.core.augment import Augmentation
 from paper_repro.core.row_schema import config_hash
 
-Procedure = Literal["kip", "label_solve", "natural", "network"]
+Procedure = Literal["kip", "label_solve", "natural", "network", "transfer"]
+
+NOT_NUMBERS = ("test_share", "support_path", "krr_accuracy")
+"""Fields that change no number: neither recorded nor hashed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,11 @@ class Cell:
       random_architectures: of which every KIP step draws one; None trains with `architecture`.
       n_train, n_test, image_side: see `Preset`.
       network: settings of a finite network that is trained on the support of the KIP run that
-        the other fields describe; None for KRR.
+        the other fields describe, or of `support`; None for KRR. See `grid.Settings`.
+      support: the set that `transfer` trains on: its `name`, the `sha256` of its file, and the
+        `step` of KIP (None for LS); None for natural images.
+      support_path: where that file is.
+      krr_accuracy: of that set by its own record; a fraction, not hashed.
       test_share: see `kip.config.evaluation_steps`. It changes no number, so it is not hashed.
     """
 
@@ -56,6 +64,9 @@ class Cell:
     n_test: int | None = None
     image_side: int | None = None
     network: dict[str, Any] | None = None
+    support: dict[str, Any] | None = None
+    support_path: Path | None = None
+    krr_accuracy: float | None = None
     test_share: float | None = None
 
     @property
@@ -70,8 +81,7 @@ class Cell:
         What is None is left out, so that a field added later leaves old hashes as they are.
         """
         fields = dataclasses.asdict(self)
-        del fields["test_share"]
-        return {k: v for k, v in fields.items() if v is not None}
+        return {k: v for k, v in fields.items() if v is not None and k not in NOT_NUMBERS}
 
     @property
     def config_hash(self) -> str:

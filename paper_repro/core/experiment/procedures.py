@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from paper_repro.core import checkpoint
-from paper_repro.core.architecture import from_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context
+from paper_repro.core.experiment.outcome import Outcome
+from paper_repro.core.experiment.transfer import chosen_network, transfer
 from paper_repro.core.kernels import from_name as kernel_from_name
 from paper_repro.core.kip import KIPConfig
 from paper_repro.core.kip import run as run_kip
 from paper_repro.core.kip.run import support_path
-from paper_repro.core.kip.state import Diverged
 from paper_repro.core.krr import score
 from paper_repro.core.label_solve import label_solve
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
-from paper_repro.core.network import Network, TrainingConfig, train
-from paper_repro.core.network.training import outputs
 from paper_repro.core.random import Purpose, generator
 
 DirectoryOf = Callable[[Cell], Path]
@@ -32,29 +27,6 @@ DirectoryOf = Callable[[Cell], Path]
 
 Report = Callable[[int, int, Mapping[str, Any]], None]
 """Progress: (done, in all, figures to show)."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a finished run contributes to its result row.
-
-    Attributes:
-      test_accuracy: fraction of the test set.
-      test_mse: with the 0.5 factor.
-      n_test: size of the test set.
-      step: selected step, None for a procedure without steps.
-      seconds: of computing, all sessions together; None if only the caller's clock counts.
-      budget: what was spent.
-      extra: more fields of the row.
-    """
-
-    test_accuracy: float
-    test_mse: float
-    n_test: int
-    step: int | None
-    seconds: float | None
-    budget: dict[str, Any]
-    extra: dict[str, Any]
 
 
 def kip(
@@ -154,10 +126,6 @@ def _score(
     return Outcome(found.accuracy, found.mse, found.n, None, None, budget, {})
 
 
-CALIBRATION = 50
-"""Validation images on which the maximum learning rate is estimated."""
-
-
 def network(
     cell: Cell, context: Context, seed: int, directory_of: DirectoryOf, report: Report
 ) -> Outcome:
@@ -172,28 +140,9 @@ def network(
     path = support_path(directory_of(support_cell), support.step)
     tensors = checkpoint.load(path).tensors
     x, y = tensors["images"], tensors["labels"]
+    chosen = chosen_network(cell, context, seed, (x, y), directory_of(cell), report)
+    result = score(chosen.predict(context.test_images), context.test.y)
     settings = cell.network
-    net = Network(from_name(cell.architecture), settings["width"], y.shape[1])
-    key = jax.random.key(int(generator(seed, Purpose.NETWORK).integers(2**31)))
-    validation, test = context.validation_images, context.test_images
-    grid = list(
-        itertools.product(settings["learning_rate_factor"], settings["l2"], settings["label_scale"])
-    )
-    tried = []
-    for number, (factor, l2, scale) in enumerate(grid):
-        config = TrainingConfig(steps=settings["steps"], learning_rate_factor=factor, l2=l2)
-        trained = train(net, x, scale * y, config, key, validation[:CALIBRATION])
-        predicted = outputs(net, trained.parameters, validation) / scale
-        found = {"learning_rate_factor": factor, "l2": l2, "label_scale": scale}
-        if np.isfinite(predicted).all():
-            found["validation_accuracy"] = score(predicted, context.validation.y).accuracy
-            tried.append((found, trained.parameters))
-        report(number + 1, len(grid), found)
-    if not tried:
-        raise Diverged("no setting of the grid trained without diverging")
-    best, parameters = max(tried, key=lambda run: run[0]["validation_accuracy"])
-    predicted = outputs(net, parameters, test) / best["label_scale"]
-    result = score(predicted, context.test.y)
     return Outcome(
         test_accuracy=result.accuracy,
         test_mse=result.mse,
@@ -203,10 +152,10 @@ def network(
         budget={
             "steps": settings["steps"],
             "width": settings["width"],
-            "settings_tried": len(grid),
+            "settings_tried": len(chosen.tried),
             "kip_steps": support.budget["steps"],
         },
-        extra={"width": settings["width"], "chosen": best, "support_step": support.step},
+        extra={"width": settings["width"], "chosen": chosen.point, "support_step": support.step},
     )
 
 
@@ -215,4 +164,5 @@ PROCEDURES: dict[str, Callable[[Cell, Context, int, DirectoryOf, Report], Outcom
     "label_solve": label_solved,
     "natural": natural,
     "network": network,
+    "transfer": transfer,
 }

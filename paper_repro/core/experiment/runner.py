@@ -189,7 +189,7 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
         with exclusive(directory_of(cell)):
             outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
     except Diverged as error:
-        return close("failed", reason=str(error))
+        return close("failed", reason=str(error), **getattr(error, "extra", {}))
     except KeyboardInterrupt:
         close("interrupted")
         raise

@@ -42,6 +42,11 @@ class Network:
     n_classes: int
     parameterisation: Literal["standard", "ntk"] = "standard"
 
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether any layer is a convolution."""
+        return any(isinstance(layer, Conv) for layer in self.architecture.layers)
+
     def init(self, key: Array, image_shape: tuple[int, int, int]) -> Parameters:
         """Random parameters for images (H, W, C)."""
         if self.width < 1:

@@ -1,9 +1,18 @@
-"""Training a finite network on a distilled set, as in section 4.2 of arXiv 2107.13034."""
+"""Training a finite network on a distilled set, as in section 4.2 of arXiv 2107.13034.
+
+Several seeds are trained one after another. Training them together under `vmap` was measured
+and left out: see `paper_repro.benchmark.transfer`. On a GPU, `JAX_DEFAULT_MATMUL_PRECISION` in the
+environment chooses between float32 (`highest`) and the tensor cores (`tensorfloat32`, JAX's
+default there) for the same program; parameters and updates stay float32.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,12 +20,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from paper_repro.core import checkpoint
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
 from paper_repro.core.network.learning_rate import maximum_learning_rate
+from paper_repro.core.network.losses import Loss, loss_value, require_loss
+from paper_repro.core.network.state import TrainingState, from_tensors, to_tensors
+from paper_repro.core.network.support_augmentation import SupportAugmentation
 
 CHUNK = 100
 """Steps per compiled call: the loss is looked at in between."""
+
+CONVOLUTIONAL_CHUNK = 10
+"""The same for networks with convolutions, whose steps are so long that more gain nothing."""
+
+CHECKPOINT_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +48,8 @@ class TrainingConfig:
       learning_rate_factor: of the maximum stable learning rate.
       l2: penalty 0.5 * l2 * |theta|^2 over weights and biases.
       momentum: of SGD.
+      loss: `mse` on the labels as they are, or `xent` on their argmax.
+      augmentation: of the support images at every step, or None.
     """
 
     steps: int = 5_000
@@ -36,6 +57,16 @@ class TrainingConfig:
     learning_rate_factor: float = 1.0
     l2: float = 1e-3
     momentum: float = 0.9
+    loss: Loss = "mse"
+    augmentation: SupportAugmentation | None = None
+
+    def __post_init__(self):
+        require_loss(self.loss)
+        if self.steps < 1 or self.batch < 1:
+            raise UserError(
+                f"training needs at least one step and one image a batch, got {self.steps} and "
+                f"{self.batch}"
+            )
 
 
 class Trained(NamedTuple):
@@ -52,23 +83,39 @@ class Trained(NamedTuple):
     learning_rate: float
 
 
+Progress = Callable[[int, float], None]
+"""Called with (steps done, latest loss) after every compiled call."""
+
+
 def train(
     network: Network,
     x_support: Array,
     y_support: Array,
     config: TrainingConfig,
     key: Array,
-    x_calibration: Array,
+    x_calibration: Array | None = None,
+    *,
+    bound: float | None = None,
+    directory: Path | None = None,
+    run_hash: str = "",
+    progress: Progress | None = None,
 ) -> Trained:
-    """Minimise 0.5 mean (f(x_s) - y_s)^2 by SGD with momentum and cosine decay.
+    """Minimise the loss plus the penalty by SGD with momentum and cosine decay.
+
+    With a directory, the state is kept there every `CHECKPOINT_SECONDS` and at the end; the same
+    call goes on from it and ends in the same bits as an uninterrupted one on the same machine.
 
     Args:
       network: to train.
       x_support: kernel inputs (n, H, W, C).
       y_support: centred or learned labels (n, n_classes).
       config: hyperparameters.
-      key: for the initialisation and the batches.
+      key: for the initialisation, the batches and the augmentation.
       x_calibration: images on which the maximum learning rate is estimated.
+      bound: that maximum where it is known already (see `initial_bound`), in place of them.
+      directory: of this run's states.
+      run_hash: identifies the run; a state of another one is not continued.
+      progress: see `Progress`.
 
     Returns:
       The trained network; a training that diverges stops early with a loss of NaN.
@@ -76,27 +123,55 @@ def train(
     x_support, y_support = (jnp.asarray(a, jnp.float32) for a in (x_support, y_support))
     init_key, batch_key = jax.random.split(key)
     parameters = network.init(init_key, x_support.shape[1:])
-    peak = config.learning_rate_factor * maximum_learning_rate(network, parameters, x_calibration)
+    if bound is None:
+        bound = maximum_learning_rate(network, parameters, x_calibration)
+    peak = config.learning_rate_factor * bound
     optimizer = _sgd(config, jnp.float32(peak)).init(parameters)
-    loss = float("nan")
-    for start in range(0, config.steps, CHUNK):
-        steps = jnp.arange(start, min(start + CHUNK, config.steps))
+    state = TrainingState(0, parameters, optimizer, float("nan"))
+    rolling = None if directory is None else checkpoint.Rolling(directory)
+    kept = None if rolling is None else rolling.load()
+    if kept is not None and kept.metadata.get("run_hash") == run_hash:
+        state = from_tensors(kept.tensors, state)
+    # What is compiled does not depend on these two: a grid over them compiles once.
+    shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0)
+    chunk = CONVOLUTIONAL_CHUNK if network.is_convolutional else CHUNK
+    saved = time.monotonic()
+    # The loop ends at a loss that is not finite; a kept state may be one.
+    while state.step < config.steps and (state.step == 0 or np.isfinite(state.loss)):
+        steps = jnp.arange(state.step, min(state.step + chunk, config.steps))
         parameters, optimizer, losses = _advance(
-            network, config, peak, parameters, optimizer, x_support, y_support, batch_key, steps
+            *(network, shared, peak, config.l2, state.parameters, state.optimizer),
+            *(x_support, y_support, batch_key, steps),
         )
-        loss = float(losses[-1])
-        if not np.isfinite(loss):
-            loss = float("nan")
-            break
-    return Trained(parameters, loss, peak)
+        state = TrainingState(state.step + len(steps), parameters, optimizer, float(losses[-1]))
+        if progress is not None:
+            progress(state.step, state.loss)
+        ended = state.step == config.steps or not np.isfinite(state.loss)
+        if rolling is not None and (ended or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            rolling.save(to_tensors(state), {"run_hash": run_hash})
+            saved = time.monotonic()
+    loss = state.loss if np.isfinite(state.loss) else float("nan")
+    return Trained(state.parameters, loss, peak)
+
+
+def initial_bound(
+    network: Network, image_shape: tuple[int, int, int], key: Array, x_calibration: Array
+) -> float:
+    """The maximum learning rate at the parameters with which `train` starts from this key."""
+    parameters = network.init(jax.random.split(key)[0], image_shape)
+    return maximum_learning_rate(network, parameters, x_calibration)
 
 
 def outputs(network: Network, parameters: Parameters, x: Array, block: int = 1_000) -> np.ndarray:
     """Network outputs (n, n_classes) on the host, block by block."""
-    apply = jax.jit(network.apply)
     return np.concatenate(
-        [np.asarray(apply(parameters, x[i : i + block])) for i in range(0, len(x), block)]
+        [np.asarray(_apply(network, parameters, x[i : i + block])) for i in range(0, len(x), block)]
     )
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply(network: Network, parameters: Parameters, x: Array) -> Array:
+    return network.apply(parameters, x)
 
 
 def _sgd(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
@@ -104,19 +179,24 @@ def _sgd(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
     return optax.sgd(schedule, momentum=config.momentum)
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3, 4))
-def _advance(network, config, peak, parameters, optimizer, x, y, key, steps):
-    def loss_fn(parameters, rows):
-        loss = 0.5 * jnp.mean((network.apply(parameters, x[rows]) - y[rows]) ** 2)
-        return loss + 0.5 * config.l2 * squared_norm(parameters), loss
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
+def _advance(network, config, peak, l2, parameters, optimizer, x, y, key, steps):
+    """Several steps, numbered by `steps`; the batch of a step depends on its number alone."""
+
+    def loss_fn(parameters, x, y):
+        loss = loss_value(config.loss, network.apply(parameters, x), y)
+        return loss + 0.5 * l2 * squared_norm(parameters), loss
 
     def step(carry, number):
         parameters, optimizer = carry
         rows = jnp.arange(len(x))
+        step_key = jax.random.fold_in(key, number)
         if config.batch < len(x):
-            step_key = jax.random.fold_in(key, number)
             rows = jax.random.choice(step_key, len(x), (config.batch,), replace=False)
-        gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, rows)
+        images = x[rows]
+        if config.augmentation is not None:
+            images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
+        gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, images, y[rows])
         updates, optimizer = _sgd(config, peak).update(gradients, optimizer)
         return (optax.apply_updates(parameters, updates), optimizer), loss
 
