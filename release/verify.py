@@ -81,6 +81,9 @@ def verify(
       ReleaseProblems: with everything that is wrong.
       UserError: no such folder, or a wrong option.
     """
+    from release.check_card import check_card
+    from release.check_croissant import check_croissant
+
     folder = Path(folder)
     if n_test is not None and (n_test < 1 or not score):
         raise UserError("n_test must be at least 1 and comes with --score")
@@ -89,13 +92,16 @@ def verify(
     except UserError as error:
         raise ReleaseProblems(folder, [str(error)]) from error
     problems = check_files(folder, manifest)
-    names = layout.names(entry.path for entry in manifest.files)
+    paths = {entry.path: entry for entry in manifest.files}
+    names = layout.names(paths)
     # What is damaged is listed already; nothing that depends on it can be said.
     if not problems:
         records, problems = _read_records(folder, manifest, names)
-        described = _check_descriptions(folder, manifest, records)
+        card = check_card(folder, records) if layout.CARD in paths else []
         # The card tells `datasets` which files to open: it does so only where the card is right.
-        problems += described + _check_sets(folder, records, loadable=not described)
+        problems += card + _check_sets(folder, records, loadable=layout.CARD in paths and not card)
+        if layout.CROISSANT in paths:
+            problems += check_croissant(folder, paths, records)
         if checkpoints is not None:
             problems += _against_checkpoints(folder, records, Path(checkpoints))
         if score and not problems:
@@ -151,19 +157,6 @@ def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: b
         for name, record in records.items():
             if record["release"]["transform"] == path:
                 problems += check_set(folder, name, record, transform, loadable)
-    return problems
-
-
-def _check_descriptions(
-    folder: Path, manifest: Manifest, records: Mapping[str, dict[str, Any]]
-) -> list[str]:
-    from release.check_card import check_card
-    from release.check_croissant import check_croissant
-
-    paths = {entry.path: entry for entry in manifest.files}
-    problems = check_card(folder, records) if layout.CARD in paths else []
-    if layout.CROISSANT in paths:
-        problems += check_croissant(folder, paths, records)
     return problems
 
 

@@ -1,0 +1,99 @@
+"""The card: its code runs and its numbers come from the records; the Croissant file is readable."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from distilled_sets import LEARNED, SETS, made, own_cache
+
+from paper_repro.core.data import load_dataset
+from paper_repro.core.network.training import TrainingConfig
+from paper_repro.core.preprocess import load as load_transform
+from paper_repro.core.statistics import binomial_interval
+from release.check_card import snippets
+from release.constants import REPOSITORY
+from release.hyperparameters import RECOMMENDED
+from release.score import tolerance
+
+FIXTURES = (made, own_cache)
+
+
+@pytest.fixture
+def blocks(made):
+    """The code of the card, reading the folder instead of the Hub."""
+    text = (made.folder / "README.md").read_text()
+    local = [code.replace(REPOSITORY, str(made.folder)) for code in snippets(text)]
+    return [code.replace(', revision="v1.0.0"', "") for code in local]
+
+
+def execute(code, folder, **environment):
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **{key: str(value) for key, value in environment.items()}},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_loading_with_datasets(made, blocks, tmp_path):
+    code = blocks[0] + "\nprint(x_support.dtype, x_support.shape, y_support.dtype)"
+    printed = execute(code, made.folder, HF_DATASETS_CACHE=tmp_path)
+    assert printed.split("\n")[0] == "float32 (4, 8, 8, 3) float32"
+
+
+def test_the_transform_with_numpy_alone(made, blocks):
+    scope = {}
+    code = blocks[1].replace('"transforms/', f'"{made.folder}/transforms/')
+    exec(code, scope)
+    raw = load_dataset("tiny", made.data_dir).x_test[:20]
+    kept = load_transform(made.folder / "transforms" / "tiny-zca.safetensors")
+    assert np.abs(scope["apply"](raw) - kept.apply(raw)).max() < 1e-5
+
+
+def test_scoring_by_krr(made, blocks):
+    printed = execute(blocks[2], made.folder, KIP_DATA_DIR=made.data_dir)
+    accuracy = float(printed.split()[1])
+    record = json.loads((made.folder / "records" / f"{LEARNED}.json").read_text())
+    metrics = record["metrics"]
+    # The tiny test set is smaller than what the snippet asks for: the same images.
+    allowed = tolerance(metrics["test_accuracy"], metrics["n_test"], min(2_000, metrics["n_test"]))
+    assert abs(accuracy - metrics["test_accuracy"]) <= allowed
+
+
+def test_numbers_of_the_results_table(made):
+    text = (made.folder / "README.md").read_text()
+    for name in SETS:
+        record = json.loads((made.folder / "records" / f"{name}.json").read_text())
+        (row,) = re.findall(rf"^\| `{name}` \| tiny.*$", text, re.MULTILINE)
+        accuracy = record["metrics"]["test_accuracy"]
+        low, high = binomial_interval(accuracy, 200)
+        assert f"| {100 * accuracy:.2f} | {100 * low:.2f} to {100 * high:.2f} | 200 |" in row
+
+
+def test_hyperparameters_are_those_of_the_training_code():
+    defaults = TrainingConfig()
+    for key in ("steps", "batch", "learning_rate_factor", "l2", "momentum"):
+        assert RECOMMENDED[key] == getattr(defaults, key)
+
+
+def test_croissant_reads_the_rows(made):
+    import mlcroissant
+
+    described = mlcroissant.Dataset(jsonld=made.folder / "croissant.json")
+    assert {r.uuid for r in described.metadata.record_sets} == set(SETS)
+    rows = list(described.records(LEARNED))
+    with np.load(made.folder / "npz" / f"{LEARNED}.npz") as file:
+        labels = file["labels"]
+    assert len(rows) == len(labels)
+    for row, label in zip(rows, labels, strict=True):
+        got = np.asarray(list(row[f"{LEARNED}/soft_label"]), np.float32)
+        np.testing.assert_array_equal(got, label)
