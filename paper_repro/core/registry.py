@@ -63,6 +63,14 @@ _SCRIPTS = (
         ),
     ),
     Script(
+        "table2_transfer",
+        "Finite ConvNets trained on the learned sets, beside DC and DSA",
+        (
+            "laptop: 2 core-minutes a set of 10 images, 20 of 100 or more; width 64",
+            "gpu: one card; width 1,024",
+        ),
+    ),
+    Script(
         "figure_kip_trajectory",
         "The first KIP steps on CIFAR-10 against the official release's index",
         ("laptop: 6 to 15 minutes on two cores a draw", "paper: three draws"),

@@ -24,6 +24,7 @@ class Preset:
       image_side: images are average-pooled to this side; None leaves them as they are.
       network_width: of finite networks.
       network_steps: of their training.
+      n_validation: validation images that choose their settings; None for all.
       natural: images per class of natural supports that are scored for comparison.
     """
 
@@ -37,6 +38,7 @@ class Preset:
     image_side: int | None = None
     network_width: int = 1024
     network_steps: int = 5_000
+    n_validation: int | None = None
     natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
 
     @property

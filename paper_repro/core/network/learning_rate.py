@@ -13,8 +13,7 @@ from paper_repro.core.kernels.kernel import Array
 from paper_repro.core.network.finite import Network, Parameters
 
 JACOBIAN_BYTES = 512 * 2**20
-"""Of an explicit Jacobian, N gradients one after another: one pass over the images in place of N.
-Larger ones are never held: see `empirical_ntk`."""
+"""An explicit Jacobian up to this size takes one pass over the images in place of N."""
 
 
 def maximum_learning_rate(network: Network, parameters: Parameters, x: Array) -> float:
@@ -30,32 +29,34 @@ def maximum_learning_rate(network: Network, parameters: Parameters, x: Array) ->
       parameters: at which Theta is taken.
       x: kernel inputs (N, H, W, C); the notebook takes 50 validation images.
     """
-    theta = np.asarray(empirical_ntk(network, parameters, jnp.asarray(x)), np.float64)
-    return 2 * len(theta) * network.n_classes / float(np.linalg.eigvalsh(theta)[-1])
+    n_parameters = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    if 4 * len(x) * n_parameters <= JACOBIAN_BYTES:
+        rows = [np.asarray(_gradient(network, parameters, x[i : i + 1])) for i in range(len(x))]
+        theta = np.stack(rows) @ np.stack(rows).T
+    else:
+        theta = np.asarray(empirical_ntk(network, parameters, jnp.asarray(x)))
+    largest = float(np.linalg.eigvalsh(theta.astype(np.float64))[-1])
+    return 2 * len(theta) * network.n_classes / largest
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient(network: Network, parameters: Parameters, x: Array) -> Array:
+    """Of g at one image (1, H, W, C), flat."""
+
+    def g(parameters):
+        return network.apply(parameters, x).sum() / network.n_classes**0.5
+
+    return jax.flatten_util.ravel_pytree(jax.grad(g)(parameters))[0]
 
 
 @partial(jax.jit, static_argnums=0)
 def empirical_ntk(network: Network, parameters: Parameters, x: Array) -> Array:
     """Theta (N, N) = J J^T for J the gradient of g at each image.
 
-    From J itself where it fits into `JACOBIAN_BYTES`, else column by column, J (J^T e_i), so
-    that memory stays at a few copies of the parameters whatever the width.
+    Column by column, J (J^T e_i), so that memory stays at a few copies of the parameters
+    whatever the width.
     """
-    size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-    by_rows = 4 * len(x) * size <= JACOBIAN_BYTES
-    return (_from_rows if by_rows else _by_columns)(network, parameters, x)
 
-
-def _from_rows(network: Network, parameters: Parameters, x: Array) -> Array:
-    def gradient(image):
-        g = jax.grad(lambda p: network.apply(p, image[None]).sum() / network.n_classes**0.5)
-        return jax.flatten_util.ravel_pytree(g(parameters))[0]
-
-    jacobian = jax.lax.map(gradient, x)
-    return jnp.matmul(jacobian, jacobian.T, precision="highest")
-
-
-def _by_columns(network: Network, parameters: Parameters, x: Array) -> Array:
     def g(parameters):
         return network.apply(parameters, x).sum(1) / network.n_classes**0.5
 

@@ -33,7 +33,8 @@ CHUNK = 100
 """Steps per compiled call: the loss is looked at in between."""
 
 CONVOLUTIONAL_CHUNK = 10
-"""The same for networks with convolutions, whose steps are so long that more gain nothing."""
+"""Steps between two looks with convolutions, one compiled call each: inside of a compiled loop
+XLA's CPU backend takes the convolutions of a step 15 to 25 times as long."""
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -134,16 +135,18 @@ def train(
         state = from_tensors(kept.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
     shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0)
-    chunk = CONVOLUTIONAL_CHUNK if network.is_convolutional else CHUNK
+    advance, chunk = _looped, CHUNK
+    if network.is_convolutional:
+        advance, chunk = _one_by_one, CONVOLUTIONAL_CHUNK
     saved = time.monotonic()
     # The loop ends at a loss that is not finite; a kept state may be one.
     while state.step < config.steps and (state.step == 0 or np.isfinite(state.loss)):
-        steps = jnp.arange(state.step, min(state.step + chunk, config.steps))
-        parameters, optimizer, losses = _advance(
+        numbers = range(state.step, min(state.step + chunk, config.steps))
+        parameters, optimizer, loss = advance(
             *(network, shared, peak, config.l2, state.parameters, state.optimizer),
-            *(x_support, y_support, batch_key, steps),
+            *(x_support, y_support, batch_key, numbers),
         )
-        state = TrainingState(state.step + len(steps), parameters, optimizer, float(losses[-1]))
+        state = TrainingState(numbers.stop, parameters, optimizer, float(loss))
         if progress is not None:
             progress(state.step, state.loss)
         ended = state.step == config.steps or not np.isfinite(state.loss)
@@ -179,26 +182,51 @@ def _sgd(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
     return optax.sgd(schedule, momentum=config.momentum)
 
 
+def _looped(*arguments):
+    """Several steps in one compiled call, and the last loss."""
+    *arguments, numbers = arguments
+    parameters, optimizer, losses = _scan(*arguments, jnp.arange(numbers.start, numbers.stop))
+    return parameters, optimizer, losses[-1]
+
+
+def _one_by_one(network, config, peak, l2, parameters, optimizer, x, y, key, numbers):
+    """The same, one compiled call a step."""
+    for number in numbers:
+        parameters, optimizer, loss = _single(
+            network, config, peak, l2, parameters, optimizer, x, y, key, number
+        )
+    return parameters, optimizer, loss
+
+
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
-def _advance(network, config, peak, l2, parameters, optimizer, x, y, key, steps):
-    """Several steps, numbered by `steps`; the batch of a step depends on its number alone."""
+def _scan(network, config, peak, l2, parameters, optimizer, x, y, key, numbers):
+    def step(carry, number):
+        parameters, optimizer, loss = _step(network, config, peak, l2, *carry, x, y, key, number)
+        return (parameters, optimizer), loss
+
+    (parameters, optimizer), losses = jax.lax.scan(step, (parameters, optimizer), numbers)
+    return parameters, optimizer, losses
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
+def _single(network, config, peak, l2, parameters, optimizer, x, y, key, number):
+    return _step(network, config, peak, l2, parameters, optimizer, x, y, key, number)
+
+
+def _step(network, config, peak, l2, parameters, optimizer, x, y, key, number):
+    """Update `number`, whose batch and augmentation depend on the number alone."""
 
     def loss_fn(parameters, x, y):
         loss = loss_value(config.loss, network.apply(parameters, x), y)
         return loss + 0.5 * l2 * squared_norm(parameters), loss
 
-    def step(carry, number):
-        parameters, optimizer = carry
-        rows = jnp.arange(len(x))
-        step_key = jax.random.fold_in(key, number)
-        if config.batch < len(x):
-            rows = jax.random.choice(step_key, len(x), (config.batch,), replace=False)
-        images = x[rows]
-        if config.augmentation is not None:
-            images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
-        gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, images, y[rows])
-        updates, optimizer = _sgd(config, peak).update(gradients, optimizer)
-        return (optax.apply_updates(parameters, updates), optimizer), loss
-
-    (parameters, optimizer), losses = jax.lax.scan(step, (parameters, optimizer), steps)
-    return parameters, optimizer, losses
+    rows = jnp.arange(len(x))
+    step_key = jax.random.fold_in(key, number)
+    if config.batch < len(x):
+        rows = jax.random.choice(step_key, len(x), (config.batch,), replace=False)
+    images = x[rows]
+    if config.augmentation is not None:
+        images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
+    gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, images, y[rows])
+    updates, optimizer = _sgd(config, peak).update(gradients, optimizer)
+    return optax.apply_updates(parameters, updates), optimizer, loss

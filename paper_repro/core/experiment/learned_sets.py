@@ -1,0 +1,114 @@
+"""Cells of the procedure `transfer`, from the sets of a `checkpoints/` directory or an npz."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.presets import Preset
+from paper_repro.core.files import sha256_of_file
+
+KIP, LS, NATURAL = "KIP to NN", "LS to NN", "Natural to NN"
+"""Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
+
+
+def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
+    """The sets that were learned with the ConvNet NTK, small ones first.
+
+    Raises:
+      UserError: no checkpoints directory.
+    """
+    sets = [
+        learned
+        for learned in read_catalogue(checkpoints)
+        if (learned.record["architecture"], learned.record["kernel"]) == ("ConvNet", "NTK")
+    ]
+    return sorted(sets, key=lambda learned: (learned.record["images_per_class"], learned.name))
+
+
+def cell_on(
+    learned: LearnedSet,
+    network: Mapping[str, Any],
+    budget: Preset,
+    step: int | None = None,
+    method: str | None = None,
+) -> Cell:
+    """The cell that trains a finite network on a learned set.
+
+    Args:
+      learned: the set.
+      network: see `grid.Settings`.
+      budget: says how many test images count; how the data are cut otherwise (`n_train`,
+        `image_side`) the set's own record says.
+      step: of KIP, one of its series; None takes the set itself.
+      method: as the table calls it; default `KIP` or `LS`.
+    """
+    from paper_repro.core.experiment.export import cell_of  # much code, loaded when needed
+
+    record = learned.record
+    kip = cell_of(record)
+    support = {"name": learned.name, "sha256": record["file_sha256"], "step": record["step"]}
+    path, metrics = learned.directory / SUPPORT, record["metrics"]
+    if step is not None and step != record["step"]:
+        entry = next(entry for entry in record["series"] if entry["step"] == step)
+        support |= {"sha256": entry["sha256"], "step": step}
+        path, metrics = learned.directory / series_file(step), entry["metrics"]
+    return Cell(
+        kip.dataset,
+        kip.images_per_class,
+        method or (LS if kip.procedure == "label_solve" else KIP),
+        "transfer",
+        kip.architecture,
+        kip.kernel,
+        zca=kip.zca,
+        learned_labels=kip.learned_labels,
+        augmentation=kip.augmentation,
+        n_train=kip.n_train,
+        n_test=budget.n_test if kip.n_test is None else kip.n_test,
+        image_side=kip.image_side,
+        network=dict(network),
+        support=support,
+        support_path=path,
+        krr_accuracy=metrics.get("test_accuracy"),
+    )
+
+
+def cell_on_file(
+    path: Path, like: Cell, network: Mapping[str, Any], learned_labels: bool = True
+) -> Cell:
+    """The cell that trains on an npz of the official keys, `like` another cell in all else."""
+    support = {"name": path.stem, "sha256": sha256_of_file(path), "step": None}
+    return dataclasses.replace(
+        like,
+        procedure="transfer",
+        learned_labels=learned_labels,
+        network=dict(network),
+        support=support,
+        support_path=path,
+        krr_accuracy=None,
+    )
+
+
+def natural_cell(
+    dataset: str, images_per_class: int, network: Mapping[str, Any], budget: Preset, zca: bool
+) -> Cell:
+    """The cell that trains on a class-balanced draw of natural images with their own labels."""
+    return Cell(
+        *(dataset, images_per_class, NATURAL, "transfer", "ConvNet", "NTK"),
+        zca=zca,
+        network=dict(network),
+        **budget.data,
+    )
+
+
+def settings(budget: Preset, grid: Mapping[str, Sequence[Any]], **other: Any) -> dict[str, Any]:
+    """`Cell.network` of a budget: its width and steps, the axes of `grid`, and what else is given.
+
+    What is None is left out.
+    """
+    fields = {"width": budget.network_width, "steps": budget.network_steps, **grid, **other}
+    return {name: value for name, value in fields.items() if value is not None}
