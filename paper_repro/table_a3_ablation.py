@@ -25,6 +25,7 @@ from paper_repro.core import cli, published
 from paper_repro.core.augment import Augmentation
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
+from paper_repro.core.experiment.learned_sets import KIP as KIP_TO_NN
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import AblationRow
@@ -82,6 +83,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         title = "The same cells where a larger budget was spent"
         caption = "Of each cell the run with the largest budget, where the table shows another."
         appendices = (ResultTable(title, caption, longer),)
+    appendices += _finite(rows, include_smoke)
     return ResultTable(
         "CIFAR-10 ablation: ZCA, learned labels, augmentation",
         "Test accuracy in percent, all 10,000 test images; ours is the mean over n seeds with its "
@@ -91,6 +93,25 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         notes=notes,
         appendices=appendices,
     )
+
+
+def _finite(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[ResultTable, ...]:
+    """The NN column, from the rows of `table2_transfer`, if there are any."""
+    specs = []
+    for row in published.ablation_a3():
+        kip = _spec(row)
+        names = ("dataset", "architecture", "images_per_class", "zca", "learned_labels")
+        match = {name: kip.match[name] for name in (*names, "augmentation")}
+        match |= {"algorithm": "NN", "method": KIP_TO_NN}
+        budget = "width 1,024, settings searched"
+        needs = "the set in checkpoints/; then `python -m paper_repro.table2_transfer`"
+        specs.append(CellSpec(kip.label, match, row.nn, budget, needs))
+    cells = build_cells(specs, rows, include_smoke=include_smoke)
+    if all(cell.ours is None for cell in cells):
+        return ()
+    title = "Finite ConvNets trained on the same sets"
+    caption = "Test accuracy in percent of finite ConvNets (see Table 2), settings by validation."
+    return (ResultTable(title, caption, cells),)
 
 
 def _spec(row: AblationRow) -> CellSpec:

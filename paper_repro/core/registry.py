@@ -71,6 +71,19 @@ _SCRIPTS = (
         ),
     ),
     Script(
+        "figure3_width",
+        "Transfer to finite ConvNets against their width and the KIP training step",
+        (
+            "laptop: half an hour on two cores for sets of 10 images",
+            "gpu: one card, widths to 2,048",
+        ),
+    ),
+    Script(
+        "figure4_hyperparameters",
+        "KIP images against natural ones over a grid of hyperparameters",
+        ("laptop: 20 minutes on two cores for sets of 10 images", "gpu: one card"),
+    ),
+    Script(
         "figure_kip_trajectory",
         "The first KIP steps on CIFAR-10 against the official release's index",
         ("laptop: 6 to 15 minutes on two cores a draw", "paper: three draws"),

@@ -112,3 +112,31 @@ def settings(budget: Preset, grid: Mapping[str, Sequence[Any]], **other: Any) ->
     """
     fields = {"width": budget.network_width, "steps": budget.network_steps, **grid, **other}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def find_set(
+    sets: Sequence[LearnedSet],
+    dataset: str,
+    images_per_class: int,
+    method: str,
+    learned_labels: bool | None = None,
+) -> LearnedSet | None:
+    """The set of KIP or LS for a data set and size, or None.
+
+    Of several, sets with ZCA come first, then those without augmented targets, then, if
+    `learned_labels` is None, those with fixed labels.
+    """
+
+    def rank(learned: LearnedSet) -> tuple[bool, bool, bool, str]:
+        record = learned.record
+        return not record["zca"], record["augmentation"], record["learned_labels"], learned.name
+
+    found = [
+        learned
+        for learned in sets
+        if learned.record["dataset"] == dataset
+        and learned.record["images_per_class"] == images_per_class
+        and (learned.record["config"]["procedure"] == "label_solve") == (method == LS)
+        and learned_labels in (None, learned.record["learned_labels"])
+    ]
+    return min(found, key=rank, default=None)

@@ -1,0 +1,328 @@
+"""Figure 3 of arXiv 2107.13034: transfer against the network's width and the KIP training step.
+
+Finite ConvNets on one KIP and one LS set at widths from 8 up, with intervals over seeds; then, at
+the reference width, on the supports of KIP at its official steps, with MSE and cross entropy, fixed
+and learned labels, without and with augmentation of the supports. Settings are chosen on validation
+once for each line, at the reference width and the final step.
+
+    python -m paper_repro.figure3_width --datasets cifar10 --ipc 1
+    python -m paper_repro.figure3_width --preset gpu --widths 64 128 256 512 1024 2048
+
+On two free cores the laptop preset takes about half an hour with 10 images, if sets of both kinds
+of labels with their series are in `checkpoints/`, and 5 minutes for the widths alone
+(`--parts width`).
+
+Deviations: ours are the augmentation (shifts of up to 3 pixels, flips for RGB) and the ranges of
+the settings, as in `table2_transfer`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paper_repro import table2_transfer
+from paper_repro.core import cli
+from paper_repro.core.catalogue import LearnedSet
+from paper_repro.core.data import registry
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.learned_sets import (
+    KIP,
+    LS,
+    cell_on,
+    convolutional_sets,
+    find_set,
+)
+from paper_repro.core.experiment.presets import Preset, find_preset
+from paper_repro.core.statistics import Estimate, estimate
+from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+
+SCRIPT = "figure3_width"
+PARTS = ("width", "step")
+CHOICE, WIDTH, STEP = "choice of settings", "width", "KIP step"
+"""What a row of this script is for; `Cell.method` is this after the method of the set."""
+
+PRESETS = {
+    "smoke": table2_transfer.PRESETS["smoke"],
+    "laptop": dataclasses.replace(table2_transfer.PRESETS["laptop"], seeds=3),
+    "gpu": dataclasses.replace(table2_transfer.PRESETS["gpu"], network_width=64),
+    "paper": dataclasses.replace(table2_transfer.PRESETS["paper"], network_width=64),
+}
+"""Their width is the one at which settings are chosen."""
+
+WIDTHS = {"smoke": (4, 8), "laptop": (8, 16, 32, 64, 128)}
+_MORE_WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+STEPS_SHOWN = {"smoke": 2, "laptop": 6}
+"""How many of the kept KIP steps are trained on, spread over all; above laptop every one."""
+
+_AUGMENTED = {"shift": 3, "flip": True}
+
+
+def choice_cells(budget: Preset, sets: Sequence[LearnedSet], parts: Sequence[str]) -> list[Cell]:
+    """The cells that choose settings on validation, one a line of the pictures."""
+    network = table2_transfer.network_of(budget)
+    chosen = []
+    for learned in sets:
+        plain = cell_on(learned, network, budget)
+        if "width" in parts:
+            chosen.append(_named(plain, CHOICE))
+        if "step" in parts and learned.steps:
+            chosen += [_named(cell, CHOICE) for cell in _variants(plain)]
+    unique = {cell.config_hash: cell for cell in chosen}
+    return list(unique.values())
+
+
+def cells(
+    budget: Preset,
+    sets: Sequence[LearnedSet],
+    parts: Sequence[str],
+    widths: Sequence[int],
+    rows: Sequence[Mapping[str, Any]],
+) -> list[Cell]:
+    """The cells of the pictures, with the settings that `rows` of the choices hold.
+
+    A line whose settings all diverged is left out.
+    """
+    found = []
+    for choice in choice_cells(budget, sets, parts):
+        learned = next(s for s in sets if s.name == choice.support["name"])
+        network = _fixed(choice, rows)
+        if network is None:
+            continue
+        method = choice.method.removesuffix(f", {CHOICE}")
+        is_plain = network["loss"] == ("mse",) and "augmentation" not in network
+        if "width" in parts and is_plain:
+            for width in widths:
+                cell = cell_on(learned, {**network, "width": width}, budget, method=method)
+                found.append(_named(cell, WIDTH))
+        if "step" in parts:
+            for step in _spread(learned, STEPS_SHOWN.get(budget.name)):
+                found.append(_named(cell_on(learned, network, budget, step, method), STEP))
+    return sorted(found, key=lambda cell: cell.method)
+
+
+def _variants(cell: Cell) -> Iterator[Cell]:
+    """MSE and cross entropy, without and with augmentation."""
+    for loss in ("mse", "xent"):
+        for augmentation in (None, _AUGMENTED):
+            network = {**cell.network, "loss": (loss,), "augmentation": augmentation}
+            if augmentation is None:
+                del network["augmentation"]
+            if loss == "mse":
+                del network["loss"]
+            yield dataclasses.replace(cell, network=network)
+
+
+def _named(cell: Cell, what: str) -> Cell:
+    return dataclasses.replace(cell, method=f"{cell.method}, {what}")
+
+
+def _fixed(choice: Cell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Settings of a finished choice as a grid of one point."""
+    match = {"config_hash": choice.config_hash, "status": "done"}
+    for row in rows:
+        if all(row[name] == value for name, value in match.items()):
+            point = row["chosen"]
+            names = ("learning_rate_factor", "l2", "label_scale")
+            one = {name: (point[name],) for name in names}
+            return {**choice.network, **one, "loss": (point.get("loss", "mse"),)}
+    return None
+
+
+def _spread(learned: LearnedSet, most: int | None) -> list[int]:
+    """The kept steps and the final one, or `most` of them, first and last included."""
+    if not learned.steps:
+        return []
+    steps = [*learned.steps, learned.record["step"]]
+    if most is None or most >= len(steps):
+        return steps
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+
+
+def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+    """Our figures: the paper prints this figure without its numbers."""
+    own = [row for row in rows if row["table"] == SCRIPT]
+    smoke = ("A smoke test.",) if include_smoke else ()
+    caption = (
+        "Test accuracy in percent, all test images; mean over n seeds (initialisation and batches) "
+        "with its 95 % interval. {} Settings were chosen on validation once for each set, loss "
+        "and augmentation, at the final step and the reference width."
+    )
+    by_step = build_cells(_specs(own, STEP), own, include_smoke=include_smoke)
+    by_step = [cell for cell in by_step if cell.ours is not None]
+    appendices = ()
+    if by_step:
+        title = "Transfer against the KIP training step"
+        text = caption.format("Labels and step say which support was trained on.")
+        appendices = (ResultTable(title, text, by_step, notes=smoke),)
+    by_width = build_cells(_specs(own, WIDTH), own, include_smoke=include_smoke)
+    by_width = [cell for cell in by_width if cell.ours is not None]
+    return ResultTable(
+        "Transfer to finite ConvNets against their width",
+        caption.format("Standard parameterisation."),
+        by_width or build_cells([_NOT_RUN], []),
+        notes=(
+            "The paper draws these curves and prints no figures; it finds that wider networks "
+            "transfer better.",
+            *smoke,
+        ),
+        appendices=appendices,
+    )
+
+
+_NOT_RUN = CellSpec(
+    {
+        "Data set": "CIFAR-10",
+        "Images per class": "1",
+        "Trained on": "KIP",
+        "Labels": "fixed",
+        "Width": "64",
+    },
+    needs=f"`python -m paper_repro.{SCRIPT}`",
+)
+
+
+def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
+    specs = {}
+    for row in rows:
+        if not row["method"].endswith(f", {what}") or row["status"] != "done":
+            continue
+        network = row["config"]["network"]
+        label = {
+            "Data set": registry.find(row["dataset"]).title if _official(row) else row["dataset"],
+            "Images per class": str(row["images_per_class"]),
+            "Trained on": row["method"].split()[0],
+            "Labels": "learned" if row["learned_labels"] else "fixed",
+        }
+        if what == STEP:
+            label["Loss"] = network["loss"][0]
+            label["Augmented"] = "yes" if network.get("augmentation") else "no"
+            label["KIP step"] = str(row["step"])
+        else:
+            label["Width"] = str(row["width"])
+        match = {name: row[name] for name in ("dataset", "method", "zca", "learned_labels", "step")}
+        match |= {"config.support.name": row["support"]["name"], "width": row["width"]}
+        match |= {"images_per_class": row["images_per_class"]}
+        match |= {"config.network.loss": [network["loss"]]}
+        match |= {"config.network.augmentation": [network.get("augmentation")]}
+        position = row["step"] if what == STEP else row["width"]
+        order = [v for k, v in label.items() if k not in ("KIP step", "Width")]
+        specs[(*order, position)] = CellSpec(label, match)
+    return [specs[key] for key in sorted(specs)]
+
+
+def _official(row: Mapping[str, Any]) -> bool:
+    return row["dataset"] in registry.DATASETS
+
+
+def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+    """Write `pictures/figure3_width.png` and `pictures/figure3_steps.png`, as far as rows go."""
+    from paper_repro.core.experiment.transfer_pictures import with_intervals
+
+    own = [row for row in rows if row["table"] == SCRIPT]
+    written = []
+    for what, name, position, title in (
+        (WIDTH, "figure3_width", "width", "Transfer against the width of the network"),
+        (STEP, "figure3_steps", "step", "Transfer against the KIP training step"),
+    ):
+        lines: dict[str, dict[float, Estimate]] = {}
+        for spec in _specs(own, what):
+            runs = cell_runs(spec, own, include_smoke=include_smoke)
+            if not runs:
+                continue
+            found = estimate([100 * row["test_accuracy"] for row in runs])
+            lines.setdefault(_line(spec.label), {})[runs[0][position] or 0] = found
+        if lines:
+            path = out / "pictures" / f"{name}.png"
+            base = 2 if what == WIDTH else None
+            xlabel = "width (channels)" if what == WIDTH else "KIP step"
+            written.append(with_intervals(lines, path, xlabel=xlabel, title=title, log_base=base))
+    return written
+
+
+def _line(label: Mapping[str, str]) -> str:
+    size = f"{label['Data set']}, {label['Images per class']} a class, {label['Trained on']}"
+    words = [size, f"{label['Labels']} labels"]
+    words += [label["Loss"]] if "Loss" in label else []
+    words += ["augmented"] if label.get("Augmented") == "yes" else []
+    return ", ".join(words)
+
+
+def main(
+    preset: str = "laptop",
+    datasets: tuple[str, ...] = ("cifar10",),
+    ipc: tuple[int, ...] = (1,),
+    parts: tuple[str, ...] = PARTS,
+    seeds: tuple[int, ...] = (),
+    widths: tuple[int, ...] = (),
+    width: int | None = None,
+    steps: int | None = None,
+    checkpoints: Path = Path("checkpoints"),
+    out: Path = Path("runs"),
+    data_dir: Path | None = None,
+) -> None:
+    """Transfer against the network's width and the KIP training step (arXiv 2107.13034, Figure 3).
+
+    Examples:
+        python -m paper_repro.figure3_width --datasets cifar10 --ipc 1
+        python -m paper_repro.figure3_width --parts width --widths 16 64 --seeds 0 1
+
+    Args:
+        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
+        datasets: names of data sets, each with a KIP or LS set in `checkpoints`.
+        ipc: images per class.
+        parts: of "width" and "step"; default both.
+        seeds: random seeds; default 0, 1 and 2, at the laptop preset 0 alone for the KIP steps.
+        widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
+        width: the reference width at which settings are chosen; default 64.
+        steps: updates of the network instead of the preset's.
+        checkpoints: directory of learned sets.
+        out: directory of rows, pictures and training states; the same command resumes there.
+        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
+    """
+    if unknown := set(parts) - set(PARTS):
+        raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
+    budget = table2_transfer.overridden(find_preset(preset, PRESETS), width, steps)
+    everything = convolutional_sets(checkpoints)
+    sets = [s for d in datasets for i in ipc for s in _chosen_sets(everything, d, i, parts)]
+    if not sets:
+        raise UserError(
+            f"{checkpoints} has no ConvNet set of {', '.join(datasets)} with "
+            f"{', '.join(map(str, ipc))} images per class"
+        )
+
+    from paper_repro.core.experiment.runner import rows_for, run_cells, run_table
+
+    if any(seed < 0 for seed in seeds):
+        raise UserError(f"seeds must not be negative, got {min(seeds)}")
+    choices = choice_cells(budget, sets, parts)
+    run_cells(SCRIPT, choices, [0], preset, out, data_dir)
+    widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
+    chosen = cells(budget, sets, parts, widths, rows_for(SCRIPT, out))
+    if not chosen:
+        raise UserError("nothing to draw: no series in these sets, or every choice diverged")
+    by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
+    by_width = [cell for cell in chosen if cell.method.endswith(WIDTH)]
+    if by_width:  # many steps and variants: at the laptop preset one seed of each
+        few = budget.seeds if preset in ("gpu", "paper") else 1
+        run_cells(SCRIPT, by_step, seeds or range(few), preset, out, data_dir)
+    run_table(SCRIPT, by_width or by_step, seeds, budget, out, data_dir, table)
+    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
+        print(f"wrote {path}")
+
+
+def _chosen_sets(
+    sets: Sequence[LearnedSet], dataset: str, ipc: int, parts: Sequence[str]
+) -> list[LearnedSet]:
+    """KIP with fixed and learned labels, and LS, as far as they are there and `parts` need them."""
+    wanted = [find_set(sets, dataset, ipc, KIP, False), find_set(sets, dataset, ipc, KIP, True)]
+    if "width" in parts:
+        wanted.append(find_set(sets, dataset, ipc, LS))
+    return [learned for learned in wanted if learned is not None]
+
+
+if __name__ == "__main__":
+    cli.run(main)
