@@ -114,8 +114,8 @@ def _sections(
         "the class of the slot, which a learned label need not point to.",
         "## Score a set by kernel ridge regression",
         "`K_ts (K_ss + diag_reg * tr(K_ss) / n I)^-1 y_s`, solved in float64. The accuracies above "
-        "are on all test images that their column names; this snippet predicts the first "
-        f"{snippets.N_TEST:,}:",
+        "are on as many test images as their column says; this snippet predicts about "
+        f"{snippets.N_TEST:,}, spread evenly over them:",
         _python(snippets.krr_snippet(shown)),
         "## Train a finite network on a set",
         hyperparameter_table(records),

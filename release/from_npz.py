@@ -62,6 +62,8 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[SupportSet]:
         raise UserError(
             f"--name {given.name!r} must be one plain name in lower case, for one --npz file"
         )
+    if given.n_test is not None and given.n_test < 1:
+        raise UserError(f"n_test must be at least 1, not {given.n_test}")
     for path in given.npz:
         check_npz(path)
     return [_read(path, given, data_dir) for path in given.npz]
@@ -128,7 +130,7 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     }
     classes = classes.astype(np.int64)
     check_arrays(images, labels, classes, record, str(path))
-    found = score_set(images, labels, record, transform, data, given.n_test)
+    found = score_set(images, labels, record, transform, data, slice(given.n_test))
     record["metrics"] = {
         "test_accuracy": found.accuracy,
         "test_mse": found.mse,

@@ -44,7 +44,7 @@ def main(
         folder: as `build` writes it or a download of the whole repository.
         checkpoints: the sets it was built from, to compare bit for bit.
         score: also evaluate every set again by KRR with the shipped transform; needs the data.
-        n_test: score on the first so many test images; by default as many as the record states.
+        n_test: score on so many of the test images; by default on those the record states.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
     try:
@@ -190,7 +190,7 @@ def _check_scores(
     from paper_repro.core.data import load_dataset
     from paper_repro.core.data.npz import read_npz
     from paper_repro.core.preprocess import load
-    from release.score import score_set, tolerance
+    from release.score import rows_to_score, score_set, tolerance
 
     problems = []
     for name, record in records.items():
@@ -201,8 +201,8 @@ def _check_scores(
         stated = record["metrics"]
         arrays = read_npz(folder / layout.npz(name), ("images", "labels"))
         transform = load(folder / record["release"]["transform"])
-        count = n_test or stated["n_test"]
-        found = score_set(arrays["images"], arrays["labels"], record, transform, data, count)
+        rows = rows_to_score(stated["n_test"], n_test)
+        found = score_set(arrays["images"], arrays["labels"], record, transform, data, rows)
         allowed = tolerance(stated["test_accuracy"], stated["n_test"], found.n)
         line = (
             f"{name}: {100 * found.accuracy:.2f} % on {found.n:,} test images, stated "

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from distilled_sets import (
     LEARNED,
@@ -18,7 +19,7 @@ from distilled_sets import (
 
 import release
 from paper_repro.core.errors import UserError
-from release.score import SAME_IMAGES, tolerance
+from release.score import SAME_IMAGES, rows_to_score, tolerance
 
 FIXTURES = (made, copy, checkpoints, own_cache)
 
@@ -62,6 +63,14 @@ def test_tolerance_of_a_score():
     assert tolerance(0.5, 10_000, 2_000) == pytest.approx(SAME_IMAGES + 0.0329, rel=1e-3)
     assert tolerance(0.5, 2_000, 10_000) == tolerance(0.5, 10_000, 2_000)
     assert tolerance(1.0, 10_000, 100) > SAME_IMAGES
+
+
+def test_fewer_images_are_spread_over_the_stated_ones():
+    rows = np.arange(10_000)
+    assert rows[rows_to_score(10_000, None)].size == 10_000
+    np.testing.assert_array_equal(rows[rows_to_score(10_000, 2_000)], rows[::5])
+    np.testing.assert_array_equal(rows[rows_to_score(100, 30)], np.arange(30) * 100 // 30)
+    assert rows[rows_to_score(100, 500)].size == 500
 
 
 def test_all_problems_are_listed_at_once(copy):
