@@ -10,7 +10,7 @@ from release import card_metadata, layout, snippets
 from release.card_about import answers, limits, provenance
 from release.card_tables import hyperparameter_table, layout_table, results_table, transform_table
 from release.citation import bibtex
-from release.constants import REPOSITORY, VERSION
+from release.constants import PUSHED, REPOSITORY, VERSION
 from release.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _sections(
         "whole training set. They were made with Kernel Inducing Points (KIP) or Label Solve (LS) "
         "through infinitely wide networks, [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) "
         "and [arXiv 2011.00050](https://arxiv.org/abs/2011.00050), by the reproduction of these "
-        f"papers that is named in `CITATION.cff`. The Hub repository is `{REPOSITORY}`; "
+        f"papers that is named in `CITATION.cff`. The Hub repository "
+        f"{'is' if PUSHED else 'will be'} `{REPOSITORY}`; "
         "`index.html` shows every set in a browser, offline.",
         "## Results",
         results_table(records),

@@ -5,3 +5,9 @@ REPOSITORY = "kip-repro/distilled-datasets"
 
 VERSION = "v1.0.0"
 """Of the release a build makes: the tag a push sets and the revision a reader asks for."""
+
+PUSHED = False
+"""Whether `REPOSITORY` holds this release. Until it does, the card's examples read the folder."""
+
+FOLDER = "build/release"
+"""The release folder in those examples: where `make release` puts it."""

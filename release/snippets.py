@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from release.constants import REPOSITORY, VERSION
+from release.constants import FOLDER, PUSHED, REPOSITORY, VERSION
 from release.layout import transform
 from release.records import kind_of
 
@@ -16,7 +16,7 @@ _LOAD = """\
 from datasets import load_dataset
 
 name = "{name}"
-rows = load_dataset("{repository}", name, split="train", revision="{version}")
+rows = load_dataset({place}, name, split="train"{revision}){where}
 rows = rows.with_format("numpy", columns=["image_whitened", "soft_label", "label"])
 x_support = rows["image_whitened"][:]  # float32 {shape}, the kernel's input
 y_support = rows["soft_label"][:]  # float32 ({n}, {n_classes}), centred
@@ -66,7 +66,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.kernels import from_name
 
 name = "{name}"
-distilled = release.load(name, source="{repository}", revision="{version}")
+distilled = release.load(name, source={place}{revision}){where}
 data = load_dataset("{dataset}")
 rows = slice(0, {n_stated}, {stride})
 x_test = distilled.transform.apply(data.x_test[rows])  # the same transform as the support's
@@ -79,13 +79,19 @@ print("accuracy", np.mean(prediction.argmax(1) == data.y_test[rows]))
 """
 
 
+def _place() -> dict[str, str]:
+    """Where the examples read from: the Hub at this version, or the folder of the card."""
+    if PUSHED:
+        return {"place": f'"{REPOSITORY}"', "revision": f', revision="{VERSION}"', "where": ""}
+    return {"place": f'"{FOLDER}"', "revision": "", "where": "  # this folder"}
+
+
 def load_snippet(record: Mapping[str, Any]) -> str:
     """Loading a configuration with nothing but `datasets`."""
     n = record["n_classes"] * record["images_per_class"]
     shape = (n, *record["release"]["image_shape"])
     return _LOAD.format(
-        repository=REPOSITORY,
-        version=VERSION,
+        **_place(),
         name=record["name"],
         n=n,
         n_classes=record["n_classes"],
@@ -106,6 +112,4 @@ def krr_snippet(record: Mapping[str, Any]) -> str:
     chosen = {key: record[key] for key in keys}
     n_stated = record["metrics"]["n_test"]
     stride = max(1, n_stated // N_TEST)
-    return _KRR.format(
-        repository=REPOSITORY, version=VERSION, n_stated=n_stated, stride=stride, **chosen
-    )
+    return _KRR.format(**_place(), n_stated=n_stated, stride=stride, **chosen)
