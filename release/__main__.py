@@ -5,36 +5,23 @@ The modules import what is heavy inside their functions, so that `--help` stays 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
 
-from paper_repro.core.cli import run
+from paper_repro.core.cli import later, run
 from release.build import main as build
 from release.diff import main as diff
 from release.load import main as load
 from release.push import push
 from release.verify import main as verify
 
-
-def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """`function` bound to its arguments, to be called when all are parsed."""
-
-    @functools.wraps(function)
-    def bind(*values: Any, **named: Any) -> Callable[[], None]:
-        return functools.partial(function, *values, **named)
-
-    return bind
-
-
 Command = (
-    Annotated[Any, tyro.conf.subcommand("build", constructor=_later(build))]
-    | Annotated[Any, tyro.conf.subcommand("verify", constructor=_later(verify))]
-    | Annotated[Any, tyro.conf.subcommand("push", constructor=_later(push))]
-    | Annotated[Any, tyro.conf.subcommand("load", constructor=_later(load))]
-    | Annotated[Any, tyro.conf.subcommand("diff", constructor=_later(diff))]
+    Annotated[Any, tyro.conf.subcommand("build", constructor=later(build))]
+    | Annotated[Any, tyro.conf.subcommand("verify", constructor=later(verify))]
+    | Annotated[Any, tyro.conf.subcommand("push", constructor=later(push))]
+    | Annotated[Any, tyro.conf.subcommand("load", constructor=later(load))]
+    | Annotated[Any, tyro.conf.subcommand("diff", constructor=later(diff))]
 )
 
 

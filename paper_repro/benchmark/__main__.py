@@ -5,8 +5,6 @@ The modules import what is heavy inside their functions, so that `--help` stays 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -14,34 +12,26 @@ import tyro
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
 from paper_repro.benchmark.step import step
-from paper_repro.core.cli import run
-
-
-def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """`function` bound to its arguments, to be called when all are parsed."""
-
-    @functools.wraps(function)
-    def bind(*values: Any, **named: Any) -> Callable[[], None]:
-        return functools.partial(function, *values, **named)
-
-    return bind
-
+from paper_repro.benchmark.transfer import transfer
+from paper_repro.core.cli import later, run
 
 Command = (
-    Annotated[Any, tyro.conf.subcommand("kernel", constructor=_later(kernel))]
-    | Annotated[Any, tyro.conf.subcommand("fc", constructor=_later(fc))]
-    | Annotated[Any, tyro.conf.subcommand("step", constructor=_later(step))]
+    Annotated[Any, tyro.conf.subcommand("kernel", constructor=later(kernel))]
+    | Annotated[Any, tyro.conf.subcommand("fc", constructor=later(fc))]
+    | Annotated[Any, tyro.conf.subcommand("step", constructor=later(step))]
+    | Annotated[Any, tyro.conf.subcommand("transfer", constructor=later(transfer))]
 )
 
 
 def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
-    """Measure kernel throughput against neural-tangents.
+    """Measure throughput: kernels against neural-tangents, finite networks against PyTorch.
 
     Examples:
         python -m paper_repro.benchmark kernel --quick
         python -m paper_repro.benchmark kernel --json > benchmark.json
         python -m paper_repro.benchmark fc
         python -m paper_repro.benchmark step
+        python -m paper_repro.benchmark transfer
     """
     command()
 

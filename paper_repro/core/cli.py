@@ -68,6 +68,16 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
         sys.unraisablehook = report
 
 
+def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """`function` bound to its arguments: the constructor of a subcommand, called after parsing."""
+
+    @functools.wraps(function)
+    def bind(*values: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(function, *values, **named)
+
+    return bind
+
+
 def _parse(main: Callable[..., Any], args: Sequence[str] | None) -> Callable[[], Any]:
     """`main` with the arguments of the command line; one error line where they do not parse."""
 

@@ -18,10 +18,10 @@ from paper_repro.core.kip.state import (
     from_tensors,
     initial_state,
     kernel_at,
-    to_tensors,
 )
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Standard
+from paper_repro.core.pytree import to_tensors
 
 N_CLASSES, SHAPE = 4, (5, 5, 3)
 ADAM_B1 = 0.9  # the first moment of the first step is (1 - b1) times the gradient

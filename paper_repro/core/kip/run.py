@@ -24,9 +24,9 @@ from paper_repro.core.kip.state import (
     from_tensors,
     initial_state,
     kernel_at,
-    to_tensors,
 )
 from paper_repro.core.labels import ClassBalancedSampler
+from paper_repro.core.pytree import to_tensors
 from paper_repro.core.random import Purpose, generator
 
 CHECKPOINT_SECONDS = 30.0

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from paper_repro.core import pytree
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array, Kernel, Prepared
 from paper_repro.core.kip.config import KIPConfig
@@ -132,26 +133,13 @@ def advance(
     return State(state.step + 1, *learned, optimizer), gradient.loss
 
 
-def to_tensors(state: State) -> dict[str, np.ndarray]:
-    """The state as named host arrays, for a checkpoint."""
-    leaves, _ = jax.tree.flatten_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
 def from_tensors(tensors: dict[str, np.ndarray], like: State) -> State:
     """The state that `to_tensors` wrote; `like` gives the structure.
 
     Raises:
       UserError: the arrays are not those of such a state.
     """
-    leaves, structure = jax.tree.flatten_with_path(like)
-    names = [jax.tree_util.keystr(path) for path, _ in leaves]
-    shapes = [np.shape(leaf) for _, leaf in leaves]
-    if sorted(names) != sorted(tensors) or any(
-        tensors[name].shape != shape for name, shape in zip(names, shapes, strict=True)
-    ):
-        raise UserError("the checkpoint belongs to another kind of run: choose another --out")
-    state = jax.tree.unflatten(structure, [jnp.asarray(tensors[name]) for name in names])
+    state = pytree.from_tensors(tensors, like)
     return state._replace(step=int(state.step))
 
 

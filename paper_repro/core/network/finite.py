@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -19,6 +20,7 @@ from paper_repro.core.architecture import (
 )
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.network.convolution import convolution
 
 Parameters = list[dict[str, Array]]
 """One dict per layer with weights, in order: `w` and `b`, float32."""
@@ -74,16 +76,22 @@ class Network:
                 shape = shape[-1:]
         return parameters
 
-    def apply(self, parameters: Parameters, x: Array) -> Array:
-        """Outputs (n, n_classes) for kernel inputs x (n, H, W, C)."""
+    def apply(
+        self,
+        parameters: Parameters,
+        x: Array,
+        convolution: Callable[[Array, Array], Array] = convolution,
+    ) -> Array:
+        """Outputs (n, n_classes) for kernel inputs x (n, H, W, C).
+
+        `convolution` is the one to compute and differentiate with (see that module).
+        """
         remaining = iter(parameters)
         for layer in self.architecture.layers:
             match layer:
                 case Conv():
                     w, b = self._scaled(next(remaining))
-                    x = b + jax.lax.conv_general_dilated(
-                        x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-                    )
+                    x = b + convolution(x, w)
                 case Dense():
                     w, b = self._scaled(next(remaining))
                     x = x @ w + b
