@@ -1,24 +1,25 @@
 """Figure 3 of arXiv 2107.13034: transfer against the network's width and the KIP training step.
 
-Finite ConvNets on one KIP and one LS set at widths from 8 up, with intervals over seeds; then, at
-the reference width, on the supports of KIP at its official steps, with MSE and cross entropy, fixed
-and learned labels, without and with augmentation of the supports. Settings are chosen on validation
-once for each line, at the reference width and the final step.
+Finite ConvNets on one KIP set (fixed labels, no augmentation) and one LS set at widths from 8 up,
+with intervals over seeds; then, at the reference width, on the supports of KIP at its official
+steps, with MSE and cross entropy, for every kind of KIP set at hand: fixed and learned labels,
+without and with augmented targets. Settings are chosen on validation once for each line, at the
+reference width and the final step.
 
     python -m paper_repro.figure3_width --datasets cifar10 --ipc 1
     python -m paper_repro.figure3_width --preset gpu --widths 64 128 256 512 1024 2048
 
-On two free cores the laptop preset takes about half an hour with 10 images, if sets of both kinds
-of labels with their series are in `checkpoints/`, and 5 minutes for the widths alone
-(`--parts width`).
+On two free cores the laptop preset takes about half an hour with 10 images, if KIP sets of both
+kinds of labels with their series are in `checkpoints/`; half of that for `--parts width`.
 
-Deviations: ours are the augmentation (shifts of up to 3 pixels, flips for RGB) and the ranges of
-the settings, as in `table2_transfer`.
+Deviations: the ranges of the settings are ours, as in `table2_transfer`; `--augmented-supports`
+adds lines whose supports are shifted and flipped while the network trains, which are ours too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,16 +62,19 @@ STEPS_SHOWN = {"smoke": 2, "laptop": 6}
 _AUGMENTED = {"shift": 3, "flip": True}
 
 
-def choice_cells(budget: Preset, sets: Sequence[LearnedSet], parts: Sequence[str]) -> list[Cell]:
+def choice_cells(
+    budget: Preset, sets: Sequence[LearnedSet], parts: Sequence[str], augmented: bool = False
+) -> list[Cell]:
     """The cells that choose settings on validation, one a line of the pictures."""
     network = table2_transfer.network_of(budget)
     chosen = []
     for learned in sets:
         plain = cell_on(learned, network, budget)
-        if "width" in parts:
+        if "width" in parts and _is_for_width(learned):
             chosen.append(_named(plain, CHOICE))
         if "step" in parts and learned.steps:
-            chosen += [_named(cell, CHOICE) for cell in _variants(plain)]
+            changes = (None, _AUGMENTED) if augmented else (None,)
+            chosen += [_named(cell, CHOICE) for cell in _variants(plain, changes)]
     unique = {cell.config_hash: cell for cell in chosen}
     return list(unique.values())
 
@@ -81,20 +85,21 @@ def cells(
     parts: Sequence[str],
     widths: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
+    augmented: bool = False,
 ) -> list[Cell]:
     """The cells of the pictures, with the settings that `rows` of the choices hold.
 
     A line whose settings all diverged is left out.
     """
     found = []
-    for choice in choice_cells(budget, sets, parts):
+    for choice in choice_cells(budget, sets, parts, augmented):
         learned = next(s for s in sets if s.name == choice.support["name"])
         network = _fixed(choice, rows)
         if network is None:
             continue
         method = choice.method.removesuffix(f", {CHOICE}")
         is_plain = network["loss"] == ("mse",) and "augmentation" not in network
-        if "width" in parts and is_plain:
+        if "width" in parts and is_plain and _is_for_width(learned):
             for width in widths:
                 cell = cell_on(learned, {**network, "width": width}, budget, method=method)
                 found.append(_named(cell, WIDTH))
@@ -104,10 +109,17 @@ def cells(
     return sorted(found, key=lambda cell: cell.method)
 
 
-def _variants(cell: Cell) -> Iterator[Cell]:
-    """MSE and cross entropy, without and with augmentation."""
+def _is_for_width(learned: LearnedSet) -> bool:
+    """Plain KIP, or LS, which has no series."""
+    record = learned.record
+    plain = not record["learned_labels"] and not record["augmentation"]
+    return plain or record["config"]["procedure"] == "label_solve"
+
+
+def _variants(cell: Cell, changes: Sequence[Mapping[str, Any] | None]) -> Iterator[Cell]:
+    """MSE and cross entropy, with each augmentation of the supports."""
     for loss in ("mse", "xent"):
-        for augmentation in (None, _AUGMENTED):
+        for augmentation in changes:
             network = {**cell.network, "loss": (loss,), "augmentation": augmentation}
             if augmentation is None:
                 del network["augmentation"]
@@ -165,8 +177,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         caption.format("Standard parameterisation."),
         by_width or build_cells([_NOT_RUN], []),
         notes=(
-            "The paper draws these curves and prints no figures; it finds that wider networks "
-            "transfer better.",
+            "The paper draws these curves and prints no figures.",
             *smoke,
         ),
         appendices=appendices,
@@ -197,9 +208,11 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
             "Trained on": row["method"].split()[0],
             "Labels": "learned" if row["learned_labels"] else "fixed",
         }
+        if row["augmentation"]:
+            label["Trained on"] += " (a)"
         if what == STEP:
             label["Loss"] = network["loss"][0]
-            label["Augmented"] = "yes" if network.get("augmentation") else "no"
+            label["Supports augmented"] = "yes" if network.get("augmentation") else "no"
             label["KIP step"] = str(row["step"])
         else:
             label["Width"] = str(row["width"])
@@ -247,7 +260,7 @@ def _line(label: Mapping[str, str]) -> str:
     size = f"{label['Data set']}, {label['Images per class']} a class, {label['Trained on']}"
     words = [size, f"{label['Labels']} labels"]
     words += [label["Loss"]] if "Loss" in label else []
-    words += ["augmented"] if label.get("Augmented") == "yes" else []
+    words += ["supports augmented"] if label.get("Supports augmented") == "yes" else []
     return ", ".join(words)
 
 
@@ -260,6 +273,7 @@ def main(
     widths: tuple[int, ...] = (),
     width: int | None = None,
     steps: int | None = None,
+    augmented_supports: bool = False,
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
@@ -279,6 +293,7 @@ def main(
         widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
         width: the reference width at which settings are chosen; default 64.
         steps: updates of the network instead of the preset's.
+        augmented_supports: draw the KIP steps with shifted and flipped supports as well.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
@@ -298,10 +313,11 @@ def main(
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
-    choices = choice_cells(budget, sets, parts)
+    choices = choice_cells(budget, sets, parts, augmented_supports)
     run_cells(SCRIPT, choices, [0], preset, out, data_dir)
     widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
-    chosen = cells(budget, sets, parts, widths, rows_for(SCRIPT, out))
+    known = rows_for(SCRIPT, out)
+    chosen = cells(budget, sets, parts, widths, known, augmented_supports)
     if not chosen:
         raise UserError("nothing to draw: no series in these sets, or every choice diverged")
     by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
@@ -317,8 +333,9 @@ def main(
 def _chosen_sets(
     sets: Sequence[LearnedSet], dataset: str, ipc: int, parts: Sequence[str]
 ) -> list[LearnedSet]:
-    """KIP with fixed and learned labels, and LS, as far as they are there and `parts` need them."""
-    wanted = [find_set(sets, dataset, ipc, KIP, False), find_set(sets, dataset, ipc, KIP, True)]
+    """Every kind of KIP set, and LS, as far as they are there and `parts` need them."""
+    kinds = itertools.product((False, True), (False, True)) if "step" in parts else [(False,) * 2]
+    wanted = [find_set(sets, dataset, ipc, KIP, learned, change) for learned, change in kinds]
     if "width" in parts:
         wanted.append(find_set(sets, dataset, ipc, LS))
     return [learned for learned in wanted if learned is not None]

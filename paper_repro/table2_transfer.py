@@ -8,8 +8,8 @@ published. Expected: below KRR by a few points (CIFAR-10, ten images: 49.9 from 
     python -m paper_repro.table2_transfer --preset gpu --datasets cifar10
     python -m paper_repro.table2_transfer --methods "Natural to NN"
 
-An update costs 6.5 ms of one core an image at width 64 (32x32x3), so a setting of the laptop grid
-takes 30 s of a core on 10 images and 5 minutes on 100 or more; six are tried.
+An update costs 7 ms of one core an image at width 64 (32x32x3), so a setting of the laptop grid
+takes half a minute of a core on 10 images and 6 minutes on 100 or more; four are tried.
 
 Deviations. The laptop preset trains width 64 for 500 steps and chooses its settings (learning rate,
 label scale) on the first 1,000 of the 5,000 validation images. The paper also searches over weight

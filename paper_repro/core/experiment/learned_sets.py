@@ -120,11 +120,12 @@ def find_set(
     images_per_class: int,
     method: str,
     learned_labels: bool | None = None,
+    augmentation: bool | None = None,
 ) -> LearnedSet | None:
     """The set of KIP or LS for a data set and size, or None.
 
-    Of several, sets with ZCA come first, then those without augmented targets, then, if
-    `learned_labels` is None, those with fixed labels.
+    Of several, sets with ZCA come first, then those without augmented targets, then those with
+    fixed labels; `learned_labels` and `augmentation` (of the targets) ask for one kind.
     """
 
     def rank(learned: LearnedSet) -> tuple[bool, bool, bool, str]:
@@ -138,5 +139,6 @@ def find_set(
         and learned.record["images_per_class"] == images_per_class
         and (learned.record["config"]["procedure"] == "label_solve") == (method == LS)
         and learned_labels in (None, learned.record["learned_labels"])
+        and augmentation in (None, learned.record["augmentation"])
     ]
     return min(found, key=rank, default=None)

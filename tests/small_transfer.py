@@ -1,0 +1,116 @@
+"""Learned sets and a transfer run on the small data set: made in seconds, stopped and resumed.
+
+python small_transfer.py --out DIR --data-dir DIR --steps 3000
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import small_table
+
+from paper_repro.core import catalogue, checkpoint, cli
+from paper_repro.core.catalogue import LearnedSet, series_file
+from paper_repro.core.data import load_dataset
+from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.runner import run_cells, run_directory
+from paper_repro.core.files import sha256_of_file
+from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.network import training
+from paper_repro.core.preprocess import fitted
+
+SCRIPT = "small_transfer"
+
+
+def write_sets(directory: Path, data_dir: Path) -> Path:
+    """KIP with fixed and with learned labels, each with two earlier steps, and LS; ConvNet, ipc 2.
+
+    The "learned" images are noisy training images, the noise falling from step to step.
+    """
+    data = load_dataset("small", data_dir)
+    rows = np.concatenate([np.flatnonzero(data.y_train == c)[:2] for c in range(3)])
+    x = fitted(data, "standard").apply(data.x_train[rows])
+    y = centred_one_hot(data.y_train[rows], 3).astype(np.float32)
+    rng = np.random.default_rng(0)
+    names = []
+    for kind in ("fixed-noaug", "learned-noaug", "ls"):
+        name = f"small-convnet-ipc2-standard-{kind}"
+        place = directory / name
+        learned = kind != "fixed-noaug"
+        labels = y * (1 + 0.1 * rng.standard_normal(y.shape, np.float32)) if learned else y
+        series = []
+        for step in () if kind == "ls" else (0, 1):
+            noisy = x + (2 - step) * rng.standard_normal(x.shape, np.float32)
+            path = place / series_file(step)
+            checkpoint.save(path, {"images": noisy, "labels": labels}, {})
+            entry = {"step": step, "sha256": sha256_of_file(path)}
+            series.append({**entry, "metrics": {"test_accuracy": 0.5, "test_mse": 0.1}})
+        checkpoint.save(place / catalogue.SUPPORT, {"images": x, "labels": labels}, {})
+        record = dict.fromkeys(catalogue.RECORD_FIELDS)
+        cell = _cell_of_set(kind)
+        record |= {name: getattr(cell, name) for name in _SHARED}
+        record |= {
+            "format": catalogue.FORMAT,
+            "name": name,
+            "augmentation": False,
+            "step": None if kind == "ls" else 2,
+            "config": cell.config,
+            "metrics": {"test_accuracy": 0.625, "test_mse": 0.1, "n_test": 90},
+            "series": series,
+            "file_sha256": sha256_of_file(place / catalogue.SUPPORT),
+        }
+        (place / catalogue.RECORD).write_text(json.dumps(record))
+        names.append(name)
+    (directory / catalogue.INDEX).write_text(json.dumps({"format": 1, "sets": names}))
+    return directory
+
+
+_SHARED = (
+    *("dataset", "images_per_class", "method", "architecture", "kernel", "zca"),
+    "learned_labels",
+)
+
+
+def _cell_of_set(kind: str) -> Cell:
+    if kind == "ls":
+        return Cell("small", 2, "LS", "label_solve", "ConvNet", "NTK", learned_labels=True)
+    learned = kind.startswith("learned")
+    method = "KIP (l)" if learned else "KIP"
+    return Cell("small", 2, method, "kip", "ConvNet", "NTK", learned_labels=learned, steps=2)
+
+
+def cell(steps: int, **network) -> Cell:
+    """FC1 on natural images, two points of a grid."""
+    settings = {"width": 16, "steps": steps, "learning_rate_factor": (0.1, 0.2)}
+    settings |= {"l2": (1e-3,), "label_scale": (4.0,), **network}
+    return Cell("small", 4, "Natural to NN", "transfer", "FC1", "NTK", network=settings)
+
+
+def run_of(out: Path, steps: int) -> Path:
+    return run_directory(out, cell(steps), seed=0)
+
+
+def main(out: Path, data_dir: Path, steps: int = 3_000) -> None:
+    """Train the natural cell, its state kept after every compiled call.
+
+    Args:
+        out: where to.
+        data_dir: where `small.npz` is.
+        steps: of each network.
+    """
+    training.CHECKPOINT_SECONDS = 0.0
+    run_cells(SCRIPT, [cell(steps)], [0], "smoke", out, data_dir)
+
+
+def small_data(directory: Path) -> Path:
+    """`small.npz`, as `small_table` writes it."""
+    return small_table.write_data(directory)
+
+
+def learned_sets(checkpoints: Path) -> list[LearnedSet]:
+    """What `write_sets` wrote."""
+    return catalogue.read_catalogue(checkpoints)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,301 @@
+"""Transfer to finite networks: cells, rows, resuming, divergence, and the three scripts."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_transfer
+
+from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
+from paper_repro.core import checkpoint
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.export import cell_of
+from paper_repro.core.experiment.grid import Settings
+from paper_repro.core.experiment.learned_sets import cell_on, cell_on_file, find_set
+from paper_repro.core.experiment.presets import SMOKE
+from paper_repro.core.experiment.runner import run_cells
+from paper_repro.core.results import read_rows
+from paper_repro.core.row_schema import problem_with
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = {"width": 4, "steps": 3, "learning_rate_factor": (0.1,), "l2": (1e-3,)}
+NETWORK |= {"label_scale": (4.0,), "n_validation": 20}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_transfer.small_data(tmp_path_factory.mktemp("transfer") / "data")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(data):
+    return small_transfer.write_sets(data.parent / "checkpoints", data)
+
+
+@pytest.fixture(scope="module")
+def sets(checkpoints):
+    return {s.name.split("standard-")[1]: s for s in small_transfer.learned_sets(checkpoints)}
+
+
+# Cells
+
+
+def test_hashes_of_recorded_rows_stay_the_same():
+    for path in (ROOT / "results").glob("*.jsonl"):
+        for row in read_rows(path):
+            assert cell_of(row).config_hash == row["config_hash"]
+
+
+def test_the_hash_names_the_set_and_not_its_place(sets):
+    cell = cell_on(sets["fixed-noaug"], NETWORK, SMOKE)
+    moved = dataclasses.replace(cell, support_path=Path("elsewhere"), krr_accuracy=0.1)
+    assert moved.config_hash == cell.config_hash
+    others = [cell_on(sets["fixed-noaug"], NETWORK, SMOKE, step) for step in (0, 1)]
+    others += [cell_on(sets["learned-noaug"], NETWORK, SMOKE)]
+    changed = {**cell.support, "sha256": "0" * 64}
+    others += [dataclasses.replace(cell, support=changed)]
+    assert len({c.config_hash for c in (cell, *others)}) == 5
+    assert cell.support == {
+        "name": sets["fixed-noaug"].name,
+        "sha256": sets["fixed-noaug"].record["file_sha256"],
+        "step": 2,
+    }
+    assert (cell.method, cell.krr_accuracy, others[0].krr_accuracy) == ("KIP to NN", 0.625, 0.5)
+
+
+def test_a_set_is_found_by_what_it_is(sets):
+    found = find_set(list(sets.values()), "small", 2, "KIP to NN")
+    assert found is sets["fixed-noaug"]
+    assert find_set(list(sets.values()), "small", 2, "KIP to NN", True) is sets["learned-noaug"]
+    assert find_set(list(sets.values()), "small", 2, "LS to NN") is sets["ls"]
+    assert find_set(list(sets.values()), "small", 10, "LS to NN") is None
+
+
+def test_cross_entropy_is_tried_at_one_scale_only():
+    grid = Settings(1, 1, (0.1,), (1e-3,), (1.0, 4.0), loss=("mse", "xent"))
+    assert [(p["loss"], p["label_scale"]) for p in grid.points] == [
+        ("mse", 1.0),
+        ("mse", 4.0),
+        ("xent", 1.0),
+    ]
+
+
+def small_fc(cell):
+    """The same cell with a network that compiles in a moment."""
+    return dataclasses.replace(cell, architecture="FC1")
+
+
+def rows_of(out, *cells, data):
+    run_cells("t", cells, [0], "smoke", out, data)
+    return read_rows(out / "t.jsonl")
+
+
+def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
+    cell = small_fc(cell_on(sets["ls"], NETWORK, SMOKE))
+    other = sets["fixed-noaug"].directory / "support.safetensors"
+    with pytest.raises(UserError, match="is not the file that small-convnet-ipc2-standard-ls"):
+        rows_of(tmp_path, dataclasses.replace(cell, support_path=other), data=data)
+    with pytest.raises(UserError, match="is not at"):
+        rows_of(tmp_path, dataclasses.replace(cell, support_path=tmp_path / "none"), data=data)
+
+
+def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
+    cell = small_fc(cell_on(sets["fixed-noaug"], NETWORK, SMOKE))
+    images, labels = sets["fixed-noaug"].tensors()
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    from_file = cell_on_file(tmp_path / "set.npz", cell, NETWORK, learned_labels=False)
+    rows = rows_of(tmp_path / "out", cell, from_file, data=data)
+    assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
+    assert (rows[1]["support"]["name"], rows[1]["krr_accuracy"]) == ("set", None)
+
+
+# Divergence
+
+
+def test_a_setting_that_diverges_is_recorded_and_the_rest_goes_on(data, tmp_path):
+    cell = small_transfer.cell(40, learning_rate_factor=(1e4, 0.1))
+    (row,) = rows_of(tmp_path, cell, data=data)
+    assert row["status"] == "done"
+    assert [tried.get("diverged", False) for tried in row["tried"]] == [True, False]
+    assert row["chosen"] == row["tried"][1]
+
+
+def test_a_row_fails_only_where_every_setting_diverges(data, tmp_path):
+    bad = small_transfer.cell(40, learning_rate_factor=(1e4, 1e5))
+    good = small_transfer.cell(5)
+    rows = rows_of(tmp_path, bad, good, data=data)
+    assert [row["status"] for row in rows] == ["failed", "done"]
+    assert [tried["diverged"] for tried in rows[0]["tried"]] == [True, True]
+    assert "diverging" in rows[0]["reason"]
+
+
+# Resuming
+
+STEPS = 3_000
+
+
+def outcome(out):
+    (row,) = [r for r in read_rows(out / "small_transfer.jsonl") if r["status"] == "done"]
+    run = small_transfer.run_of(out, STEPS)
+    best = checkpoint.load(run / "best.safetensors").tensors
+    numbers = {k: row[k] for k in ("test_accuracy", "test_mse", "chosen", "tried")}
+    return numbers, {name: tensor.tobytes() for name, tensor in best.items()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data):
+    out = data.parent / "uninterrupted"
+    small_transfer.main(out, data, STEPS)
+    return outcome(out)
+
+
+def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data, tmp_path):
+    script = [sys.executable, Path(small_transfer.__file__), "--out", tmp_path]
+    script += ["--data-dir", data, "--steps", STEPS]
+    command = [str(word) for word in script]
+    run = small_transfer.run_of(tmp_path, STEPS)
+    log = run / "tried.jsonl"
+    for lines, name in ((1, "state.previous.safetensors"), (2, "state.previous.safetensors")):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 300
+        while not (run / name).exists() or len(log.read_text().splitlines()) < lines:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert len(log.read_text().splitlines()) < 4  # it was stopped before the end
+    subprocess.run(command, check=True, capture_output=True)
+    assert outcome(tmp_path) == uninterrupted
+    assert not list(run.glob("state*"))
+
+
+def test_an_interrupt_in_the_process_and_a_torn_log_change_nothing(
+    uninterrupted, data, tmp_path, monkeypatch
+):
+    from paper_repro.core.experiment import grid
+
+    real, calls = grid.train, []
+
+    def interrupted(*arguments, progress, **named):
+        def stop(step, loss):
+            calls.append(step)
+            if len(calls) in (7, 45):
+                raise KeyboardInterrupt
+            progress(step, loss)
+
+        return real(*arguments, progress=stop, **named)
+
+    monkeypatch.setattr(grid, "train", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            small_transfer.main(tmp_path, data, STEPS)
+    log = small_transfer.run_of(tmp_path, STEPS) / "tried.jsonl"
+    with log.open("a") as file:
+        file.write('{"learning_rate_fac')
+    small_transfer.main(tmp_path, data, STEPS)
+    assert len(calls) < 2 * 60  # what was done was not done again
+    assert outcome(tmp_path) == uninterrupted
+    statuses = [row["status"] for row in read_rows(tmp_path / "small_transfer.jsonl")]
+    assert statuses == ["interrupted", "interrupted", "done"]
+
+
+# Scripts
+
+
+def command(module, out, checkpoints, data, **options):
+    module.main("smoke", ("small",), checkpoints=checkpoints, out=out, data_dir=data, **options)
+    return read_rows(out / f"{module.SCRIPT}.jsonl")
+
+
+def assert_valid(rows, checkpoints):
+    for row in rows:
+        assert problem_with(row) is None
+        assert (row["status"], row["algorithm"], row["n_test"]) == ("done", "NN", 90)
+        assert row["width"] == row["budget"]["width"] and row["chosen"] in row["tried"]
+        assert (checkpoints / row["support"]["name"]).is_dir()
+
+
+def test_table2_trains_on_every_set_and_repeats_nothing(checkpoints, data, tmp_path, capsys):
+    rows = command(table2_transfer, tmp_path, checkpoints, data)
+    assert_valid(rows, checkpoints)
+    assert sorted(row["method"] for row in rows) == ["KIP to NN", "KIP to NN", "LS to NN"]
+    assert {row["krr_accuracy"] for row in rows} == {0.625}
+    assert "Finite ConvNets trained on" in capsys.readouterr().out
+    assert command(table2_transfer, tmp_path, checkpoints, data) == rows
+
+
+def test_table2_places_rows_beside_the_published_figures(checkpoints, data, tmp_path):
+    shutil.copytree(ROOT / "results", tmp_path, dirs_exist_ok=True)
+    rows = [r for path in tmp_path.glob("*.jsonl") for r in read_rows(path)]
+    row = dict(next(r for r in rows if r["algorithm"] == "NN"))
+    row |= {"dataset": "cifar10", "method": "KIP to NN", "architecture": "ConvNet", "zca": True}
+    row |= {"preset": "laptop", "test_accuracy": 0.45, "krr_accuracy": 0.5, "images_per_class": 1}
+    learned = {**row, "learned_labels": True, "test_accuracy": 0.41, "config_hash": "b"}
+    for given, accuracy, labels in (([row, learned], 45, "fixed"), ([learned], 41, "learned")):
+        cells = [c for c in table2_transfer.table(given).cells if c.ours is not None]
+        assert len(cells) == 1
+        assert cells[0].label["Labels"] == labels
+        assert cells[0].ours.mean == pytest.approx(accuracy)
+        assert cells[0].label["Against KRR"] == f"-9.2 / {accuracy - 50:+.1f}"
+
+
+def test_figure3_chooses_once_and_draws_widths_and_steps(checkpoints, data, tmp_path, capsys):
+    rows = command(figure3_width, tmp_path, checkpoints, data, ipc=(2,))
+    assert_valid(rows, checkpoints)
+    assert "wrote" in capsys.readouterr().out
+    for name in ("figure3_width", "figure3_steps"):
+        assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    widths = {
+        (r["method"], r["learned_labels"], r["width"]) for r in rows if "width" in r["method"]
+    }
+    assert len(widths) == 2 * 2  # the KIP set with fixed labels, and LS
+    steps = [r for r in rows if r["method"] == "KIP to NN, KIP step"]
+    assert len(steps) == 2 * 2 * 2  # labels, loss, step
+    assert {row["step"] for row in steps} == {0, 2}
+    chosen = {}
+    for row in rows:
+        network = row["config"]["network"]
+        line = (
+            row["support"]["name"],
+            json.dumps(network.get("augmentation")),
+            row["chosen"].get("loss"),
+        )
+        point = row["chosen"]["learning_rate_factor"], row["chosen"]["label_scale"]
+        if "choice" not in row["method"]:
+            assert chosen.setdefault(line, point) == point
+    table = figure3_width.table(rows, include_smoke=True)
+    assert len(table.cells) == 4 and len(table.appendices[0].cells) == 8
+    assert all(cell.ours is None for cell in figure3_width.table(rows).cells)
+
+
+def test_figure4_pairs_start_and_end_of_every_setting(checkpoints, data, tmp_path):
+    rows = command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=(2,))
+    assert_valid(rows, checkpoints)
+    assert [(r["method"], r["step"]) for r in rows[:2]] == [("natural start", 0), ("KIP images", 2)]
+    table = figure4_hyperparameters.table(rows, include_smoke=True)
+    assert len(table.cells) == len(rows) // 2 == 4
+    assert all(cell.label["Natural start"] != "diverged" for cell in table.cells)
+    with pytest.raises(UserError, match="keeps no step 3"):
+        command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=(2,), kip_steps=(1, 3))
+    picture = tmp_path / "pictures" / f"{figure4_hyperparameters.SCRIPT}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
+    with pytest.raises(UserError, match="unknown part 'depth'"):
+        command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), parts=("depth",))
+    with pytest.raises(UserError, match="has no ConvNet set of small with 50"):
+        command(figure3_width, tmp_path, checkpoints, data, ipc=(50,))
+    with pytest.raises(UserError, match="not a checkpoints directory"):
+        command(table2_transfer, tmp_path, tmp_path, data)
+    with pytest.raises(UserError, match="the paper preset spends"):
+        table2_transfer.main("paper", steps=3, checkpoints=checkpoints, out=tmp_path)
