@@ -5,25 +5,16 @@ The modules import what is heavy inside their functions, so that `--help` stays 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import tyro
-
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
 from paper_repro.benchmark.step import step
 from paper_repro.benchmark.transfer import transfer
-from paper_repro.core.cli import later, run
+from paper_repro.core.cli import run
 
-Command = (
-    Annotated[Any, tyro.conf.subcommand("kernel", constructor=later(kernel))]
-    | Annotated[Any, tyro.conf.subcommand("fc", constructor=later(fc))]
-    | Annotated[Any, tyro.conf.subcommand("step", constructor=later(step))]
-    | Annotated[Any, tyro.conf.subcommand("transfer", constructor=later(transfer))]
-)
+COMMANDS = {"kernel": kernel, "fc": fc, "step": step, "transfer": transfer}
 
 
-def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
+def main() -> None:
     """Measure throughput: kernels against neural-tangents, finite networks against PyTorch.
 
     Examples:
@@ -33,8 +24,7 @@ def main(command: Annotated[Command, tyro.conf.arg(name="")]) -> None:
         python -m paper_repro.benchmark step
         python -m paper_repro.benchmark transfer
     """
-    command()
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, commands=COMMANDS)

@@ -13,9 +13,9 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -28,8 +28,15 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
+def run(
+    main: Callable[..., Any],
+    args: Sequence[str] | None = None,
+    commands: Mapping[str, Callable[..., Any]] | None = None,
+) -> None:
     """Parse the command line into `main`'s annotated arguments, call it, and exit.
+
+    With `commands` the first argument names one of them, which takes the rest; `main`, which is
+    never called then, has the description of them all.
 
     Exit codes: 0 done, 2 for a `UserError` or unusable arguments (one line on stderr), 130 when
     interrupted. A full disk and a missing permission are reported like a `UserError`, wherever
@@ -39,7 +46,7 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
     report = sys.unraisablehook
     sys.unraisablehook = functools.partial(_interrupt_again, report)
     try:
-        _parse(main, args)()
+        parse(main, args, commands)()
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -69,7 +76,7 @@ def run(main: Callable[..., Any], args: Sequence[str] | None = None) -> None:
 
 
 def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """`function` bound to its arguments: the constructor of a subcommand, called after parsing."""
+    """`function` bound to its arguments instead of called: what parsing makes of it."""
 
     @functools.wraps(function)
     def bind(*values: Any, **named: Any) -> Callable[[], None]:
@@ -78,22 +85,57 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def _parse(main: Callable[..., Any], args: Sequence[str] | None) -> Callable[[], Any]:
-    """`main` with the arguments of the command line; one error line where they do not parse."""
+def parse(
+    main: Callable[..., Any],
+    args: Sequence[str] | None = None,
+    commands: Mapping[str, Callable[..., Any]] | None = None,
+) -> Callable[[], Any]:
+    """What `run` would call, bound to its arguments.
 
-    @functools.wraps(main)
-    def parsed(*values: Any, **named: Any) -> Callable[[], Any]:
-        return functools.partial(main, *values, **named)
-
+    Raises:
+      SystemExit: the arguments do not parse (status 2, one line on stderr), or ask for help (0).
+    """
+    program, args = _program(), list(sys.argv[1:] if args is None else args)
+    if commands and args and args[0] in commands:
+        main, program = commands[args[0]], f"{program} {args.pop(0)}"
+    elif commands:
+        main = _one_of(commands, main)
+    # The whole docstring up to the arguments: tyro itself would leave out the examples.
     summary = inspect.getdoc(main).split("\nArgs:")[0]
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(parsed, args=args, prog=_program(), description=summary)
+            return tyro.cli(later(main), args=args, prog=program, description=summary)
     except SystemExit as stop:
         if not stop.code:
             raise
-        _fail(_text_of_box(printed.getvalue()))
+        _fail(f"{_text_of_box(printed.getvalue())}; `{program} --help` lists what there is")
+
+
+def _one_of(
+    commands: Mapping[str, Callable[..., Any]], main: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A function with the description of `main` whose argument is one of the subcommands."""
+
+    def chosen(command: Callable[[], Any]) -> Any:
+        return command()
+
+    options = (
+        Annotated[
+            Any,
+            tyro.conf.subcommand(
+                name,
+                description=inspect.getdoc(function).split("\n\n")[0],
+                constructor=later(function),
+            ),
+        ]
+        for name, function in commands.items()
+    )
+    chosen.__doc__ = main.__doc__
+    chosen.__annotations__ = {
+        "command": Annotated[Union[tuple(options)], tyro.conf.arg(name="")]  # noqa: UP007
+    }
+    return chosen
 
 
 def _text_of_box(box: str) -> str:
@@ -106,8 +148,7 @@ def _text_of_box(box: str) -> str:
             said.append(line)
         elif said:
             break
-    mistake = (" ".join(said) or title).removeprefix("Error parsing ").rstrip(".")
-    return f"{mistake}; `{_program()} --help` lists what there is"
+    return (" ".join(said) or title).removeprefix("Error parsing ").rstrip(".")
 
 
 def _interrupt(signum: int, frame: object) -> None:
