@@ -12,6 +12,7 @@ from paper_repro.core.render import style
 from paper_repro.core.render.markdown import render_markdown
 from paper_repro.core.render.png import render_png
 from paper_repro.core.render.terminal import print_table
+from paper_repro.core.render.text import without_backticks
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells
 from paper_repro.core.verdict import Verdict
 
@@ -62,6 +63,21 @@ def test_markdown_has_as_many_cells_in_every_line_whatever_the_text():
     assert len({line.count("|") for line in grid[:19]}) == 1
     assert "### Natural \\| supports" in lines
     assert any("a\\|b \\*c\\*" in line for line in lines)
+
+
+def test_code_in_backticks_is_code_in_markdown():
+    needs = "`python -m a_b --c <x> | head`"
+    cells = build_cells([CellSpec({"A": "a_b `unpaired"}, {"seed": 99}, needs=needs)], [])
+    table = ResultTable("The `a_b` table", "Of ``x`y`` and *z*.", cells, [f"By {needs}, <b>."])
+    text = render_markdown(table)
+    assert text.startswith("## The `a_b` table\n\nOf ``x`y`` and \\*z\\*.\n")
+    assert "| a\\_b \\`unpaired |" in text
+    assert "not run (needs `python -m a_b --c <x> \\| head`) |\n" in text
+    assert text.endswith("\n- By `python -m a_b --c <x> | head`, \\<b>.\n")
+
+
+def test_pictures_show_no_backticks():
+    assert without_backticks("a `b_c` ``d`e``, `f") == "a b_c d`e, `f"
 
 
 def test_markdown_does_not_depend_on_the_order_of_the_rows():

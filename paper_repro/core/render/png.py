@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paper_repro.core.pictures.canvas import DPI, literal, new_figure, save
 from paper_repro.core.render import style
-from paper_repro.core.render.text import NUMERIC, header, line
+from paper_repro.core.render.text import NUMERIC, header, line, without_backticks
 from paper_repro.core.tables import ResultTable
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ def render_png(table: ResultTable, path: Path | str) -> Path:
       OSError: the file cannot be written.
     """
     names = [_wrap(name, 16) for name in header(table)]
-    lines = [[_wrap(text, WRAP) for text in line(table, cell)] for cell in table.cells]
+    texts = [map(without_backticks, line(table, cell)) for cell in table.cells]
+    lines = [[_wrap(text, WRAP) for text in words] for words in texts]
     widths = _widths([names, *lines])
     heights = [_height(words) for words in (names, *lines)]
     width = sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN
     # Never narrower than a title needs, however few the columns.
-    title = textwrap.wrap(table.title, max(40, int(width / 0.11)))
-    caption = textwrap.wrap(table.caption, max(60, int(width / 0.075)))
+    title = textwrap.wrap(without_backticks(table.title), max(40, int(width / 0.11)))
+    caption = textwrap.wrap(without_backticks(table.caption), max(60, int(width / 0.075)))
     top = MARGIN + 0.24 * len(title) + LINE * len(caption) + 0.12
     height = top + sum(heights) + MARGIN
 

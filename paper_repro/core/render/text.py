@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from paper_repro.core.published.figure import PublishedFigure
 from paper_repro.core.statistics import Estimate
 from paper_repro.core.tables import ResultTable, TableCell
@@ -16,6 +18,8 @@ COLUMNS = (
 )
 NUMERIC = ("Paper", "Ours (mean, 95 % CI, n)", "Difference")
 NOTHING = "-"
+CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+"""A code span of a title, cell or note: one or more backticks, what they hold, as many again."""
 
 
 def header(table: ResultTable) -> tuple[str, ...]:
@@ -47,6 +51,11 @@ def estimate_text(ours: Estimate | None) -> str:
         return NOTHING
     spread = "" if ours.half_width is None else f" ± {ours.half_width:.1f}"
     return f"{ours.mean:.1f}{spread} (n = {ours.n})"
+
+
+def without_backticks(text: str) -> str:
+    """`text` with its code spans as plain words, for pictures."""
+    return CODE.sub(r"\2", text)
 
 
 def _unsigned_zero(value: float) -> float:
