@@ -3,5 +3,6 @@
 from paper_repro.core.data.cache import cache_directory
 from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.load import dataset_names, load_dataset
+from paper_repro.core.data.own import write_own
 
-__all__ = ["Dataset", "cache_directory", "dataset_names", "load_dataset"]
+__all__ = ["Dataset", "cache_directory", "dataset_names", "load_dataset", "write_own"]
