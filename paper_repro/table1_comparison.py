@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from paper_repro.core import cli, published
-from paper_repro.core.augment import Augmentation
 from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
+from paper_repro.core.experiment.methods import distilling_cell
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, OfficialRun
@@ -84,13 +84,12 @@ def _support_size(dataset: str, ipc: int) -> int:
 
 def _cells_of(dataset: str, ipc: int, budget: Preset) -> list[Cell]:
     zca = registry.DATASETS[dataset].image_shape[-1] == 3
-    shared = {"learned_labels": True, **budget.data}
-    solved = Cell(dataset, ipc, "LS", "label_solve", "ConvNet", "NTK", zca=zca, **shared)
-    learned = dataclasses.replace(
-        solved, method="KIP (l)", procedure="kip", **budget.kip, test_share=0.1
-    )
-    both = dataclasses.replace(learned, method="KIP (a + l)", augmentation=Augmentation())
-    return [solved, learned, both, dataclasses.replace(both, architecture="FC1", zca=False)]
+    cells = [
+        distilling_cell(method, dataset, ipc, budget, zca=zca)
+        for method in ("LS", "KIP (l)", "KIP (a + l)")
+    ]
+    fc1 = distilling_cell("KIP (a + l)", dataset, ipc, budget, zca=False, architecture="FC1")
+    return [*cells, fc1]
 
 
 NO_OPTIONS = {"config.random_architectures": None, "config.support_batch": None}

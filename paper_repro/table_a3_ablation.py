@@ -22,10 +22,10 @@ from typing import Any
 
 from paper_repro import table1_comparison
 from paper_repro.core import cli, published
-from paper_repro.core.augment import Augmentation
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
 from paper_repro.core.experiment.learned_sets import KIP as KIP_TO_NN
+from paper_repro.core.experiment.methods import KIP_METHODS, distilling_cell
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import AblationRow
@@ -34,27 +34,13 @@ from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
 SCRIPT = "table_a3_ablation"
 DATASET = "cifar10"
 PRESETS = table1_comparison.PRESETS
-METHODS = {
-    (False, False): "KIP",
-    (True, False): "KIP (l)",
-    (False, True): "KIP (a)",
-    (True, True): "KIP (a + l)",
-}
-"""By (learned labels, augmentation)."""
+_METHOD = {flags: method for method, flags in KIP_METHODS.items()}
 
 
 def cells(budget: Preset) -> list[Cell]:
     """The 24 KRR cells of the table, one image per class first."""
     return [
-        Cell(
-            *(DATASET, ipc, METHODS[learned, augmented], "kip", "ConvNet", "NTK"),
-            zca=zca,
-            learned_labels=learned,
-            augmentation=Augmentation() if augmented else None,
-            test_share=0.1,
-            **budget.kip,
-            **budget.data,
-        )
+        distilling_cell(_METHOD[learned, augmented], DATASET, ipc, budget, zca=zca)
         for ipc in (1, 10, 50)
         for zca, learned, augmented in itertools.product((True, False), repeat=3)
     ]

@@ -71,7 +71,12 @@ def test_the_record_says_what_the_set_is_and_how_to_make_it_again(runs):
     assert record["config_hash"] == KIP.config_hash
     assert (record["step"], record["seed"], record["n_classes"]) == (6, 0, 3)
     assert record["metrics"]["n_test"] == 90
-    for words in (f"paper_repro.{small_table.SCRIPT}", "--steps 6", "--target-batch 120"):
+    for words in (
+        "paper_repro.distill",
+        "--preprocess standard",
+        "--steps 6",
+        "--target-batch 120",
+    ):
         assert words in record["command"]
     assert "/" not in record["command"]
 

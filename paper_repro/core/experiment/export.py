@@ -85,6 +85,8 @@ def _best(results: Path, seed: int) -> list[dict[str, Any]]:
             cell = cell_of(row)
             if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
                 continue
+            if cell.random_architectures is not None or cell.support_batch is not None:
+                continue  # variants of a run, with the name of the run itself
             if not _file_of(cell, row, results).exists():
                 continue
             name = catalogue.set_name(cell)
@@ -200,10 +202,12 @@ def _record(row, cell: Cell, name: str, dataset, series: list) -> dict[str, Any]
 
 
 def _command(row: Mapping[str, Any], cell: Cell) -> str:
-    """How to make the set again."""
-    words = ["python", "-m", f"paper_repro.{row['table']}", "--preset", row["preset"]]
+    """How to make the set again; a table's cell is the same run."""
+    words = ["python", "-m", "paper_repro.distill", "--preset", row["preset"]]
     words += ["--datasets", cell.dataset, "--ipc", str(cell.images_per_class)]
-    words += ["--methods", cell.method, "--seeds", str(row["seed"])]
+    words += ["--methods", cell.method, "--architectures", cell.architecture]
+    words += ["--kernel", cell.kernel, "--preprocess", "zca" if cell.zca else "standard"]
+    words += ["--seeds", str(row["seed"])]
     if cell.procedure == "kip" and row["preset"] in ("laptop", "gpu"):
         words += ["--steps", str(cell.steps), "--target-batch", str(cell.target_batch)]
     return shlex.join(words)
