@@ -1,13 +1,13 @@
-"""Write RESULTS.md and the tables' pictures from the result rows: no number is typed.
+"""Write RESULTS.md, a page for each script and the tables' pictures from the result rows.
 
     python -m paper_repro.report --results results
 
-Each script's table stands between two markers; what is written around them is kept.
+No number is typed. Each script's table stands between two markers; what is written around them is
+kept. Its page in `results/pages` has its description and all of its runs.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 from paper_repro.core.cli import run
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import write_atomic
-from paper_repro.core.registry import TableModule, scripts
+from paper_repro.core.registry import TableModule, other_pictures, scripts
 from paper_repro.core.render.markdown import render_markdown
+from paper_repro.core.render.pages import page_path, pictures_of, relative, render_page
 from paper_repro.core.render.png import render_png
 from paper_repro.core.results import read_rows
 
@@ -30,7 +31,7 @@ Every table here is generated from the rows in `results/` by `python -m paper_re
 def main(
     results: Path = Path("results"), out: Path = Path("RESULTS.md"), check: bool = False
 ) -> None:
-    """Write the tables into RESULTS.md, and a picture of each beside its rows.
+    """Write the tables into RESULTS.md, their pictures, and a page for each script.
 
     Examples:
         python -m paper_repro.report
@@ -38,9 +39,9 @@ def main(
         python -m paper_repro.report --check
 
     Args:
-        results: directory of result rows, <script>.jsonl; the pictures go there too.
+        results: directory of result rows, <script>.jsonl; pictures go there, pages into pages/.
         out: the Markdown file; text outside of the markers is kept.
-        check: write nothing, fail when the Markdown file is not what the rows give.
+        check: write nothing, fail when a Markdown file is not what the rows give.
     """
     if not results.is_dir():
         raise UserError(
@@ -49,19 +50,24 @@ def main(
         )
     modules = [script.load() for script in scripts()]
     if check:
-        if not out.is_file() or out.read_text(encoding="utf-8") != report(modules, results, out):
-            raise UserError(
-                f"{out} does not show the rows in {results}: run "
-                f"`python -m paper_repro.report --results {results} --out {out}`"
-            )
-        print(f"{out} shows the rows in {results}")
+        expected = {**pages(modules, results, out), out: report(modules, results, out)}
+        for path, text in expected.items():
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                raise UserError(
+                    f"{path} does not show the rows in {results}: run "
+                    f"`python -m paper_repro.report --results {results} --out {out}`"
+                )
+        print(f"{out} and {results}/pages show the rows in {results}")
         return
     for path in write_report(modules, results, out):
         print(f"wrote {path}")
 
 
 def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> list[Path]:
-    """Write `out` and `results/<script>.png` (an appendix: `-appendix1`, ...); returns the paths.
+    """Write `out`, `results/<script>.png` (an appendix: `-appendix1`, ...) and the pages.
+
+    Returns:
+      The paths.
 
     Raises:
       UserError: a result file is corrupted, or `out` has a marker without its partner.
@@ -74,8 +80,24 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
         for number, part in enumerate((table, *table.appendices)):
             if part.cells:
                 written.append(render_png(part, _picture(results, module.SCRIPT, number)))
-    write_atomic(out, text)
-    return [*written, out]
+    for path, content in {**pages(modules, results, out), out: text}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+        written.append(path)
+    return written
+
+
+def pages(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:
+    """The page of each script, which shows the pictures that are there now."""
+    found = {}
+    for module in modules:
+        script = module.SCRIPT
+        rows = read_rows(results / f"{script}.jsonl")
+        pictures = pictures_of(results, script, rows, other_pictures(script))
+        found[page_path(results, script)] = render_page(
+            script, module.__doc__ or script, rows, results, out, pictures
+        )
+    return found
 
 
 def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
@@ -84,8 +106,12 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
     rows = all_rows(modules, results)
     for module in modules:
         table = module.table(rows[module.SCRIPT])
-        link = Path(os.path.relpath(_picture(results, module.SCRIPT), out.parent)).as_posix()
-        body = f"{render_markdown(table)}\n![{table.title}]({link})\n"
+        picture = relative(_picture(results, module.SCRIPT), out.parent)
+        page = relative(page_path(results, module.SCRIPT), out.parent)
+        body = (
+            f"{render_markdown(table)}\n![{table.title}]({picture})\n\n"
+            f"What the script does and costs, and every run: [{Path(page).stem}]({page}).\n"
+        )
         text = replace_between_markers(text, module.SCRIPT, body, out)
     return text
 

@@ -1,13 +1,16 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from result_rows import make_row
 
+from paper_repro import __main__ as front_door
 from paper_repro import report
 from paper_repro.core import registry
+from paper_repro.core.coverage import Progress, coverage, finished_rows, progress
 from paper_repro.core.errors import UserError
 from paper_repro.core.results import append_row
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells
@@ -19,7 +22,7 @@ def fake_table(name, appendix=False):
         more = [ResultTable("More", "", cells)] if appendix else []
         return ResultTable(f"Table {name}", "", cells, appendices=more)
 
-    return SimpleNamespace(SCRIPT=name, table=table)
+    return SimpleNamespace(SCRIPT=name, table=table, __doc__=f"Script {name}.")
 
 
 def command(module, *arguments, cwd=None):
@@ -42,8 +45,12 @@ def test_a_report_is_made_from_nothing_and_again_unchanged(results, tmp_path):
     out, modules = tmp_path / "RESULTS.md", [fake_table("a", True), fake_table("b")]
     written = report.write_report(modules, results, out)
     names = [str(p.relative_to(tmp_path)) for p in written]
-    assert names == ["results/a.png", "results/a-appendix1.png", "results/b.png", "RESULTS.md"]
+    assert names == [
+        *("results/a.png", "results/a-appendix1.png", "results/b.png"),
+        *("results/pages/a.md", "results/pages/b.md", "RESULTS.md"),
+    ]
     text = out.read_text()
+    assert "every run: [a](results/pages/a.md)." in text
     assert "39.3 ± 0.0 (n = 3)" in text
     assert "![Table a](results/a.png)" in text
     content = [p.read_bytes() for p in written]
@@ -83,7 +90,7 @@ def test_broken_markers_are_refused_and_nothing_is_written(results, tmp_path, te
     with pytest.raises(UserError, match=r"RESULTS\.md must hold"):
         report.write_report([fake_table("a")], results, out)
     assert out.read_text() == text
-    assert not list(results.glob("*.png"))
+    assert not list(results.glob("*.png")) and not (results / "pages").exists()
 
 
 def test_check_tells_when_the_report_is_behind_its_rows(results, tmp_path, monkeypatch, capsys):
@@ -94,6 +101,10 @@ def test_check_tells_when_the_report_is_behind_its_rows(results, tmp_path, monke
     assert not out.exists()
     report.main(results, out)
     report.main(results, out, check=True)
+    append_row(results / "a.jsonl", make_row(seed=7, status="failed"))
+    with pytest.raises(UserError, match=r"pages/a.md does not show"):
+        report.main(results, out, check=True)
+    report.main(results, out)
     append_row(results / "a.jsonl", make_row(seed=7))
     with pytest.raises(UserError, match="does not show"):
         report.main(results, out, check=True)
@@ -113,12 +124,31 @@ def test_progress_counts_cells_and_not_smoke(tmp_path):
         append_row(path, make_row(seed=seed, method="LS", config={"m": "LS"}, preset="paper"))
     append_row(path, make_row(config={"s": 0}, architecture="RBF", preset="smoke"))
     append_row(path, make_row(seed=5, architecture="FC2", status="failed"))
-    assert registry.progress(tmp_path, "t") == registry.Progress(cells=2, paper_cells=1, rows=4)
-    assert registry.progress(tmp_path, "none").rows == 0
+    assert progress(finished_rows(tmp_path, "t")) == Progress(cells=2, paper_cells=1, rows=4)
+    assert progress(finished_rows(tmp_path, "none")).rows == 0
+
+
+def test_coverage_names_what_sets_cells_apart():
+    rows = [
+        *(make_row(dataset="b", seed=seed, method="LS", architecture="ConvNet") for seed in (0, 1)),
+        make_row(dataset="b", method="KIP", architecture="RBF", kernel="RBF"),
+        make_row(dataset="b", method="KIP", architecture="FC1", algorithm="NN"),
+        make_row(dataset="b", method="KIP", architecture="FC1", kernel="NNGP"),
+        *(make_row(dataset="a", images_per_class=n, zca=zca) for n in (10, 1, 2) for zca in (0, 1)),
+        make_row(dataset="a", images_per_class=50, learned_labels=True),
+        make_row(dataset="a", images_per_class=50, augmentation=True),
+    ]
+    assert coverage(rows) == [
+        "a 1, 2, 10: KIP ZCA, KIP no ZCA",
+        "a 50: KIP fixed labels augmented, KIP learned labels not augmented",
+        "b 1: KIP FC1 NNGP, KIP FC1 ntk NN, KIP RBF RBF, LS x2",
+    ]
+    same = [make_row(architecture="RBF", kernel="RBF"), make_row(architecture="FC1", kernel="NTK")]
+    assert coverage(same) == ["CIFAR-10 1: KIP FC1, KIP RBF"]
 
 
 def test_only_scripts_that_exist_are_listed(monkeypatch):
-    ghost = registry.Script("table_that_does_not_exist", "", ())
+    ghost = registry.Script("table_that_does_not_exist", "", "", "")
     monkeypatch.setattr(registry, "_SCRIPTS", (*registry._SCRIPTS, ghost))
     assert ghost not in registry.scripts()
 
@@ -134,7 +164,33 @@ def test_the_front_door_answers_at_once_and_lists_what_was_run(tmp_path):
     listing = command("paper_repro", "--results", tmp_path).stdout
     for script in registry.scripts():
         assert f"1 cell in {tmp_path}/{script.name}.jsonl (0 at the paper preset, 1 row)" in listing
-        assert script.reproduces in listing
+        for said in (script.reproduces, script.two_cores, script.gpu):
+            assert said in listing
+    assert listing.count("                CIFAR-10 1: KIP\n") == len(registry.scripts())
+    assert listing.count("time not measured") == len(registry.scripts())
+
+
+def test_the_front_door_names_every_runnable_module():
+    root = Path(front_door.__file__).parents[1]
+    listing = command("paper_repro", cwd=root).stdout
+    for package in ("paper_repro", "release"):
+        for path in (root / package).rglob("*.py"):
+            if path.name != "__init__.py" and '__name__ == "__main__"' in path.read_text():
+                parts = path.relative_to(root).with_suffix("").parts
+                name = ".".join(parts).removesuffix(".__main__")
+                assert f"python -m {name} " in listing or name == "paper_repro", name
+
+
+def test_what_the_gpu_preset_spends_is_what_the_scripts_say():
+    for script in registry.scripts():
+        budget = script.load().PRESETS["gpu"]
+        if "KIP steps" in script.gpu:
+            steps = "six" if budget.steps == 6 else f"{budget.steps:,}"
+            assert script.gpu.startswith(f"{steps} KIP steps with target batch ")
+            assert f"target batch {budget.target_batch:,}, three" in script.gpu
+        if "updates" in script.gpu:
+            assert f"{budget.network_steps:,} updates" in script.gpu
+        assert budget.seeds == 3
 
 
 def test_the_front_door_names_a_corrupted_result_file(tmp_path):
