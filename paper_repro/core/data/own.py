@@ -113,7 +113,8 @@ def _labels(labels: np.ndarray) -> np.ndarray:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f"the labels have shape {labels.shape} and dtype {labels.dtype}, they must be one "
-            "whole number an image: pass np.unique(labels, return_inverse=True)[1] if they are names"
+            "whole number an image: if they are names, pass "
+            "np.unique(labels, return_inverse=True)[1]"
         )
     return labels
 

@@ -18,9 +18,10 @@ from paper_repro.core.kernels.jax_backend.execute import (
     block_vjp,
     standard_deviations,
 )
-from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, images_of, require_images
-from paper_repro.core.kernels.planner import Plan, plan
-from paper_repro.core.kernels.precision import float_dtype, precision
+from paper_repro.core.kernels.kernel import Array, Get, Prepared, images_of, require_images
+from paper_repro.core.kernels.planned import PlannedKernel
+from paper_repro.core.kernels.planner import Plan
+from paper_repro.core.kernels.precision import precision
 
 # Pairs in one compiled call: what keeps a tile in a CPU's cache, what fills a GPU.
 _TILE_PAIRS = {"cpu": 64}
@@ -28,7 +29,7 @@ _TILE_PAIRS_ACCELERATOR = 4096
 _IMAGES = 256
 
 
-class JaxKernel(Kernel):
+class JaxKernel(PlannedKernel):
     """NTK or NNGP of a convolutional architecture in plain JAX.
 
     `kernel_fn(x1, x2)` also works inside `jax.jit` and under `jax.grad`, with respect to either
@@ -51,20 +52,13 @@ class JaxKernel(Kernel):
         get: Get = "ntk",
         tile_pairs: int | None = None,
     ):
-        self.name = architecture.name
-        self.architecture = architecture
-        self.dtype = float_dtype(dtype)
-        self.get = get
+        super().__init__(architecture, dtype, get)
         self._tile_pairs = tile_pairs
 
     @property
     def tile_pairs(self) -> int:
         """Image pairs in one compiled call."""
         return self._tile_pairs or _TILE_PAIRS.get(jax.default_backend(), _TILE_PAIRS_ACCELERATOR)
-
-    def plan(self, shape: tuple[int, ...]) -> Plan:
-        """The plan for images of `shape` (height, width, channels)."""
-        return plan(self.architecture, tuple(shape))
 
     def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""

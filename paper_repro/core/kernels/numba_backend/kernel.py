@@ -11,19 +11,19 @@ import numpy as np
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.arccosine import coincident
-from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, images_of, require_images
+from paper_repro.core.kernels.kernel import Array, Get, Prepared, images_of, require_images
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
+from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan, plan
-from paper_repro.core.kernels.precision import float_dtype
 from paper_repro.core.kernels.threads import available_cores, for_each, pieces
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.
 _COLUMNS = 1024
 
 
-class NumbaKernel(Kernel):
+class NumbaKernel(PlannedKernel):
     """NTK or NNGP of a convolutional architecture on CPU cores.
 
     Args:
@@ -42,16 +42,9 @@ class NumbaKernel(Kernel):
         get: Get = "ntk",
         threads: int | None = None,
     ):
-        self.name = architecture.name
-        self.architecture = architecture
-        self.dtype = float_dtype(dtype)
-        self.get = get
+        super().__init__(architecture, dtype, get)
         self.threads = threads or available_cores()
         self._lanes = BYTES // self.dtype.itemsize
-
-    def plan(self, shape: tuple[int, ...]) -> Plan:
-        """The plan for images of `shape` (height, width, channels)."""
-        return plan(self.architecture, tuple(shape))
 
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
