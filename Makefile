@@ -7,13 +7,14 @@ OUT ?= runs
 
 RELEASE ?= build/release
 
-.PHONY: help venv torch reproduce release test test-slow lint lock clean
+.PHONY: help venv torch reproduce release notebooks test test-slow lint lock clean
 
 help:
 	@echo "make venv       create $(VENV) from requirements.lock (Python 3.11 or newer)"
 	@echo "make reproduce  fetch MNIST and CIFAR-10, run LS and a short KIP of Table 1, print them"
 	@echo "make test       run the test suite (make test-slow adds the long ones)"
 	@echo "make release    build the release folder from checkpoints/ into build/release and verify it"
+	@echo "make notebooks  run the notebooks at their default settings, in place (needs make torch)"
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
 	@echo "make lint       ruff check and format check"
 	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv); then"
@@ -41,6 +42,9 @@ reproduce: venv
 release: venv
 	$(PY) -m release build --checkpoints checkpoints --out $(RELEASE)
 	$(PY) -m release verify $(RELEASE) --checkpoints checkpoints
+
+notebooks: torch
+	$(VENV)/bin/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
 
 test: venv
 	$(PY) -m pytest -m "not slow"
