@@ -3,7 +3,8 @@
     python -m paper_repro.report --results results
 
 No number is typed. Each script's table stands between two markers; what is written around them is
-kept. Its page in `results/pages` has its description and all of its runs.
+kept. Its page in `results/pages` has its description and all of its runs. A `README.md` beside
+RESULTS.md that has the markers of the headline gets the lines of Table 1 that have been run.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from paper_repro.core.cli import run
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import write_atomic
 from paper_repro.core.registry import TableModule, other_pictures, scripts
+from paper_repro.core.render.headline import render_headline
 from paper_repro.core.render.markdown import render_markdown
 from paper_repro.core.render.pages import page_path, pictures_of, relative, render_page
 from paper_repro.core.render.png import render_png
 from paper_repro.core.results import read_rows
+
+HEADLINE = "table1_comparison"
+"""The script whose table stands in the README, in short."""
 
 HEADER = """# Results
 
@@ -50,7 +55,7 @@ def main(
         )
     modules = [script.load() for script in scripts()]
     if check:
-        expected = {**pages(modules, results, out), out: report(modules, results, out)}
+        expected = texts(modules, results, out)
         for path, text in expected.items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 raise UserError(
@@ -64,7 +69,7 @@ def main(
 
 
 def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> list[Path]:
-    """Write `out`, `results/<script>.png` (an appendix: `-appendix1`, ...) and the pages.
+    """Write `out`, `results/<script>.png` (an appendix: `-appendix1`, ...), pages and headline.
 
     Returns:
       The paths.
@@ -72,7 +77,7 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
     Raises:
       UserError: a result file is corrupted, or `out` has a marker without its partner.
     """
-    text = report(modules, results, out)
+    texts(modules, results, out)  # what is wrong shows before anything is written
     written = []
     rows = all_rows(modules, results)
     for module in modules:
@@ -80,11 +85,35 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
         for number, part in enumerate((table, *table.appendices)):
             if part.cells:
                 written.append(render_png(part, _picture(results, module.SCRIPT, number)))
-    for path, content in {**pages(modules, results, out), out: text}.items():
+    for path, content in texts(modules, results, out).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
         written.append(path)
     return written
+
+
+def texts(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:
+    """Every Markdown file that the rows make, `out` last."""
+    found = {
+        **pages(modules, results, out),
+        **headline(modules, results, out.with_name("README.md")),
+    }
+    return {**found, out: report(modules, results, out)}
+
+
+def headline(modules: Sequence[TableModule], results: Path, readme: Path) -> dict[Path, str]:
+    """The text of `readme` with its headline renewed; nothing where it has no marker for one."""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if "<!-- begin headline" not in text:
+        return {}
+    table = next(
+        module.table(all_rows(modules, results)[HEADLINE])
+        for module in modules
+        if module.SCRIPT == HEADLINE
+    )
+    return {
+        readme: replace_between_markers(text, "headline", render_headline(table) + "\n", readme)
+    }
 
 
 def pages(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:

@@ -4,8 +4,8 @@ The CIFAR-10 table of the first KIP paper, 10 and 100 images: KRR with images le
 alone and with augmented targets and learned labels (a + l), labels learned by LS, and a finite
 FC1 network trained on the KIP images. Expected: 39 to 41 % with 10 images, 49 to 54 % with 100.
 
-    python -m paper_repro.table_cheap_kernels --preset laptop      minutes on two cores
-    python -m paper_repro.table_cheap_kernels --preset paper       hours on two cores
+    python -m paper_repro.table_cheap_kernels --preset laptop  # minutes on two cores
+    python -m paper_repro.table_cheap_kernels --preset paper  # hours on two cores
 
 Deviations. The paper's augmentation ranges are not published with its figures: ours are 10
 degrees, shifts of a tenth, flips, on every target. A run has converged when the validation loss

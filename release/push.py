@@ -70,6 +70,11 @@ def push(
     The token is taken from the environment variable HF_TOKEN or from `hf auth login`, the server
     from HF_ENDPOINT.
 
+    Examples:
+        python -m release push build/release
+        python -m release push build/release --yes
+        python -m release push build/release --repo me/my-sets --create --yes
+
     Args:
       folder: made by `release build`.
       repo: data set repository, namespace/name.

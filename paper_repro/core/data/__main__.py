@@ -17,6 +17,10 @@ def main(
 ) -> None:
     """Fetch data sets into the cache and print where they came from, their shapes and digests.
 
+    Examples:
+        python -m paper_repro.core.data mnist cifar10
+        python -m paper_repro.core.data cifar100 --data-dir my_data
+
     Args:
       names: mnist, fashion_mnist, svhn, cifar10, cifar100, or <name>.npz in the data directory.
       data_dir: a directory with <name>.npz files or Hub snapshots, asked first.

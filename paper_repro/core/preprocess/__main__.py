@@ -23,6 +23,10 @@ def main(
 ) -> None:
     """Verify the published ZCA test vector of a data set, or write it.
 
+    Examples:
+        python -m paper_repro.core.preprocess --dataset cifar10
+        python -m paper_repro.core.preprocess --dataset cifar100 --data-dir my_data --write vectors.json
+
     Args:
       dataset: cifar10, or another one together with --write.
       write: put the vector into this JSON file instead, beside those of other data sets.
