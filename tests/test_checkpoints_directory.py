@@ -85,6 +85,7 @@ def test_there_are_pictures_of_images_and_labels(runs):
     for learned in read_catalogue(runs[2]):
         for name in ("images.png", "labels.png"):
             assert (learned.directory / name).read_bytes().startswith(b"\x89PNG")
+    assert (runs[2] / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_exporting_again_changes_no_byte(runs, copied):

@@ -24,6 +24,7 @@ from paper_repro.core.experiment.runner import run_directory
 from paper_repro.core.files import exclusive, require_writable, sha256_of_file, write_atomic
 from paper_repro.core.kip import official_steps
 from paper_repro.core.kip.run import support_path
+from paper_repro.core.pictures import curves
 from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import PRESETS
 
@@ -64,7 +65,30 @@ def export(
                 f"--datasets mnist --ipc 1 --out {results}`"
             )
         write_atomic(out / catalogue.INDEX, _json({"format": catalogue.FORMAT, "sets": names}))
+        _draw_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
     return written
+
+
+def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
+    """Test accuracy at the official steps where it was measured, of every set with a series."""
+    series = {}
+    for learned in sets:
+        steps = [*learned.record["series"], learned.record]
+        measured = [
+            (entry["step"], 100 * entry["metrics"]["test_accuracy"])
+            for entry in steps
+            if entry["metrics"]
+        ]
+        if len(measured) > 1:
+            series[learned.name] = measured
+    if series:
+        curves(
+            series,
+            path,
+            xlabel="KIP step",
+            ylabel="test accuracy (%)",
+            title="Learned sets over their steps (the test set chose none)",
+        )
 
 
 def cell_of(row: Mapping[str, Any]) -> Cell:
