@@ -15,10 +15,11 @@ import small_transfer
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core import checkpoint
+from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.export import cell_of
 from paper_repro.core.experiment.grid import Settings
-from paper_repro.core.experiment.learned_sets import cell_on, cell_on_file, find_set
+from paper_repro.core.experiment.learned_sets import FILE, cell_on, cell_on_file, find_set
 from paper_repro.core.experiment.presets import SMOKE
 from paper_repro.core.experiment.runner import run_cells
 from paper_repro.core.results import read_rows
@@ -107,13 +108,36 @@ def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
 
 
 def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
-    cell = small_fc(cell_on(sets["fixed-noaug"], NETWORK, SMOKE))
+    for kind, learned in (("fixed-noaug", False), ("learned-noaug", True)):
+        cell = small_fc(cell_on(sets[kind], NETWORK, SMOKE))
+        images, labels = sets[kind].tensors()
+        np.savez(tmp_path / f"{kind}.npz", images=images, labels=labels)
+        small = load_dataset("small", data)
+        from_file = cell_on_file(tmp_path / f"{kind}.npz", small, NETWORK, SMOKE, zca=False)
+        assert (from_file.images_per_class, from_file.learned_labels) == (2, learned)
+        rows = rows_of(tmp_path / kind, cell, small_fc(from_file), data=data)
+        assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
+        assert (rows[1]["support"]["name"], rows[1]["krr_accuracy"]) == (kind, None)
+        assert rows[1]["method"] == FILE
+
+
+def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
     images, labels = sets["fixed-noaug"].tensors()
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
-    from_file = cell_on_file(tmp_path / "set.npz", cell, NETWORK, learned_labels=False)
-    rows = rows_of(tmp_path / "out", cell, from_file, data=data)
-    assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
-    assert (rows[1]["support"]["name"], rows[1]["krr_accuracy"]) == ("set", None)
+    arguments = ["--preset", "smoke", "--npz", tmp_path / "set.npz", "--preprocess", "standard"]
+    arguments += ["--out", tmp_path / "out", "--data-dir", data]
+    command = [sys.executable, "-m", "paper_repro.table2_transfer", *map(str, arguments)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--npz needs one --datasets" in refused.stderr
+    done = subprocess.run([*command, "--datasets", "small"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "The same training on sets from files" in done.stdout
+    (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl")
+    assert (row["status"], row["learned_labels"], row["zca"]) == ("done", False, False)
+    np.savez(tmp_path / "odd.npz", images=images[:5], labels=labels[:5])
+    with pytest.raises(UserError, match="5 images cannot be shared equally by 3"):
+        cell_on_file(tmp_path / "odd.npz", load_dataset("small", data), NETWORK, SMOKE, zca=False)
 
 
 # Divergence

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
+from paper_repro.core.data import Dataset
+from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.files import sha256_of_file
+from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.support_set import read_support_set
 
-KIP, LS, NATURAL = "KIP to NN", "LS to NN", "Natural to NN"
+KIP, LS, NATURAL, FILE = "KIP to NN", "LS to NN", "Natural to NN", "File to NN"
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
+
+ONE_HOT_TOLERANCE = 1e-6
 
 
 def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
@@ -78,18 +85,37 @@ def cell_on(
 
 
 def cell_on_file(
-    path: Path, like: Cell, network: Mapping[str, Any], learned_labels: bool = True
+    path: Path, data: Dataset, network: Mapping[str, Any], budget: Preset, zca: bool
 ) -> Cell:
-    """The cell that trains on an npz of the official keys, `like` another cell in all else."""
-    support = {"name": path.stem, "sha256": sha256_of_file(path), "step": None}
-    return dataclasses.replace(
-        like,
-        procedure="transfer",
-        learned_labels=learned_labels,
+    """The cell that trains on an npz of the official keys, or on the npz copy in a release.
+
+    Labels that are one-hot minus 1/K, to `ONE_HOT_TOLERANCE`, are fixed, others learned.
+
+    Args:
+      path: of the npz.
+      data: the data set that its images stand for.
+      network: see `grid.Settings`.
+      budget: says how many test images count.
+      zca: whether its images are whitened.
+
+    Raises:
+      UserError: no such file, or not as many images of every class of the data set.
+    """
+    found = read_support_set(path, data.image_shape, data.n_classes)
+    if len(found.images) % data.n_classes:
+        raise UserError(
+            f"{path}: {len(found.images)} images cannot be shared equally by {data.n_classes} "
+            "classes"
+        )
+    fixed = centred_one_hot(found.labels.argmax(1), data.n_classes)
+    return Cell(
+        *(data.name, len(found.images) // data.n_classes, FILE, "transfer", "ConvNet", "NTK"),
+        zca=zca,
+        learned_labels=bool(np.abs(found.labels - fixed).max() > ONE_HOT_TOLERANCE),
+        n_test=budget.n_test,
         network=dict(network),
-        support=support,
+        support={"name": path.stem, "sha256": sha256_of_file(path), "step": None},
         support_path=path,
-        krr_accuracy=None,
     )
 
 

@@ -25,7 +25,7 @@ def main(
 
     Examples:
         python -m paper_repro.core.preprocess --dataset cifar10
-        python -m paper_repro.core.preprocess --dataset cifar100 --data-dir my_data --write vectors.json
+        python -m paper_repro.core.preprocess --dataset cifar100 --data-dir my --write v.json
 
     Args:
       dataset: cifar10, or another one together with --write.
