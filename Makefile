@@ -44,7 +44,7 @@ release: venv
 	$(PY) -m release verify $(RELEASE) --checkpoints checkpoints
 
 notebooks: torch
-	$(VENV)/bin/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
+	$(PY) .ci/execute_notebooks.py notebooks/*.ipynb
 
 test: venv
 	$(PY) -m pytest -m "not slow"

@@ -12,21 +12,27 @@ from which `python -m release build` makes a release. Cells that a table has are
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from paper_repro import table1_comparison
+import numpy as np
+
 from paper_repro.core import cli
+from paper_repro.core.architecture import from_name
+from paper_repro.core.data import Dataset, load_dataset, require_releasable
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.methods import distilling_cell
-from paper_repro.core.experiment.presets import find_preset, overridden
+from paper_repro.core.experiment.presets import CONVNET, find_preset, overridden
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells
 
 COMMAND = "distill"
 PREPROCESSING = ("standard", "zca")
+NATURAL = "Natural"
+KernelName = Literal["NTK", "NNGP"]
 
 
 def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], smoke: bool) -> ResultTable:
@@ -76,11 +82,12 @@ def main(
         datasets: official names, or <name> of <name>.npz in the data directory.
         ipc: images per class.
         methods: of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented), "KIP (a + l)".
-        architectures: whose kernel is used: ConvNet, ConvNet3, Conv-n, Myrtle-5, FC1, ...
+        architectures: networks whose kernel is used: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ...
         kernel: NTK or NNGP.
         preprocess: standard or zca; default zca for color images, standard for gray ones.
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        seeds: random seeds; default as many as the preset says, from 0.
+        seeds: random seeds, of which the first is drawn and exported; default as many as the preset
+            says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
         out: directory of rows, pictures and checkpoints; the same command resumes there.
@@ -88,54 +95,78 @@ def main(
     """
     from paper_repro.core.experiment.export import export
     from paper_repro.core.experiment.gallery import draw
-    from paper_repro.core.experiment.runner import rows_for, run_cells
+    from paper_repro.core.experiment.runner import run_cells
     from paper_repro.core.render.terminal import print_table
+    from paper_repro.core.results import finished, rows_for
 
+    for name, given in (("datasets", datasets), ("ipc", ipc), ("methods", methods)):
+        if not given:
+            raise UserError(f"--{name} needs at least one value")
     if preprocess not in (None, *PREPROCESSING):
         raise UserError(
             f"unknown preprocessing {preprocess!r}: choose one of {', '.join(PREPROCESSING)}"
         )
-    budget = overridden(find_preset(preset, table1_comparison.PRESETS), steps, target_batch)
+    if kernel not in get_args(KernelName):
+        raise UserError(f"unknown kernel {kernel!r}: choose one of NTK, NNGP")
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
+    networks = [from_name(name).name for name in architectures]
+    budget = overridden(find_preset(preset, CONVNET), steps, target_batch)
     used = tuple(seeds) or tuple(range(budget.seeds))
     cells = []
-    for name, has_color in _loaded(datasets, data_dir):
-        zca = has_color if preprocess is None else preprocess == "zca"
-        for images in ipc:
-            for architecture in architectures:
-                network = {"architecture": architecture, "kernel": kernel, "zca": zca}
-                made = [distilling_cell(m, name, images, budget, **network) for m in methods]
-                cells += [_natural(made[0]), *made]
+    for data in _loaded(datasets, ipc, data_dir):
+        _refuse_other_images(data, rows_for(COMMAND, out), out)
+        zca = data.image_shape[-1] == 3 if preprocess is None else preprocess == "zca"
+        for images, network in itertools.product(ipc, networks):
+            named = {"architecture": network, "kernel": kernel, "zca": zca}
+            made = [distilling_cell(m, data.name, images, budget, **named) for m in methods]
+            cells += [_natural(made[0]), *made]
     missing = run_cells(COMMAND, cells, used, budget.name, out, data_dir)
     if missing:
         raise next(iter(missing.values()))
     rows = rows_for(COMMAND, out)
-    draw(COMMAND, cells, rows, out, data_dir)
+    draw(COMMAND, cells, rows, out, data_dir, used[0])
     print_table(table(cells, rows, budget.name == "smoke"))
-    if budget.name == "smoke":
+    learned = {cell.config_hash for cell in cells if cell.method != NATURAL}
+    if budget.name == "smoke" or not any(finished(rows, h, s) for h in learned for s in used):
         return
     place = out / "checkpoints"
-    export(out, place, used[0], 100, data_dir)
+    export(out, place, used, 100, data_dir, learned)
     words = ["python", "-m", "release", "build", "--checkpoints", str(place)]
     words += ["--data-dir", str(data_dir)] if data_dir is not None else []
     print(f"learned sets in {place}; as a release: {shlex.join(words)} --out build/mine")
 
 
-def _loaded(datasets: Sequence[str], data_dir: Path | None) -> list[tuple[str, bool]]:
-    """The data sets by their own names, and whether their images have colors."""
-    from paper_repro.core.data import dataset_names, load_dataset
-
-    if not datasets:
-        raise UserError(f"name a data set: --datasets {' '.join(dataset_names(data_dir))}")
+def _loaded(datasets: Sequence[str], ipc: Sequence[int], data_dir: Path | None) -> list[Dataset]:
+    """The data sets, each with images enough and a name that a release can carry."""
     found = [load_dataset(name, data_dir) for name in datasets]
-    return [(data.name, data.image_shape[-1] == 3) for data in found]
+    for data in found:
+        require_releasable(data.name, data.class_names)
+        smallest = int(np.bincount(data.y_train, minlength=data.n_classes).min())
+        for images in ipc:
+            if not 1 <= images <= smallest:
+                raise UserError(
+                    f"images per class must be between 1 and {smallest} (the smallest class of "
+                    f"{data.title}), not {images}"
+                )
+    return found
+
+
+def _refuse_other_images(data: Dataset, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Rows are found by what was run, which names a data set and not its images."""
+    for row in rows:
+        whole = row["dataset"] == data.name and row["preset"] != "smoke"
+        if whole and row["data_sha256"] != data.data_sha256:
+            raise UserError(
+                f"{out} holds runs on other images called {data.name}: choose another --out, or "
+                "another name for these"
+            )
 
 
 def _natural(cell: Cell) -> Cell:
     """Natural images of the same number, scored by the same kernel."""
     natural = Cell(
-        *(cell.dataset, cell.images_per_class, "Natural", "natural"),
+        *(cell.dataset, cell.images_per_class, NATURAL, "natural"),
         *(cell.architecture, cell.kernel),
     )
     data = {name: getattr(cell, name) for name in ("zca", "n_train", "n_test", "image_side")}

@@ -36,7 +36,7 @@ def main(
     """
     from paper_repro.core.experiment.export import export
 
-    for learned in export(results, out, seed, series_limit, data_dir):
+    for learned in export(results, out, (seed,), series_limit, data_dir):
         metrics = learned.record["metrics"]
         print(
             f"{learned.name}: step {learned.record['step']}, test accuracy "

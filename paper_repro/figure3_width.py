@@ -309,7 +309,8 @@ def main(
             f"{', '.join(map(str, ipc))} images per class"
         )
 
-    from paper_repro.core.experiment.runner import rows_for, run_cells, run_table
+    from paper_repro.core.experiment.runner import run_cells, run_table
+    from paper_repro.core.results import rows_for
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")

@@ -220,7 +220,8 @@ def main(
             )
         chosen += cells(budget, learned, kip_steps)
 
-    from paper_repro.core.experiment.runner import rows_for, run_table
+    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.results import rows_for
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
     if path := draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):

@@ -22,7 +22,7 @@ from paper_repro.core.render.headline import render_headline
 from paper_repro.core.render.markdown import render_markdown
 from paper_repro.core.render.pages import page_path, pictures_of, relative, render_page
 from paper_repro.core.render.png import render_png
-from paper_repro.core.results import read_rows
+from paper_repro.core.results import read_rows, rows_for
 
 HEADLINE = "table1_comparison"
 """The script whose table stands in the README, in short."""
@@ -159,7 +159,7 @@ def replace_between_markers(text: str, script: str, body: str, path: Path) -> st
     if counts != (1, 1) or text.index(begin) > text.index(end):
         raise UserError(
             f"{path} must hold `{begin}` once and `{end}` once after it: correct the markers, or "
-            "remove both and the table is appended"
+            "remove both"
         )
     pattern = re.escape(begin) + ".*" + re.escape(end)
     return re.sub(pattern, lambda _: block, text, flags=re.DOTALL)
@@ -168,12 +168,8 @@ def replace_between_markers(text: str, script: str, body: str, path: Path) -> st
 def all_rows(
     modules: Sequence[TableModule], results: Path
 ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """For each script its own rows, then those of the others: tables share cells."""
-    files = {m.SCRIPT: read_rows(results / f"{m.SCRIPT}.jsonl") for m in modules}
-    return {
-        script: [*own, *(row for other in files if other != script for row in files[other])]
-        for script, own in files.items()
-    }
+    """For each script its own rows, then all others of the directory: tables share cells."""
+    return {module.SCRIPT: rows_for(module.SCRIPT, results) for module in modules}
 
 
 def _picture(results: Path, script: str, appendix: int = 0) -> Path:

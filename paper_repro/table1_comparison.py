@@ -33,20 +33,14 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
 from paper_repro.core.experiment.methods import distilling_cell
-from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
+from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, OfficialRun
 from paper_repro.core.tables import CellSpec, ResultTable, TableCell, build_cells, cell_runs
 
 SCRIPT = "table1_comparison"
 
-_PAPER = Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3)
-PRESETS = {
-    "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
-    "laptop": Preset("laptop", steps=120, target_batch=500),
-    "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
-    "paper": _PAPER,
-}
+PRESETS = CONVNET
 
 IMAGES_PER_CLASS = {
     name: (1, 10) if name == "cifar100" else (1, 10, 50) for name in registry.DATASETS

@@ -147,7 +147,7 @@ def _files(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Resu
     specs = {}
     for row in (row for row in rows if row["method"] == FILE):
         label = {
-            "Set": row["support"]["name"],
+            "Set": row["config"]["support"]["name"],
             "Data set": row["dataset"],
             "Images per class": str(row["images_per_class"]),
             "ZCA": "yes" if row["zca"] else "no",

@@ -6,12 +6,23 @@
     python -m release load cifar10-convnet-ipc10-zca-learned-noaug --source build/release
     python -m release diff build/old build/release
 
-The same as functions: `release.build`, `release.verify`, `release.load`, `release.diff`.
+The same as functions: `release.build`, `release.verify`, `release.load`, `release.diff`,
+`release.up_to_date`.
 """
 
 from release.build import build
+from release.current import up_to_date
 from release.diff import Difference, diff
 from release.load import DistilledSet, load
 from release.verify import ReleaseProblems, verify
 
-__all__ = ["Difference", "DistilledSet", "ReleaseProblems", "build", "diff", "load", "verify"]
+__all__ = [
+    "Difference",
+    "DistilledSet",
+    "ReleaseProblems",
+    "build",
+    "diff",
+    "load",
+    "up_to_date",
+    "verify",
+]

@@ -10,7 +10,8 @@ import numpy as np
 from paper_repro.core import cli
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
-from paper_repro.core.experiment.runner import results_path, run_cells, run_directory
+from paper_repro.core.experiment.runner import run_cells, run_directory
+from paper_repro.core.results import results_path
 
 SCRIPT = "small_table"
 

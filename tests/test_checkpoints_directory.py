@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
     data = small_table.write_data(base / "data")
     results = base / "results"
     run_cells(small_table.SCRIPT, [KIP, SOLVED], [0, 1], "laptop", results, data)
-    export(results, base / "checkpoints", 0, 100, data)
+    export(results, base / "checkpoints", (0,), 100, data)
     return results, data, base / "checkpoints"
 
 
@@ -90,7 +90,7 @@ def test_there_are_pictures_of_images_and_labels(runs):
 
 def test_exporting_again_changes_no_byte(runs, copied):
     results, data, checkpoints = runs
-    export(results, copied, 0, 100, data)
+    export(results, copied, (0,), 100, data)
     for path in checkpoints.rglob("*"):
         if path.is_file() and not path.name.startswith("."):
             assert path.read_bytes() == (copied / path.relative_to(checkpoints)).read_bytes()
@@ -102,14 +102,14 @@ def test_a_larger_budget_replaces_a_set_and_a_smaller_one_does_not(runs, copied)
     for steps, kept in ((2, 6), (8, 8), (6, 8)):
         results = copied.parent / f"results{steps}"
         run_cells(small_table.SCRIPT, [small_table.cell(steps)], [0], "laptop", results, data)
-        export(results, copied, 0, 100, data)
+        export(results, copied, (0,), 100, data)
         assert read_set(copied, name).record["step"] == kept
         assert len(read_catalogue(copied)) == 2
 
 
 def test_large_sets_are_exported_without_their_series(runs, tmp_path):
     results, data, _ = runs
-    export(results, tmp_path, 0, 5, data)
+    export(results, tmp_path, (0,), 5, data)
     assert read_set(tmp_path, "small-fc1-ipc2-standard-learned-noaug").steps == []
 
 
@@ -117,7 +117,7 @@ def test_smoke_runs_are_never_exported(runs, tmp_path):
     _, data, _ = runs
     run_cells(small_table.SCRIPT, [small_table.cell(2)], [0], "smoke", tmp_path / "r", data)
     with pytest.raises(UserError, match="no finished KIP or LS run"):
-        export(tmp_path / "r", tmp_path / "c", 0, 100, data)
+        export(tmp_path / "r", tmp_path / "c", (0,), 100, data)
 
 
 def test_sets_are_scored_again_without_training(runs, capsys):

@@ -6,17 +6,24 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import release
-from paper_repro import distill, table1_comparison
-from paper_repro.core.catalogue import read_catalogue
+from paper_repro import distill
+from paper_repro.core import cli
+from paper_repro.core.catalogue import read_catalogue, read_set
 from paper_repro.core.data import write_own
+from paper_repro.core.errors import UserError
+from paper_repro.core.experiment import runner
 from paper_repro.core.experiment.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
+from paper_repro.core.experiment.presets import CONVNET
 from paper_repro.core.results import read_rows
 
+ROOT = Path(__file__).parents[1]
+SETS = json.loads((ROOT / "checkpoints/index.json").read_text())["sets"]
 ARGUMENTS = ["--datasets", "dots", "--steps", "3", "--target-batch", "40"]
 
 
@@ -50,7 +57,9 @@ def test_it_prints_each_method_beside_natural_images(finished):
 def test_gray_images_are_standardised_and_the_sets_are_exported(finished):
     place, _ = finished
     names = {learned.name for learned in read_catalogue(place / "out/checkpoints")}
-    assert names == {"dots-convnet-ipc1-standard-learned-noaug", "dots-convnet-ipc1-standard-ls"}
+    rows = read_rows(place / "out/distill.jsonl")
+    assert [row["method"] for row in rows][:3] == ["Natural", "LS", "KIP (l)"]
+    assert names >= {"dots-convnet-ipc1-standard-learned-noaug", "dots-convnet-ipc1-standard-ls"}
 
 
 def test_the_recorded_command_is_the_same_run(finished):
@@ -59,7 +68,8 @@ def test_the_recorded_command_is_the_same_run(finished):
     for learned in read_catalogue(place / "out/checkpoints"):
         words = shlex.split(learned.record["command"])
         assert words[:3] == ["python", "-m", "paper_repro.distill"]
-        done = run(*words[3:], "--data-dir", "data", "--out", "out", cwd=place)
+        assert words[-2:] == ["--data-dir", "DIRECTORY"]
+        done = run(*words[3:-1], "data", "--out", "out", cwd=place)
         assert done.returncode == 0, done.stderr
     assert (place / "out/distill.jsonl").read_bytes() == before
 
@@ -73,24 +83,71 @@ def test_the_export_becomes_a_release(finished, monkeypatch):
     assert found.class_names == ("top", "middle", "low")
 
 
-def test_cells_of_a_table_are_the_same_runs():
-    budget = table1_comparison.PRESETS["laptop"]
-    in_table = {cell.config_hash for cell in table1_comparison.cells(budget)}
-    for method in (LABEL_SOLVE, "KIP (l)", "KIP (a + l)"):
-        assert distilling_cell(method, "cifar10", 10, budget, zca=True).config_hash in in_table
-    hashes = {distilling_cell(m, "mnist", 1, budget, zca=False).config_hash for m in KIP_METHODS}
-    assert len(hashes) == len(KIP_METHODS)
+@pytest.mark.parametrize("name", SETS)
+def test_the_command_of_a_committed_set_is_its_run(name, monkeypatch):
+    """Hashes of the records were written by the runs, through the tables' own cells."""
+    record = read_set(ROOT / "checkpoints", name).record
+    words = shlex.split(record["command"])
+    assert words[:3] == ["python", "-m", "paper_repro.distill"]
+    asked = []
+
+    def collect(table, cells, seeds, preset, out, data_dir):
+        asked.extend((cell.config_hash, seed) for cell in cells for seed in seeds)
+        raise UserError("enough")
+
+    monkeypatch.setattr(runner, "run_cells", collect)
+    with pytest.raises(SystemExit):
+        cli.run(distill.main, words[3:])
+    assert (record["config_hash"], record["seed"]) in asked
+
+
+def test_every_method_is_another_cell():
+    cells = [
+        distilling_cell(m, "mnist", 1, CONVNET["laptop"], zca=False)
+        for m in (LABEL_SOLVE, *KIP_METHODS)
+    ]
+    assert len({cell.config_hash for cell in cells}) == len(KIP_METHODS) + 1
+
+
+def test_other_images_of_the_same_name_are_refused(finished, tmp_path):
+    place, _ = finished
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (150, 8, 8, 1), dtype=np.uint8)
+    write_own(tmp_path / "dots.npz", images, np.arange(150) % 3)
+    done = run(*ARGUMENTS, "--data-dir", tmp_path, "--out", "out", cwd=place)
+    assert done.returncode == 2
+    assert "holds runs on other images called dots" in done.stderr
+
+
+def test_a_second_data_set_joins_the_export_and_needs_not_the_first(finished, tmp_path):
+    place, _ = finished
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    write_own(tmp_path / "noise.npz", images, np.arange(60) % 2)
+    arguments = ["--datasets", "noise", "--methods", "LS", "--architectures", "fc1"]
+    arguments += ["--kernel", "NNGP", "--seeds", "4", "--data-dir", tmp_path, "--out", "out"]
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    names = [learned.name for learned in read_catalogue(place / "out/checkpoints")]
+    assert "noise-fc1-ipc1-zca-ls-nngp" in names
+    assert "dots-convnet-ipc1-standard-ls" in names
+    assert {row["architecture"] for row in read_rows(place / "out/distill.jsonl")} >= {"FC1"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--datasets"], "name a data set"),
+        (["--datasets"], "--datasets needs at least one value"),
+        (["--datasets", "mine", "--methods"], "--methods needs at least one value"),
+        (["--datasets", "mine", "--ipc"], "--ipc needs at least one value"),
+        (["--datasets", "mine", "--kernel", "RBF"], "unknown kernel 'RBF'"),
+        (["--datasets", "mine", "--architectures", "RBF"], "unknown architecture 'RBF'"),
+        (["--datasets", "mine", "--steps", "-1"], "steps must be at least"),
         (["--datasets", "dots"], "unknown data set 'dots'"),
         (["--datasets", "mine", "--methods", "DSA"], "unknown method 'DSA'"),
         (["--datasets", "mine", "--architectures", "ResNet"], "ResNet"),
         (["--datasets", "mine", "--preprocess", "pca"], "unknown preprocessing 'pca'"),
-        (["--datasets", "mine", "--ipc", "99"], "images per class must be between 1 and"),
+        (["--datasets", "mine", "--ipc", "1", "99"], "images per class must be between 1 and 16"),
         (["--datasets", "mine", "--seeds", "-1"], "seeds must not be negative"),
     ],
 )
@@ -102,11 +159,4 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
     assert done.stderr.splitlines()[-1].startswith("error: ")
-
-
-def test_rows_say_which_command_made_them(finished):
-    place, _ = finished
-    rows = read_rows(place / "out/distill.jsonl")
-    assert [row["method"] for row in rows] == ["Natural", "LS", "KIP (l)"]
-    assert {row["table"] for row in rows} == {distill.COMMAND}
-    assert json.loads(json.dumps(rows)) == rows
+    assert not list((tmp_path / "out").glob("*.jsonl"))

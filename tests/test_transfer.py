@@ -135,6 +135,10 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
     assert "The same training on sets from files" in done.stdout
     (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl")
     assert (row["status"], row["learned_labels"], row["zca"]) == ("done", False, False)
+    undone = {k: v for k, v in row.items() if k not in ("support", "krr_accuracy", "chosen")}
+    for status in ("interrupted", "failed"):
+        shown = table2_transfer.table([{**undone, "status": status}], include_smoke=True)
+        assert len(shown.appendices) == 1
     np.savez(tmp_path / "odd.npz", images=images[:5], labels=labels[:5])
     with pytest.raises(UserError, match="5 images cannot be shared equally by 3"):
         cell_on_file(tmp_path / "odd.npz", load_dataset("small", data), NETWORK, SMOKE, zca=False)

@@ -113,7 +113,10 @@ class LearnedSet:
 
 
 def set_name(cell: Cell) -> str:
-    """What a cell learns, as `cifar10-convnet-ipc10-zca-learned-noaug`; LS ends in `-ls`."""
+    """What a cell learns, as `cifar10-convnet-ipc10-zca-learned-noaug`; LS ends in `-ls`.
+
+    A kernel other than the NTK is named at the end: `mnist-fc1-ipc1-standard-ls-nngp`.
+    """
     parts = [cell.dataset, cell.architecture, f"ipc{cell.images_per_class}"]
     parts += ["zca" if cell.zca else "standard"]
     if cell.procedure == "label_solve":
@@ -121,6 +124,8 @@ def set_name(cell: Cell) -> str:
     else:
         parts += ["learned" if cell.learned_labels else "fixed"]
         parts += ["aug" if cell.augmentation else "noaug"]
+    if cell.kernel != "NTK":
+        parts += [cell.kernel]
     return "-".join(parts).lower()
 
 

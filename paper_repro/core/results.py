@@ -17,7 +17,16 @@ from typing import Any
 from paper_repro.core.errors import UserError
 from paper_repro.core.row_schema import PRESETS, ROW_FIELDS, config_hash, plain, problem_with
 
-__all__ = ["PRESETS", "ROW_FIELDS", "append_row", "config_hash", "finished", "read_rows"]
+__all__ = [
+    "PRESETS",
+    "ROW_FIELDS",
+    "append_row",
+    "config_hash",
+    "finished",
+    "read_rows",
+    "results_path",
+    "rows_for",
+]
 
 Row = dict[str, Any]
 
@@ -52,6 +61,18 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> Row:
             error.filename = str(path)
             raise
     return row
+
+
+def results_path(out: Path, script: str) -> Path:
+    """The rows of a script in a directory of results."""
+    return out / f"{script}.jsonl"
+
+
+def rows_for(script: str, out: Path) -> list[Row]:
+    """The rows of a script, then those of the other scripts in `out`: tables share cells."""
+    own = results_path(out, script)
+    others = sorted(path for path in out.glob("*.jsonl") if path != own)
+    return [row for path in (own, *others) for row in read_rows(path)]
 
 
 def read_rows(path: Path | str) -> list[Row]:

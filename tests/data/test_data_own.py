@@ -57,12 +57,17 @@ WRONG = {
     "int64 images": (X.astype(int), Y, r"images\.astype\('uint8'\)"),
     "channels first": (X.transpose(0, 3, 1, 2), Y, r"transpose\(0, 2, 3, 1\)"),
     "flat images": (X.reshape(len(X), -1), Y, r"must be \(n, height, width\)"),
-    "four channels": (X[..., [0, 1, 2, 0]], Y, "1 or 3 channels"),
+    "four channels": (X[..., [0, 1, 2, 0]], Y, r"images\[\.\.\., :3\]"),
+    "two channels": (X[..., :2], Y, "1 or 3 channels"),
+    "bool images": (X > 99, Y, r"255 \* images\.astype"),
+    "images of several shapes": ([X[0], X[1, :3]], Y[:2], "bring all of them to one shape"),
+    "labels from 300": (X, Y + 300, "return_inverse"),
+    "one class": (X, 0 * Y, "two at least"),
     "one-hot labels": (X, np.eye(4)[Y], r"labels\.argmax\(1\)"),
     "a column of labels": (X, Y[:, None], r"labels\[:, 0\]"),
     "named labels": (X, Y.astype(str), "return_inverse"),
     "float labels": (X, Y.astype(float), "whole number"),
-    "negative labels": (X, Y - 1, "count from 0"),
+    "negative labels": (X, Y - 1, "must count from 0"),
     "fewer labels": (X, Y[:-1], "120 images but 119 labels"),
     "a class missing": (X, np.where(Y == 2, 3, Y), r"class '2' \(label 2\)"),
     "a class of one": (X, np.where(np.arange(len(Y)) == 5, 4, Y), r"class '4' \(label 4\)"),
@@ -84,6 +89,14 @@ def test_other_arguments_are_checked(tmp_path):
         write_own(tmp_path / "mine.npz", X, Y, ("a", "b"))
     with pytest.raises(UserError, match="between 0 and 1, not 1"):
         write_own(tmp_path / "mine.npz", X, Y, test_fraction=1)
+    for names, message in ((("a", "b", "b", "c"), "same name"), (("a", "b", "", "c"), "empty")):
+        with pytest.raises(UserError, match=message):
+            write_own(tmp_path / "mine.npz", X, Y, names)
+    for name in ("my-shapes", "Mine", "a b", "shapes(1)"):
+        with pytest.raises(UserError, match="cannot name a data set"):
+            write_own(tmp_path / f"{name}.npz", X, Y)
+    with pytest.raises(UserError, match="seed must not be negative"):
+        write_own(tmp_path / "mine.npz", X, Y, seed=-1)
     for name in ("cifar10.npz", "mine.npy"):
         with pytest.raises(UserError, match="images of your own"):
             write_own(tmp_path / name, X, Y)

@@ -136,3 +136,16 @@ def test_command_lines(made, tmp_path):
     for name in ("", "build", "verify", "load", "diff"):
         help_text = command(*([name] if name else []), "--help")
         assert help_text.returncode == 0 and "python -m release" in help_text.stdout
+
+
+def test_a_release_is_up_to_date_until_a_set_is_added_changed_or_taken_away(made, copy, tmp_path):
+    assert release.up_to_date(made.folder, made.checkpoints)
+    assert not release.up_to_date(tmp_path / "none", made.checkpoints)
+    records = copy / "records"
+    (records / f"{FIXED}.json").rename(records / "other.json")
+    assert not release.up_to_date(copy, made.checkpoints)
+    (records / "other.json").rename(records / f"{FIXED}.json")
+    assert release.up_to_date(copy, made.checkpoints)
+    record = json.loads((records / f"{FIXED}.json").read_text())
+    (records / f"{FIXED}.json").write_text(json.dumps({**record, "file_sha256": "0" * 64}))
+    assert not release.up_to_date(copy, made.checkpoints)

@@ -3,6 +3,13 @@
 from paper_repro.core.data.cache import cache_directory
 from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.load import dataset_names, load_dataset
-from paper_repro.core.data.own import write_own
+from paper_repro.core.data.own import require_releasable, write_own
 
-__all__ = ["Dataset", "cache_directory", "dataset_names", "load_dataset", "write_own"]
+__all__ = [
+    "Dataset",
+    "cache_directory",
+    "dataset_names",
+    "load_dataset",
+    "require_releasable",
+    "write_own",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from paper_repro.core.data.load import load_dataset
 from paper_repro.core.data.npz import write_npz
 from paper_repro.core.data.registry import find
 from paper_repro.core.errors import UserError
+
+MOST_CLASSES = 256
+"""Labels are stored as uint8."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
 def write_own(
@@ -45,7 +51,7 @@ def write_own(
       UserError: arrays of another type or shape, a class without images or with one alone, too few
         images, or an official data set's name; says what to change.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".npz" or find(path.stem) is not None:
         raise UserError(
             f"{path} cannot hold images of your own: take <directory>/<name>.npz, with a name that "
@@ -53,11 +59,14 @@ def write_own(
         )
     if not 0 < test_fraction < 1:
         raise UserError(f"test_fraction must be between 0 and 1, not {test_fraction}")
-    images, labels = _images(np.asarray(images)), _labels(np.asarray(labels))
+    if seed < 0:
+        raise UserError(f"the seed must not be negative, got {seed}")
+    images, labels = _images(_array(images, "images")), _labels(_array(labels, "labels"))
     if len(images) != len(labels):
         raise UserError(f"{len(images)} images but {len(labels)} labels: give one label an image")
     names = _names(labels, class_names)
     train, test = _split(labels, names, test_fraction, np.random.default_rng(seed))
+    require_releasable(path.stem, names)
     arrays = {
         "x_train": images[train],
         "y_train": labels[train],
@@ -68,6 +77,35 @@ def write_own(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_npz(path, {**arrays, "class_names": np.array(names)})
     return load_dataset(path.stem, path.parent)
+
+
+def require_releasable(name: str, class_names: Sequence[str]) -> None:
+    """Refuse what a release could not carry, before hours are spent on it.
+
+    Raises:
+      UserError: a data set's name with other characters than a-z, 0-9 and underscores, fewer than
+        two classes, or class names that are not distinct printable texts.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot name a data set: take up to 64 of a-z, 0-9 and underscores, as in "
+            "my_shapes.npz"
+        )
+    if len(class_names) < 2:
+        raise UserError(f"{len(class_names)} class: two at least are needed to tell apart")
+    if len(set(class_names)) < len(class_names):
+        raise UserError("two classes have the same name: give each its own")
+    if not all(text and text.isprintable() for text in class_names):
+        raise UserError("a class name is empty or not printable: give each a plain text")
+
+
+def _array(values: np.ndarray, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise UserError(
+            f"the {what} are no array ({error}): bring all of them to one shape first"
+        ) from error
 
 
 def _images(images: np.ndarray) -> np.ndarray:
@@ -82,6 +120,8 @@ def _images(images: np.ndarray) -> np.ndarray:
             f"the images are {images.dtype}, they must be raw uint8 from 0 to 255: pass "
             f"{change}.astype('uint8')"
         )
+    if images.dtype == np.bool_:
+        raise UserError("the images are bool: pass 255 * images.astype('uint8')")
     if images.dtype != np.uint8:
         raise UserError(
             f"the images are {images.dtype}, they must be raw uint8 from 0 to 255: pass "
@@ -93,6 +133,11 @@ def _images(images: np.ndarray) -> np.ndarray:
         raise UserError(
             f"the images have shape {images.shape}, channels first: pass "
             "images.transpose(0, 2, 3, 1)"
+        )
+    if images.ndim == 4 and images.shape[3] == 4:
+        raise UserError(
+            f"the images have shape {images.shape}, four channels: pass images[..., :3] if the "
+            "last one is transparency"
         )
     if images.ndim != 4 or images.shape[3] not in (1, 3):
         raise UserError(
@@ -116,12 +161,15 @@ def _labels(labels: np.ndarray) -> np.ndarray:
             "whole number an image: if they are names, pass "
             "np.unique(labels, return_inverse=True)[1]"
         )
+    if labels.size and not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+        raise UserError(
+            f"the labels range from {labels.min()} to {labels.max()}, they must count from 0 and "
+            f"stay below {MOST_CLASSES}: pass np.unique(labels, return_inverse=True)[1]"
+        )
     return labels
 
 
 def _names(labels: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
-    if labels.size and labels.min() < 0:
-        raise UserError(f"a label is {labels.min()}: classes count from 0")
     n_classes = int(labels.max(initial=0)) + 1
     names = [str(n) for n in (range(n_classes) if class_names is None else class_names)]
     if len(names) < n_classes:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from paper_repro.core.augment import Augmentation
 from paper_repro.core.catalogue import LearnedSet
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.command import command
 from paper_repro.core.experiment.context import context
 from paper_repro.core.experiment.gallery import draw_support
 from paper_repro.core.experiment.runner import run_directory
@@ -32,7 +32,12 @@ _PROCEDURES = ("kip", "label_solve")
 
 
 def export(
-    results: Path, out: Path, seed: int, series_limit: int, data_dir: Path | None
+    results: Path,
+    out: Path,
+    seeds: Sequence[int],
+    series_limit: int,
+    data_dir: Path | None,
+    wanted: Collection[str] | None = None,
 ) -> list[LearnedSet]:
     """Write the learned sets of the runs under `results` into `out`, and its index.
 
@@ -40,9 +45,10 @@ def export(
       results: `<script>.jsonl` files with run directories in `runs/`.
       out: the checkpoints directory. Sets that are there already stay, unless a run of the same
         or of a larger budget is at hand.
-      seed: whose supports are taken.
+      seeds: of which the first with a finished run is taken.
       series_limit: supports of up to this many images keep their official steps.
       data_dir: as in `load_dataset`; the transform is needed for the pictures.
+      wanted: hashes of the configurations to export; None for all.
 
     Returns:
       The sets that were written.
@@ -54,13 +60,14 @@ def export(
     with exclusive(out):
         written = [
             _export(row, results, out, series_limit, data_dir)
-            for row in _best(results, seed)
+            for row in _best(results, seeds, wanted)
             if _is_new(row, out)
         ]
         names = sorted(path.parent.name for path in out.glob(f"*/{catalogue.RECORD}"))
         if not names:
             raise UserError(
-                f"no finished KIP or LS run of seed {seed} with its files in {results / 'runs'}: "
+                f"no finished KIP or LS run of seed {', '.join(map(str, seeds))} with its files "
+                f"in {results / 'runs'}: "
                 "run a table there first, such as `python -m paper_repro.table1_comparison "
                 f"--datasets mnist --ipc 1 --out {results}`"
             )
@@ -99,12 +106,20 @@ def cell_of(row: Mapping[str, Any]) -> Cell:
     return Cell(**config)
 
 
-def _best(results: Path, seed: int) -> list[dict[str, Any]]:
+def _best(
+    results: Path, seeds: Sequence[int], wanted: Collection[str] | None
+) -> list[dict[str, Any]]:
     """The row of the largest budget for each set, of those whose run directory is at hand."""
     best: dict[str, dict[str, Any]] = {}
+
+    def rank(row: Mapping[str, Any]) -> tuple[int, int, int]:
+        return *_rank(row), -seeds.index(row["seed"])
+
     for path in sorted(results.glob("*.jsonl")):
         for row in read_rows(path):
-            if row["status"] != "done" or row["seed"] != seed or row["preset"] == "smoke":
+            if row["status"] != "done" or row["seed"] not in seeds or row["preset"] == "smoke":
+                continue
+            if wanted is not None and row["config_hash"] not in wanted:
                 continue
             cell = cell_of(row)
             if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
@@ -114,7 +129,7 @@ def _best(results: Path, seed: int) -> list[dict[str, Any]]:
             if not _file_of(cell, row, results).exists():
                 continue
             name = catalogue.set_name(cell)
-            if name not in best or _rank(row) > _rank(best[name]):
+            if name not in best or rank(row) > rank(best[name]):
                 best[name] = row
     return [best[name] for name in sorted(best)]
 
@@ -122,7 +137,7 @@ def _best(results: Path, seed: int) -> list[dict[str, Any]]:
 def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
     config = record["config"]
     work = (config.get("steps") or 0) * (config.get("target_batch") or 0)
-    return PRESETS.index(record["preset"]), work
+    return work, PRESETS.index(record["preset"])
 
 
 def _is_new(row: Mapping[str, Any], out: Path) -> bool:
@@ -221,20 +236,8 @@ def _record(row, cell: Cell, name: str, dataset, series: list) -> dict[str, Any]
         **{key: row[key] for key in kept},
         "metrics": {key: row[key] for key in ("test_accuracy", "test_mse", "n_test")},
         "series": series,
-        "command": _command(row, cell),
+        "command": command(row, cell),
     }
-
-
-def _command(row: Mapping[str, Any], cell: Cell) -> str:
-    """How to make the set again; a table's cell is the same run."""
-    words = ["python", "-m", "paper_repro.distill", "--preset", row["preset"]]
-    words += ["--datasets", cell.dataset, "--ipc", str(cell.images_per_class)]
-    words += ["--methods", cell.method, "--architectures", cell.architecture]
-    words += ["--kernel", cell.kernel, "--preprocess", "zca" if cell.zca else "standard"]
-    words += ["--seeds", str(row["seed"])]
-    if cell.procedure == "kip" and row["preset"] in ("laptop", "gpu"):
-        words += ["--steps", str(cell.steps), "--target-batch", str(cell.target_batch)]
-    return shlex.join(words)
 
 
 def _json(value: Any) -> str:

@@ -25,8 +25,9 @@ def draw(
     rows: Sequence[Mapping[str, Any]],
     out: Path,
     data_dir: Path | None,
+    seed: int,
 ) -> None:
-    """Draw the finished runs of the first seed into `out/pictures`; drawn ones are left alone.
+    """Draw the finished runs of a seed into `out/pictures`; drawn ones are left alone.
 
     Writes `<run>-images.png` (natural start above learned image, through the inverse transform),
     `<run>-labels.png` where labels were learned, and `<script>-curves.png` for all together.
@@ -34,8 +35,8 @@ def draw(
     series = {}
     several = len({cell.dataset for cell in cells}) > 1
     for cell in cells:
-        row = finished(rows, cell.config_hash, 0)
-        directory = run_directory(out, cell, 0)
+        row = finished(rows, cell.config_hash, seed)
+        directory = run_directory(out, cell, seed)
         if cell.procedure != "kip" or row is None or not (directory / "metrics.jsonl").exists():
             continue
         name = f"{cell.architecture} {cell.method}, {row['support_size']} images"

@@ -71,8 +71,12 @@ def overridden(budget: Preset, steps: int | None, target_batch: int | None) -> P
     """`budget` with other KIP steps or another target batch, where they are given.
 
     Raises:
-      UserError: of the paper's budget, which would then no longer be the paper's.
+      UserError: of the paper's budget, which would then no longer be the paper's, or a number
+        that no run can spend.
     """
+    for name, value, least in (("steps", steps, 0), ("target_batch", target_batch, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}, not {value}")
     given = {"steps": steps, "target_batch": target_batch}
     given = {name: value for name, value in given.items() if value is not None}
     if given and budget.name == "paper":
@@ -91,3 +95,11 @@ SMOKE = Preset(
     network_steps=20,
 )
 """For tests: seconds, and never in a published table."""
+
+CONVNET = {
+    "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
+    "laptop": Preset("laptop", steps=120, target_batch=500),
+    "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
+    "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
+}
+"""Of KIP with the ConvNet kernel, by name; 10,000 steps are the most, see `patience`."""

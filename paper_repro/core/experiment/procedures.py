@@ -53,7 +53,7 @@ def kip(
         config,
         seed,
         directory_of(cell),
-        cell.config_hash,
+        f"{cell.config_hash}-{context.dataset.data_sha256[:16]}",
         report,
         cell.test_share,
         [kernel_from_name(name, cell.kernel) for name in cell.random_architectures or ()],

@@ -17,13 +17,8 @@ from paper_repro.core.experiment.progress import Progress
 from paper_repro.core.files import exclusive, require_writable, write_atomic
 from paper_repro.core.memory import keep_freed_memory
 from paper_repro.core.provenance import peak_mb, provenance
-from paper_repro.core.results import append_row, finished, read_rows
+from paper_repro.core.results import append_row, finished, results_path, rows_for
 from paper_repro.core.tables import ResultTable, TableCell
-
-
-def results_path(out: Path, table: str) -> Path:
-    """The rows of a table script."""
-    return out / f"{table}.jsonl"
 
 
 def run_directory(out: Path, cell: Cell, seed: int) -> Path:
@@ -65,12 +60,13 @@ def run_table(
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
-    missing = run_cells(script, cells, seeds or range(budget.seeds), budget.name, out, data_dir)
+    used = tuple(seeds) or tuple(range(budget.seeds))
+    missing = run_cells(script, cells, used, budget.name, out, data_dir)
     if set(missing) == {cell.dataset for cell in cells}:
         raise next(iter(missing.values()))
     rows = rows_for(script, out)
     result = table(rows, include_smoke=budget.name == "smoke")
-    draw(script, cells, rows, out, data_dir)
+    draw(script, cells, rows, out, data_dir, used[0])
     write_atomic(out / f"{script}.md", render_markdown(result))
     render_png(result, out / f"{script}.png")
     print_table(result.restricted(shown))
@@ -86,13 +82,6 @@ def run_table(
     if missing:
         reasons = "; ".join(str(error) for error in missing.values())
         raise UserError(f"the cells of {', '.join(missing)} were left out: {reasons}")
-
-
-def rows_for(script: str, out: Path) -> list[dict[str, Any]]:
-    """The rows of a table, then those of the other tables in `out`: tables share cells."""
-    own = results_path(out, script)
-    others = sorted(path for path in out.glob("*.jsonl") if path != own)
-    return [row for path in (own, *others) for row in read_rows(path)]
 
 
 def run_cells(
