@@ -83,7 +83,7 @@ def _place() -> dict[str, str]:
     """Where the examples read from: the Hub at this version, or the folder of the card."""
     if PUSHED:
         return {"place": f'"{REPOSITORY}"', "revision": f', revision="{VERSION}"', "where": ""}
-    return {"place": f'"{FOLDER}"', "revision": "", "where": "  # this folder"}
+    return {"place": f'"{FOLDER}"', "revision": "", "where": "  # the path of this folder"}
 
 
 def load_snippet(record: Mapping[str, Any]) -> str:
