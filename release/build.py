@@ -14,9 +14,10 @@ import tyro
 
 from paper_repro.core.errors import UserError
 from release import layout
-from release.constants import VERSION
+from release.constants import REPOSITORY, VERSION
 from release.from_npz import NpzSets
 from release.manifest import MANIFEST, make_manifest, write_manifest
+from release.repository import require_repository
 
 if TYPE_CHECKING:
     from paper_repro.core.preprocess import Transform
@@ -32,12 +33,13 @@ def main(
     checkpoints: Path | None = None,
     transforms: Path | None = None,
     data_dir: Path | None = None,
+    repo: str = REPOSITORY,
 ) -> None:
     """Build a release folder from learned sets.
 
     Examples:
         python -m release build --out build/release
-        python -m release build --checkpoints my_checkpoints --out build/mine
+        python -m release build --checkpoints my_checkpoints --out build/mine --repo me/my-sets
         python -m release build --npz kip.npz --dataset cifar10 --preprocess zca --out build/one
 
     Args:
@@ -46,8 +48,9 @@ def main(
         checkpoints: a directory of exported sets; `checkpoints` when no --npz is given.
         transforms: fitted transforms to ship, such as another release's `transforms` folder.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
+        repo: the data set repository on the Hub that the card names, namespace/name.
     """
-    sets = build(out, given, checkpoints, transforms, data_dir)
+    sets = build(out, given, checkpoints, transforms, data_dir, repo)
     size = sum(entry.size for entry in make_manifest(out, VERSION).files)
     print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {VERSION}")
     print(f"check it with: python -m release verify {out}")
@@ -59,6 +62,7 @@ def build(
     checkpoints: Path | str | None = None,
     transforms: Path | None = None,
     data_dir: Path | None = None,
+    repository: str = REPOSITORY,
 ) -> list[str]:
     """Write a release folder; two builds of the same sets make the same bytes.
 
@@ -70,6 +74,7 @@ def build(
       checkpoints: a directory of exported sets; `checkpoints` when no npz files are given.
       transforms: a folder with transform files to ship instead of fits of the data.
       data_dir: as in `load_dataset`.
+      repository: on the Hub, `namespace/name`, that the card, CITATION.cff and Croissant name.
 
     Returns:
       The names of the sets.
@@ -81,6 +86,7 @@ def build(
     from release.sets import from_checkpoints, refuse_doubled
 
     out = Path(out)
+    require_repository(repository)
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:
         checkpoints = CHECKPOINTS
@@ -89,12 +95,17 @@ def build(
     names = [learned.name for learned in sets]
     refuse_doubled(names, "the release")
     with _staged(out) as folder:
-        _fill(folder, sorted(sets, key=lambda learned: learned.name), transforms, data_dir)
+        ordered = sorted(sets, key=lambda learned: learned.name)
+        _fill(folder, ordered, transforms, data_dir, repository)
     return sorted(names)
 
 
 def _fill(
-    folder: Path, sets: list[SupportSet], transforms: Path | None, data_dir: Path | None
+    folder: Path,
+    sets: list[SupportSet],
+    transforms: Path | None,
+    data_dir: Path | None,
+    repository: str,
 ) -> None:
     from paper_repro.core.preprocess import save
     from paper_repro.core.preprocess.transform import digest
@@ -119,7 +130,7 @@ def _fill(
             record, row_bytes[learned.name] = _write_set(folder, learned, transform, about)
             records.append(record)
     records.sort(key=lambda record: record["name"])
-    _describe(folder, records, facts, row_bytes)
+    _describe(folder, records, facts, row_bytes, repository)
 
 
 def _by_transform(sets: list[SupportSet]) -> dict[str, list[SupportSet]]:
@@ -164,6 +175,7 @@ def _describe(
     records: list[dict[str, Any]],
     facts: dict[str, TransformFacts],
     row_bytes: dict[str, int],
+    repository: str,
 ) -> None:
     """Write the files about all sets together; the manifest is the last."""
     from paper_repro.core.files import write_atomic
@@ -175,10 +187,10 @@ def _describe(
 
     files = {entry.path: entry for entry in make_manifest(folder, VERSION).files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
-    write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes))
+    write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, repository))
     write_atomic(folder / layout.GALLERY, gallery(records, folder))
-    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME))
-    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files)))
+    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, repository))
+    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files, repository)))
     write_manifest(folder, make_manifest(folder, VERSION))
 
 

@@ -43,6 +43,7 @@ def card(
     facts: Mapping[str, TransformFacts],
     row_bytes: Mapping[str, int],
     file_bytes: Mapping[str, int],
+    repository: str,
 ) -> str:
     """The text of README.md.
 
@@ -51,9 +52,10 @@ def card(
       facts: of every transform, by its path in the release.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
+      repository: on the Hub, `namespace/name`.
     """
     head = card_metadata.to_yaml(card_metadata.metadata(records, row_bytes, file_bytes))
-    return head + "\n" + "\n\n".join(_sections(records, facts)) + "\n"
+    return head + "\n" + "\n\n".join(_sections(records, facts, repository)) + "\n"
 
 
 def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _sections(
-    records: Sequence[Mapping[str, Any]], facts: Mapping[str, TransformFacts]
+    records: Sequence[Mapping[str, Any]], facts: Mapping[str, TransformFacts], repository: str
 ) -> list[str]:
     shown = example(records)
     titles = ", ".join(title for title, _ in card_metadata.hub_sources(records))
@@ -84,7 +86,7 @@ def _sections(
         "through infinitely wide networks, [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) "
         "and [arXiv 2011.00050](https://arxiv.org/abs/2011.00050), by the reproduction of these "
         f"papers that is named in `CITATION.cff`. The Hub repository "
-        f"{'is' if PUSHED else 'will be'} `{REPOSITORY}`; "
+        f"{'is' if PUSHED and repository == REPOSITORY else 'will be'} `{repository}`; "
         "`index.html` shows every set in a browser, offline.",
         "## Results",
         results_table(records),

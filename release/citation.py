@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from release.constants import REPOSITORY, VERSION
+from release.constants import VERSION
 
 SOFTWARE = "kip-repro"
 MAINTAINERS = f"The {SOFTWARE} maintainers"
@@ -59,8 +59,8 @@ def bibtex() -> str:
     return "```bibtex\n" + "\n\n".join(entries) + "\n```"
 
 
-def citation_file(title: str) -> str:
-    """The text of CITATION.cff for the released sets."""
+def citation_file(title: str, repository: str) -> str:
+    """The text of CITATION.cff for the sets released in a repository on the Hub."""
     import yaml
 
     content = {
@@ -70,7 +70,7 @@ def citation_file(title: str) -> str:
         "title": title,
         "version": VERSION.removeprefix("v"),
         "license": LICENSE_SPDX,
-        "url": f"https://huggingface.co/datasets/{REPOSITORY}",
+        "url": f"https://huggingface.co/datasets/{repository}",
         "authors": [{"name": MAINTAINERS}],
         "references": [
             {

@@ -66,13 +66,16 @@ _CONTEXT = {
 
 
 def croissant(
-    records: Sequence[Mapping[str, Any]], files: Mapping[str, ManifestFile]
+    records: Sequence[Mapping[str, Any]],
+    files: Mapping[str, ManifestFile],
+    repository: str = REPOSITORY,
 ) -> dict[str, Any]:
     """The JSON-LD object, Croissant 1.1; file addresses are relative to the release folder.
 
     Args:
       records: of all sets, in the order of their names.
       files: of the release, by path.
+      repository: on the Hub, `namespace/name`.
     """
     names = [record["name"] for record in records]
     dates = [record["started"][:10] for record in records if record["started"]]
@@ -80,7 +83,7 @@ def croissant(
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "name": REPOSITORY.split("/")[-1],
+        "name": repository.split("/")[-1],
         "description": f"Distilled sets of {titles}, learned by Kernel Inducing Points and Label "
         "Solve (arXiv 2107.13034), with the fitted preprocessing they need.",
         "alternateName": PRETTY_NAME,
@@ -91,7 +94,7 @@ def croissant(
         **({"datePublished": max(dates)} if dates else {}),
         "keywords": list(TAGS),
         "license": f"https://choosealicense.com/licenses/{LICENSE}/",
-        "url": f"https://huggingface.co/datasets/{REPOSITORY}",
+        "url": f"https://huggingface.co/datasets/{repository}",
         "version": VERSION.removeprefix("v"),
         "distribution": [_file(name, files[layout.parquet(name)]) for name in names],
         "recordSet": [_record_set(record) for record in records],

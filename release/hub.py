@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import validate_repo_id
 
 from paper_repro.core.errors import UserError
 from release.hub_errors import (
@@ -32,6 +31,7 @@ from release.hub_errors import (
     user_error,
 )
 from release.hub_session import limit_waiting, limited, silent_about
+from release.repository import require_repository
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each repetition of a request."""
@@ -70,12 +70,7 @@ class Hub:
     """
 
     def __init__(self, repository: str):
-        try:
-            validate_repo_id(repository)
-        except HFValidationError as error:
-            raise UserError(f"--repo {repository!r} is not a repository name: {error}") from error
-        if repository.count("/") != 1:
-            raise UserError(f"--repo {repository!r} must be namespace/name")
+        require_repository(repository)
         self.repository = repository
         self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         try:

@@ -67,7 +67,7 @@ from paper_repro.core.kernels import from_name
 
 name = "{name}"
 distilled = release.load(name, source={place}{revision}){where}
-data = load_dataset("{dataset}")
+data = load_dataset("{dataset}"{data_dir})
 rows = slice(0, {n_stated}, {stride})
 x_test = distilled.transform.apply(data.x_test[rows])  # the same transform as the support's
 kernel = from_name("{architecture}", "{kernel}")
@@ -108,8 +108,12 @@ def transform_snippet(record: Mapping[str, Any], settings: Mapping[str, str]) ->
 
 def krr_snippet(record: Mapping[str, Any]) -> str:
     """Scoring a set by kernel ridge regression on about `N_TEST` evenly spaced test images."""
+    from paper_repro.core.data import registry
+
     keys = ("name", "dataset", "architecture", "kernel", "diag_reg")
     chosen = {key: record[key] for key in keys}
     n_stated = record["metrics"]["n_test"]
     stride = max(1, n_stated // N_TEST)
-    return _KRR.format(**_place(), n_stated=n_stated, stride=stride, **chosen)
+    own = registry.find(record["dataset"]) is None
+    data_dir = ', data_dir="DIRECTORY"' if own else ""
+    return _KRR.format(**_place(), n_stated=n_stated, stride=stride, data_dir=data_dir, **chosen)

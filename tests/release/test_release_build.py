@@ -18,6 +18,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
+from release.constants import REPOSITORY
 from release.from_npz import NpzSets
 
 FIXTURES = (made, copy, checkpoints, own_cache)
@@ -149,3 +150,15 @@ def test_a_release_is_up_to_date_until_a_set_is_added_changed_or_taken_away(made
     record = json.loads((records / f"{FIXED}.json").read_text())
     (records / f"{FIXED}.json").write_text(json.dumps({**record, "file_sha256": "0" * 64}))
     assert not release.up_to_date(copy, made.checkpoints)
+
+
+def test_a_release_of_ones_own_names_its_own_repository(made, tmp_path):
+    arguments = {"checkpoints": made.checkpoints, "data_dir": made.data_dir}
+    release.build(tmp_path / "r", repository="me/my-sets", **arguments)
+    release.verify(tmp_path / "r", checkpoints=made.checkpoints)
+    for name in ("README.md", "CITATION.cff", "croissant.json"):
+        text = (tmp_path / "r" / name).read_text()
+        assert "me/my-sets" in text and REPOSITORY not in text
+    with pytest.raises(UserError, match="must be namespace/name"):
+        release.build(tmp_path / "s", repository="my-sets", **arguments)
+    assert not (tmp_path / "s").exists()

@@ -59,7 +59,8 @@ def test_the_transform_with_numpy_alone(made, blocks):
 
 
 def test_scoring_by_krr(made, blocks):
-    printed = execute(blocks[2], made.folder, KIP_DATA_DIR=made.data_dir)
+    code = blocks[2].replace('"DIRECTORY"', repr(str(made.data_dir)))
+    printed = execute(code, made.folder)
     accuracy = float(printed.split()[1])
     record = json.loads((made.folder / "records" / f"{LEARNED}.json").read_text())
     metrics = record["metrics"]
