@@ -23,7 +23,7 @@ from distilled_sets import (
 
 from paper_repro.core import checkpoint
 from paper_repro.core.cli import run
-from release.__main__ import main
+from release.__main__ import COMMANDS, main
 
 FIXTURES = (made, copy, checkpoints, own_cache)
 N, K = 4, 4
@@ -34,7 +34,7 @@ LABELS = np.eye(K) - 1 / K
 def command(capsys, *arguments):
     """Exit code and the error line of the command, run here."""
     with pytest.raises(SystemExit) as stop:
-        run(main, [str(argument) for argument in arguments])
+        run(main, [str(argument) for argument in arguments], commands=COMMANDS)
     (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert line.startswith("error: ")
     return stop.value.code, line
