@@ -99,7 +99,8 @@ def main(
     from paper_repro.core.render.terminal import print_table
     from paper_repro.core.results import finished, rows_for
 
-    for name, given in (("datasets", datasets), ("ipc", ipc), ("methods", methods)):
+    needed = {"datasets": datasets, "ipc": ipc, "methods": methods, "architectures": architectures}
+    for name, given in needed.items():
         if not given:
             raise UserError(f"--{name} needs at least one value")
     if preprocess not in (None, *PREPROCESSING):

@@ -77,7 +77,9 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
     Raises:
       UserError: a result file is corrupted, or `out` has a marker without its partner.
     """
-    texts(modules, results, out)  # what is wrong shows before anything is written
+    # What is wrong shows before anything is written; pages list the pictures, so they come last.
+    ready = headline(modules, results, out.with_name("README.md"))
+    ready[out] = report(modules, results, out)
     written = []
     rows = all_rows(modules, results)
     for module in modules:
@@ -85,7 +87,7 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
         for number, part in enumerate((table, *table.appendices)):
             if part.cells:
                 written.append(render_png(part, _picture(results, module.SCRIPT, number)))
-    for path, content in texts(modules, results, out).items():
+    for path, content in {**pages(modules, results, out), **ready}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
         written.append(path)

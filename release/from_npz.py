@@ -72,7 +72,7 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[SupportSet]:
 def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     from paper_repro.core.data import load_dataset
     from paper_repro.core.data.npz import read_npz
-    from paper_repro.core.labels import centred_one_hot
+    from paper_repro.core.labels import centred_one_hot, is_centred_one_hot
     from paper_repro.core.preprocess import fitted
     from paper_repro.core.preprocess.transform import digest
     from paper_repro.core.provenance import versions
@@ -87,7 +87,7 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
         raise UserError(f"{path}: {n} images cannot be shared equally by {n_classes} classes")
     classes = read_npz(path, ("images",), ("classes",)).get("classes")
     one_hot = labels.argmax(1)
-    fixed = bool(np.abs(labels - centred_one_hot(one_hot, n_classes)).max() <= 1e-6)
+    fixed = is_centred_one_hot(labels)
     if fixed:
         classes = one_hot if classes is None else classes
         labels = centred_one_hot(one_hot, n_classes).astype(np.float32)

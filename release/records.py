@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paper_repro.core.catalogue import FORMAT, RECORD_FIELDS
+from paper_repro.core.data.own import DATASET_NAME
 from paper_repro.core.errors import UserError
 from paper_repro.core.row_schema import Field
 from release.layout import KINDS, is_name
@@ -69,8 +69,6 @@ RELEASE: dict[str, Field] = {
     "image_shape": Field((list,)),
 }
 
-_DATASET = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
-
 
 def kind_of(record: Mapping[str, Any]) -> str:
     """The preprocessing of a set: `zca` or `standard`."""
@@ -90,7 +88,7 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
     _check_fields(record, FIELDS, where)
     if not is_name(record.get("name")):
         raise UserError(f"{where}: {record.get('name')!r} cannot name a set")
-    if not _DATASET.fullmatch(record["dataset"]):
+    if not DATASET_NAME.fullmatch(record["dataset"]):
         raise UserError(f"{where}: {record['dataset']!r} cannot name a data set")
     _check_fields(record["metrics"], METRICS, f"{where}: metrics")
     names = record["class_names"]

@@ -75,7 +75,7 @@ def run(
         sys.unraisablehook = report
 
 
-def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """`function` bound to its arguments instead of called: what parsing makes of it."""
 
     @functools.wraps(function)
@@ -105,7 +105,7 @@ def parse(
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(later(main), args=args, prog=program, description=summary)
+            return tyro.cli(_later(main), args=args, prog=program, description=summary)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -126,7 +126,7 @@ def _one_of(
             tyro.conf.subcommand(
                 name,
                 description=inspect.getdoc(function).split("\n\n")[0],
-                constructor=later(function),
+                constructor=_later(function),
             ),
         ]
         for name, function in commands.items()

@@ -26,6 +26,12 @@ def centred_one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.eye(n_classes)[labels] - 1 / n_classes
 
 
+def is_centred_one_hot(labels: np.ndarray) -> bool:
+    """Whether labels (n, n_classes) are one-hot minus 1/n_classes, to 1e-6: fixed, not learned."""
+    fixed = centred_one_hot(labels.argmax(1), labels.shape[1])
+    return bool(np.abs(labels - fixed).max() <= 1e-6)
+
+
 class ClassBalancedSampler:
     """Draws the same number of images from every class, without replacement within a draw.
 

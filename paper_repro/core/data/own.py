@@ -19,7 +19,8 @@ from paper_repro.core.errors import UserError
 MOST_CLASSES = 256
 """Labels are stored as uint8."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+DATASET_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+"""What a release can call a data set."""
 
 
 def write_own(
@@ -86,7 +87,7 @@ def require_releasable(name: str, class_names: Sequence[str]) -> None:
       UserError: a data set's name with other characters than a-z, 0-9 and underscores, fewer than
         two classes, or class names that are not distinct printable texts.
     """
-    if not _NAME.fullmatch(name):
+    if not DATASET_NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot name a data set: take up to 64 of a-z, 0-9 and underscores, as in "
             "my_shapes.npz"

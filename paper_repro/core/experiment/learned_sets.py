@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.files import sha256_of_file
-from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.labels import is_centred_one_hot
 from paper_repro.core.support_set import read_support_set
 
 KIP, LS, NATURAL, FILE = "KIP to NN", "LS to NN", "Natural to NN", "File to NN"
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
-
-ONE_HOT_TOLERANCE = 1e-6
 
 
 def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
@@ -89,7 +85,7 @@ def cell_on_file(
 ) -> Cell:
     """The cell that trains on an npz of the official keys, or on the npz copy in a release.
 
-    Labels that are one-hot minus 1/K, to `ONE_HOT_TOLERANCE`, are fixed, others learned.
+    Labels that are one-hot minus 1/K are fixed, others learned.
 
     Args:
       path: of the npz.
@@ -107,11 +103,10 @@ def cell_on_file(
             f"{path}: {len(found.images)} images cannot be shared equally by {data.n_classes} "
             "classes"
         )
-    fixed = centred_one_hot(found.labels.argmax(1), data.n_classes)
     return Cell(
         *(data.name, len(found.images) // data.n_classes, FILE, "transfer", "ConvNet", "NTK"),
         zca=zca,
-        learned_labels=bool(np.abs(found.labels - fixed).max() > ONE_HOT_TOLERANCE),
+        learned_labels=not is_centred_one_hot(found.labels),
         n_test=budget.n_test,
         network=dict(network),
         support={"name": path.stem, "sha256": sha256_of_file(path), "step": None},
