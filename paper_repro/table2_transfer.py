@@ -9,8 +9,8 @@ published. Expected: below KRR by a few points (CIFAR-10, ten images: 49.9 from 
     python -m paper_repro.table2_transfer --methods "Natural to NN"
     python -m paper_repro.table2_transfer --npz kip.npz --datasets cifar10
 
-An update costs 7 ms of one core an image at width 64 (32x32x3), so a setting of the laptop grid
-takes half a minute of a core on 10 images and 6 minutes on 100 or more; four are tried.
+An update costs 3.7 ms an image on two cores at width 64 (32x32x3), so a setting of the laptop grid
+takes 20 seconds on 10 images and 3 minutes on 100 or more; four are tried.
 
 Deviations. The laptop preset trains width 64 for 500 steps and chooses its settings (learning rate,
 label scale) on the first 1,000 of the 5,000 validation images. The paper also searches over weight

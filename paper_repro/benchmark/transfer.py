@@ -144,6 +144,7 @@ def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
+    from paper_repro.core.network.compilation import compiled
     from paper_repro.core.network.training import TrainingConfig, _sgd, _step
 
     config = TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
@@ -152,7 +153,7 @@ def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
     parameters = jax.vmap(lambda key: network.init(key, x.shape[1:]))(keys)
     optimizer = jax.vmap(_sgd(config, jnp.float32(1e-3)).init)(parameters)
 
-    @jax.jit
+    @compiled
     def update(parameters, optimizer, keys, number):
         def one(parameters, optimizer, key):
             return _step(network, config, 1e-3, 1e-3, parameters, optimizer, x, y, key, number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -20,7 +19,6 @@ from paper_repro.core.architecture import (
 )
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array
-from paper_repro.core.network.convolution import convolution
 
 Parameters = list[dict[str, Array]]
 """One dict per layer with weights, in order: `w` and `b`, float32."""
@@ -76,22 +74,14 @@ class Network:
                 shape = shape[-1:]
         return parameters
 
-    def apply(
-        self,
-        parameters: Parameters,
-        x: Array,
-        convolution: Callable[[Array, Array], Array] = convolution,
-    ) -> Array:
-        """Outputs (n, n_classes) for kernel inputs x (n, H, W, C).
-
-        `convolution` is the one to compute and differentiate with (see that module).
-        """
+    def apply(self, parameters: Parameters, x: Array) -> Array:
+        """Outputs (n, n_classes) for kernel inputs x (n, H, W, C)."""
         remaining = iter(parameters)
         for layer in self.architecture.layers:
             match layer:
                 case Conv():
                     w, b = self._scaled(next(remaining))
-                    x = b + convolution(x, w)
+                    x = b + _convolution(x, w)
                 case Dense():
                     w, b = self._scaled(next(remaining))
                     x = x @ w + b
@@ -122,6 +112,12 @@ class Network:
 
     def _w_scale(self, w: Array) -> float:
         return self.architecture.w_std * (w.size // w.shape[-1]) ** -0.5
+
+
+def _convolution(x: Array, w: Array) -> Array:
+    """Images (n, H, W, C) with a filter (3, 3, C, D), stride 1, zero padding: (n, H, W, D)."""
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=dimensions)
 
 
 def squared_norm(parameters: Parameters) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters
 
 JACOBIAN_BYTES = 512 * 2**20
@@ -34,12 +35,12 @@ def maximum_learning_rate(network: Network, parameters: Parameters, x: Array) ->
         rows = [np.asarray(_gradient(network, parameters, x[i : i + 1])) for i in range(len(x))]
         theta = np.stack(rows) @ np.stack(rows).T
     else:
-        theta = np.asarray(empirical_ntk(network, parameters, jnp.asarray(x)))
+        theta = np.asarray(_compiled_ntk(network, parameters, jnp.asarray(x)))
     largest = float(np.linalg.eigvalsh(theta.astype(np.float64))[-1])
     return 2 * len(theta) * network.n_classes / largest
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _gradient(network: Network, parameters: Parameters, x: Array) -> Array:
     """Of g at one image (1, H, W, C), flat."""
 
@@ -49,7 +50,6 @@ def _gradient(network: Network, parameters: Parameters, x: Array) -> Array:
     return jax.flatten_util.ravel_pytree(jax.grad(g)(parameters))[0]
 
 
-@partial(jax.jit, static_argnums=0)
 def empirical_ntk(network: Network, parameters: Parameters, x: Array) -> Array:
     """Theta (N, N) = J J^T for J the gradient of g at each image.
 
@@ -66,3 +66,6 @@ def empirical_ntk(network: Network, parameters: Parameters, x: Array) -> Array:
         return jax.jvp(g, (parameters,), pullback(unit))[1]
 
     return jax.lax.map(column, jnp.eye(len(x)))
+
+
+_compiled_ntk = compiled(empirical_ntk, static_argnums=0)

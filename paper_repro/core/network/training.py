@@ -1,7 +1,7 @@
 """Training a finite network on a distilled set, as in section 4.2 of arXiv 2107.13034.
 
-Several seeds are trained one after another: three at once under `vmap` took 5.3 times the processor
-time of three in turn at width 64 and batch 10 on a CPU (`benchmark transfer --vmap 3`), and at
+Several seeds are trained one after another: three at once under `vmap` took 1.3 times as long as
+three in turn at width 64 and batch 10 on a CPU (`benchmark transfer --vmap 3 --batch 10`), and at
 batch 100 one network fills the cores. On a GPU, `JAX_DEFAULT_MATMUL_PRECISION` in the
 environment chooses between float32 (`highest`) and the tensor cores (`tensorfloat32`, JAX's
 default there) for the same program; parameters and updates stay float32.
@@ -24,11 +24,7 @@ import optax
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array
-from paper_repro.core.network.convolution import (
-    convolution,
-    for_training,
-    trained_convolution,
-)
+from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
 from paper_repro.core.network.learning_rate import maximum_learning_rate
 from paper_repro.core.network.losses import Loss, loss_value, require_loss
@@ -179,7 +175,7 @@ def outputs(network: Network, parameters: Parameters, x: Array, block: int = 1_0
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled, static_argnums=0)
 def _apply(network: Network, parameters: Parameters, x: Array) -> Array:
     return network.apply(parameters, x)
 
@@ -215,7 +211,7 @@ def _scan(network, config, peak, l2, parameters, optimizer, x, y, key, numbers):
     return parameters, optimizer, losses
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
+@partial(compiled, static_argnums=(0, 1), donate_argnums=(4, 5))
 def _single(network, config, peak, l2, parameters, optimizer, x, y, key, number):
     return _step(network, config, peak, l2, parameters, optimizer, x, y, key, number)
 
@@ -224,10 +220,9 @@ def _step(network, config, peak, l2, parameters, optimizer, x, y, key, number):
     """Update `number`, whose batch and augmentation depend on the number alone."""
 
     def loss_fn(parameters, x, y):
-        loss = loss_value(config.loss, network.apply(parameters, x, product), y)
+        loss = loss_value(config.loss, network.apply(parameters, x), y)
         return loss + 0.5 * l2 * squared_norm(parameters), loss
 
-    product = trained_convolution if for_training() else convolution
     rows = jnp.arange(len(x))
     step_key = jax.random.fold_in(key, number)
     if config.batch < len(x):
