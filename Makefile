@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 OUT ?= runs
 
 RELEASE ?= build/release
+# One worker a core, a file of tests to one worker.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help venv torch reproduce release notebooks test test-slow lint lock clean
 
@@ -47,10 +49,10 @@ notebooks: torch
 	$(PY) .ci/execute_notebooks.py notebooks/*.ipynb
 
 test: venv
-	$(PY) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: venv
-	$(PY) -m pytest
+	$(PYTEST)
 
 lint: venv
 	$(VENV)/bin/ruff check .
