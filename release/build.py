@@ -17,7 +17,7 @@ from release import layout
 from release.constants import REPOSITORY, VERSION
 from release.from_npz import NpzSets
 from release.manifest import MANIFEST, make_manifest, write_manifest
-from release.repository import require_repository
+from release.publication import Publication, publication
 
 if TYPE_CHECKING:
     from paper_repro.core.preprocess import Transform
@@ -34,6 +34,7 @@ def main(
     transforms: Path | None = None,
     data_dir: Path | None = None,
     repo: str = REPOSITORY,
+    license: str | None = None,
 ) -> None:
     """Build a release folder from learned sets.
 
@@ -49,8 +50,9 @@ def main(
         transforms: fitted transforms to ship, such as another release's `transforms` folder.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
         repo: the data set repository on the Hub that the card names, namespace/name.
+        license: identifier of the Hub; apache-2.0 for sets of the official data sets, else other.
     """
-    sets = build(out, given, checkpoints, transforms, data_dir, repo)
+    sets = build(out, given, checkpoints, transforms, data_dir, repo, license)
     size = sum(entry.size for entry in make_manifest(out, VERSION).files)
     print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {VERSION}")
     print(f"check it with: python -m release verify {out}")
@@ -63,6 +65,7 @@ def build(
     transforms: Path | None = None,
     data_dir: Path | None = None,
     repository: str = REPOSITORY,
+    license_id: str | None = None,
 ) -> list[str]:
     """Write a release folder; two builds of the same sets make the same bytes.
 
@@ -75,6 +78,7 @@ def build(
       transforms: a folder with transform files to ship instead of fits of the data.
       data_dir: as in `load_dataset`.
       repository: on the Hub, `namespace/name`, that the card, CITATION.cff and Croissant name.
+      license_id: of the Hub; None for the one of `publication`.
 
     Returns:
       The names of the sets.
@@ -86,7 +90,6 @@ def build(
     from release.sets import from_checkpoints, refuse_doubled
 
     out = Path(out)
-    require_repository(repository)
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:
         checkpoints = CHECKPOINTS
@@ -94,9 +97,10 @@ def build(
     sets += from_npz(given, data_dir)
     names = [learned.name for learned in sets]
     refuse_doubled(names, "the release")
+    published = publication(repository, license_id, [learned.record for learned in sets])
     with _staged(out) as folder:
         ordered = sorted(sets, key=lambda learned: learned.name)
-        _fill(folder, ordered, transforms, data_dir, repository)
+        _fill(folder, ordered, transforms, data_dir, published)
     return sorted(names)
 
 
@@ -105,7 +109,7 @@ def _fill(
     sets: list[SupportSet],
     transforms: Path | None,
     data_dir: Path | None,
-    repository: str,
+    published: Publication,
 ) -> None:
     from paper_repro.core.preprocess import save
     from paper_repro.core.preprocess.transform import digest
@@ -130,7 +134,7 @@ def _fill(
             record, row_bytes[learned.name] = _write_set(folder, learned, transform, about)
             records.append(record)
     records.sort(key=lambda record: record["name"])
-    _describe(folder, records, facts, row_bytes, repository)
+    _describe(folder, records, facts, row_bytes, published)
 
 
 def _by_transform(sets: list[SupportSet]) -> dict[str, list[SupportSet]]:
@@ -175,7 +179,7 @@ def _describe(
     records: list[dict[str, Any]],
     facts: dict[str, TransformFacts],
     row_bytes: dict[str, int],
-    repository: str,
+    published: Publication,
 ) -> None:
     """Write the files about all sets together; the manifest is the last."""
     from paper_repro.core.files import write_atomic
@@ -187,10 +191,10 @@ def _describe(
 
     files = {entry.path: entry for entry in make_manifest(folder, VERSION).files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
-    write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, repository))
+    write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
     write_atomic(folder / layout.GALLERY, gallery(records, folder))
-    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, repository))
-    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files, repository)))
+    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
+    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files, published)))
     write_manifest(folder, make_manifest(folder, VERSION))
 
 

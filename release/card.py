@@ -11,6 +11,7 @@ from release.card_about import answers, limits, provenance
 from release.card_tables import hyperparameter_table, layout_table, results_table, transform_table
 from release.citation import bibtex
 from release.constants import PUSHED, REPOSITORY, VERSION
+from release.publication import Publication
 from release.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def card(
     facts: Mapping[str, TransformFacts],
     row_bytes: Mapping[str, int],
     file_bytes: Mapping[str, int],
-    repository: str,
+    published: Publication,
 ) -> str:
     """The text of README.md.
 
@@ -52,10 +53,11 @@ def card(
       facts: of every transform, by its path in the release.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
-      repository: on the Hub, `namespace/name`.
+      published: where, and under which license.
     """
-    head = card_metadata.to_yaml(card_metadata.metadata(records, row_bytes, file_bytes))
-    return head + "\n" + "\n\n".join(_sections(records, facts, repository)) + "\n"
+    fields = card_metadata.metadata(records, row_bytes, file_bytes, published.license)
+    sections = _sections(records, facts, published.repository)
+    return card_metadata.to_yaml(fields) + "\n" + "\n\n".join(sections) + "\n"
 
 
 def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

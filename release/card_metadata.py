@@ -8,7 +8,6 @@ from typing import Any
 from release import layout
 from release.rows import features
 
-LICENSE = "apache-2.0"
 TASK_CATEGORIES = ("image-classification",)
 ANNOTATIONS_CREATORS = ("machine-generated",)
 TAGS = ("dataset-distillation", "dataset-condensation", "neural-tangent-kernel", "kip", "zca")
@@ -30,6 +29,7 @@ def metadata(
     records: Sequence[Mapping[str, Any]],
     row_bytes: Mapping[str, int],
     file_bytes: Mapping[str, int],
+    license_id: str,
 ) -> dict[str, Any]:
     """The fields of the card's YAML, in their order.
 
@@ -37,9 +37,10 @@ def metadata(
       records: of all sets, in the order of their names.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
+      license_id: identifier of the Hub.
     """
     return {
-        "license": LICENSE,
+        "license": license_id,
         "pretty_name": PRETTY_NAME,
         "task_categories": list(TASK_CATEGORIES),
         "size_categories": [size_category(records)],

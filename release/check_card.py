@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from release import card_metadata, layout
+from release.publication import is_license
 from release.rows import features
 
 ANNOTATIONS_CREATORS = (
@@ -62,9 +63,7 @@ def _check_values(fields: Mapping[str, Any]) -> list[str]:
         values = fields[field]
         if not isinstance(values, list) or any(value not in choices for value in values):
             problems.append(f"{layout.CARD}: {field} {values} is not of {', '.join(choices)}")
-    if not isinstance(fields["license"], str) or not re.fullmatch(
-        r"[a-z0-9.-]+", fields["license"]
-    ):
+    if not is_license(fields["license"]):
         problems.append(f"{layout.CARD}: license {fields['license']!r} is not an identifier")
     if not all(isinstance(s, str) for s in fields["source_datasets"]):
         problems.append(f"{layout.CARD}: source_datasets must be texts")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from release.constants import VERSION
+from release.publication import Publication
 
 SOFTWARE = "kip-repro"
 MAINTAINERS = f"The {SOFTWARE} maintainers"
-LICENSE_SPDX = "Apache-2.0"
+_SPDX = {"apache-2.0": "Apache-2.0"}
+"""Identifiers of the Hub whose license has another name in CITATION.cff."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +61,21 @@ def bibtex() -> str:
     return "```bibtex\n" + "\n\n".join(entries) + "\n```"
 
 
-def citation_file(title: str, repository: str) -> str:
-    """The text of CITATION.cff for the sets released in a repository on the Hub."""
+def citation_file(title: str, published: Publication) -> str:
+    """The text of CITATION.cff for released sets."""
     import yaml
 
+    # CITATION.cff takes the license's SPDX name alone.
+    spdx = _SPDX.get(published.license)
+    license_field = {"license": spdx} if spdx else {}
     content = {
         "cff-version": "1.2.0",
         "message": "If you use these sets, please cite them with the papers they come from.",
         "type": "dataset",
         "title": title,
         "version": VERSION.removeprefix("v"),
-        "license": LICENSE_SPDX,
-        "url": f"https://huggingface.co/datasets/{repository}",
+        **license_field,
+        "url": f"https://huggingface.co/datasets/{published.repository}",
         "authors": [{"name": MAINTAINERS}],
         "references": [
             {

@@ -9,10 +9,11 @@ from typing import Any
 
 from paper_repro.core.errors import UserError
 from release import layout
-from release.card_metadata import LICENSE, PRETTY_NAME, TAGS
+from release.card_metadata import PRETTY_NAME, TAGS
 from release.citation import MAINTAINERS
-from release.constants import REPOSITORY, VERSION
+from release.constants import VERSION
 from release.manifest import ManifestFile
+from release.publication import Publication
 from release.rows import COLUMNS
 
 _TYPES = {
@@ -68,14 +69,14 @@ _CONTEXT = {
 def croissant(
     records: Sequence[Mapping[str, Any]],
     files: Mapping[str, ManifestFile],
-    repository: str = REPOSITORY,
+    published: Publication = Publication(),  # noqa: B008, frozen
 ) -> dict[str, Any]:
     """The JSON-LD object, Croissant 1.1; file addresses are relative to the release folder.
 
     Args:
       records: of all sets, in the order of their names.
       files: of the release, by path.
-      repository: on the Hub, `namespace/name`.
+      published: where, and under which license.
     """
     names = [record["name"] for record in records]
     dates = [record["started"][:10] for record in records if record["started"]]
@@ -83,7 +84,7 @@ def croissant(
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "name": repository.split("/")[-1],
+        "name": published.repository.split("/")[-1],
         "description": f"Distilled sets of {titles}, learned by Kernel Inducing Points and Label "
         "Solve (arXiv 2107.13034), with the fitted preprocessing they need.",
         "alternateName": PRETTY_NAME,
@@ -93,8 +94,8 @@ def croissant(
         "creator": {"@type": "Organization", "name": MAINTAINERS},
         **({"datePublished": max(dates)} if dates else {}),
         "keywords": list(TAGS),
-        "license": f"https://choosealicense.com/licenses/{LICENSE}/",
-        "url": f"https://huggingface.co/datasets/{repository}",
+        "license": published.license_url or published.license,
+        "url": f"https://huggingface.co/datasets/{published.repository}",
         "version": VERSION.removeprefix("v"),
         "distribution": [_file(name, files[layout.parquet(name)]) for name in names],
         "recordSet": [_record_set(record) for record in records],

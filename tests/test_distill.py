@@ -79,6 +79,7 @@ def test_the_export_becomes_a_release(finished, monkeypatch):
     monkeypatch.chdir(place)
     names = release.build("mine", checkpoints="out/checkpoints", data_dir=place / "data")
     release.verify("mine", checkpoints="out/checkpoints")
+    assert "license: other\n" in (place / "mine/README.md").read_text()
     found = release.load(names[0], source="mine")
     assert found.class_names == ("top", "middle", "low")
 

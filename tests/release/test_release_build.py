@@ -20,6 +20,7 @@ from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
 from release.constants import REPOSITORY
 from release.from_npz import NpzSets
+from release.publication import publication
 
 FIXTURES = (made, copy, checkpoints, own_cache)
 
@@ -162,3 +163,23 @@ def test_a_release_of_ones_own_names_its_own_repository(made, tmp_path):
     with pytest.raises(UserError, match="must be namespace/name"):
         release.build(tmp_path / "s", repository="my-sets", **arguments)
     assert not (tmp_path / "s").exists()
+
+
+def test_the_license_is_ours_for_official_data_and_asked_for_otherwise():
+    official = [{"dataset": "mnist"}, {"dataset": "cifar10"}]
+    own = [*official, {"dataset": "shapes"}]
+    assert publication("me/sets", None, official).license == "apache-2.0"
+    assert publication("me/sets", None, own).license == "other"
+    assert publication("me/sets", "cc-by-4.0", own).license == "cc-by-4.0"
+    with pytest.raises(UserError, match="--license 'CC BY' is no identifier"):
+        publication("me/sets", "CC BY", own)
+
+
+@pytest.mark.parametrize("chosen", ["other", "cc-by-4.0"])
+def test_a_chosen_license_stands_in_every_file_that_names_one(made, tmp_path, chosen):
+    arguments = {"checkpoints": made.checkpoints, "data_dir": made.data_dir}
+    release.build(tmp_path / "r", license_id=chosen, **arguments)
+    release.verify(tmp_path / "r", checkpoints=made.checkpoints)
+    assert f"license: {chosen}\n" in (tmp_path / "r" / "README.md").read_text()
+    assert chosen in json.loads((tmp_path / "r" / "croissant.json").read_text())["license"]
+    assert "Apache" not in (tmp_path / "r" / "CITATION.cff").read_text()
