@@ -315,18 +315,22 @@ def main(
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
     choices = choice_cells(budget, sets, parts, augmented_supports)
-    run_cells(SCRIPT, choices, [0], preset, out, data_dir)
+    unavailable = run_cells(SCRIPT, choices, [0], preset, out, data_dir)
     widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
     known = rows_for(SCRIPT, out)
     chosen = cells(budget, sets, parts, widths, known, augmented_supports)
+    if not chosen and unavailable:
+        raise next(iter(unavailable.values()))
     if not chosen:
         raise UserError("nothing to draw: no series in these sets, or every choice diverged")
     by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
     by_width = [cell for cell in chosen if cell.method.endswith(WIDTH)]
-    if by_width:  # many steps and variants: at the laptop preset one seed of each
-        few = budget.seeds if preset in ("gpu", "paper") else 1
-        run_cells(SCRIPT, by_step, seeds or range(few), preset, out, data_dir)
-    run_table(SCRIPT, by_width or by_step, seeds, budget, out, data_dir, table)
+    # Many steps and variants: at the laptop preset one seed of each.
+    few = budget.seeds if preset in ("gpu", "paper") else 1
+    seeds_of_steps = seeds or tuple(range(few))
+    run_cells(SCRIPT, by_step, seeds_of_steps, preset, out, data_dir)
+    last, its_seeds = (by_width, seeds) if by_width else (by_step, seeds_of_steps)
+    run_table(SCRIPT, last, its_seeds, budget, out, data_dir, table)
     for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
         print(f"wrote {path}")
 

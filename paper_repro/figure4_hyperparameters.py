@@ -199,7 +199,8 @@ def main(
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
         datasets: names of data sets, each with a KIP set and its series in `checkpoints`.
         ipc: images per class.
-        learned_labels: take the set with learned labels (True) or fixed ones; default the fixed.
+        learned_labels: take the set with learned labels (True) or fixed ones; default the
+            fixed, among the sets without augmented targets if there are any.
         kip_steps: of the series, whose supports are trained on; default the final one.
         seeds: random seeds; default as many as the preset says, from 0.
         width: channels of the network instead of the preset's.

@@ -66,7 +66,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         notes += ("A smoke test: 200 test images, pooled to 8x8.",)
     appendices = ()
     if longer:
-        title = "The same cells where a larger budget was spent"
+        title = "The same cells at the largest budget that was spent"
         caption = "Of each cell the run with the largest budget, where the table shows another."
         appendices = (ResultTable(title, caption, longer),)
     appendices += _finite(rows, include_smoke)
@@ -90,7 +90,7 @@ def _finite(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Res
         match = {name: kip.match[name] for name in (*names, "augmentation")}
         match |= {"algorithm": "NN", "method": KIP_TO_NN}
         budget = "width 1,024, settings searched"
-        needs = "the set in checkpoints/; then `python -m paper_repro.table2_transfer`"
+        needs = "`python -m paper_repro.table2_transfer` on its set, once in checkpoints/"
         specs.append(CellSpec(kip.label, match, row.nn, budget, needs))
     cells = build_cells(specs, rows, include_smoke=include_smoke)
     if all(cell.ours is None for cell in cells):
@@ -113,6 +113,7 @@ def _spec(row: AblationRow) -> CellSpec:
         "architecture": "ConvNet",
         "kernel": "NTK",
         "config.procedure": "kip",
+        "method": _METHOD[row.learned_labels, row.augmentation],
         "images_per_class": row.images_per_class,
         "zca": row.zca,
         "learned_labels": row.learned_labels,

@@ -54,6 +54,8 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
             "name": name,
             "augmentation": False,
             "step": None if kind == "ls" else 2,
+            "preset": "laptop",
+            "budget": {"reduced": False} if kind == "ls" else {"steps": 2, "target_batch": 40},
             "config": cell.config,
             "metrics": {"test_accuracy": 0.625, "test_mse": 0.1, "n_test": 90},
             "series": series,

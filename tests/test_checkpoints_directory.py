@@ -12,10 +12,12 @@ from paper_repro.core import catalogue, checkpoint
 from paper_repro.core.catalogue import read_catalogue, read_set
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.context import context
 from paper_repro.core.experiment.export import cell_of, export
 from paper_repro.core.experiment.rescore import rescore
 from paper_repro.core.experiment.runner import run_cells, run_directory
 from paper_repro.core.kip.run import support_path
+from paper_repro.core.preprocess.recorded import require_recorded
 
 KIP = small_table.cell(6)
 SOLVED = Cell("small", 2, "LS", "label_solve", "FC1", "NTK", learned_labels=True)
@@ -123,6 +125,23 @@ def test_sets_are_scored_again_without_training(runs, capsys):
     for learned in read_catalogue(checkpoints):
         accuracy = 100 * learned.record["metrics"]["test_accuracy"]
         assert f"{learned.name}: test accuracy {accuracy:.2f} %" in printed
+
+
+def test_a_zca_fitted_on_another_machine_is_accepted_and_other_data_are_not(runs, copied):
+    path = copied / "small-fc1-ipc2-standard-ls" / catalogue.RECORD
+    record, shared = json.loads(path.read_text()), context(SOLVED, runs[1])
+    elsewhere = {**record, "transform_sha256": "0" * 64}
+    whitened = dataclasses.replace(SOLVED, zca=True)
+    zca = context(whitened, runs[1])
+    assert require_recorded("a", {**elsewhere, "zca": True}, zca.dataset, zca.transform)
+    assert not require_recorded("a", record, shared.dataset, shared.transform)
+    for wrong, words in (
+        (elsewhere, "another standardisation"),
+        ({**record, "data_sha256": "0" * 64}, "from other images"),
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match=words):
+            rescore([SOLVED], copied, runs[1])
 
 
 def test_a_set_that_does_not_score_what_its_record_says_is_named(runs, copied):

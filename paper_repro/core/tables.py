@@ -18,6 +18,8 @@ _PHRASES = {
     "n_train": "{} training images",
     "n_targets": "{} targets",
     "n_test": "{} test images",
+    "kip_steps": "{} KIP steps",
+    "kip_target_batch": "KIP target batch {}",
 }
 
 
@@ -106,10 +108,10 @@ def build_cells(
 ) -> list[TableCell]:
     """Fill each spec from the done rows that match it.
 
-    Of several presets the one with the largest budget is shown (paper, gpu, laptop; smoke only
-    when asked for). Rows of different configurations are never averaged: the one with the most
-    KIP steps times targets is shown, of equals the one with the most seeds, then the one started
-    last. A row that stands in several files counts once.
+    Rows of different configurations are never averaged: the one with the most KIP steps times
+    targets is shown; of equals the one whose finite network has the most width times steps, the
+    one of the largest preset, the one with the most seeds, the one started last. Smoke rows count
+    only when asked for. A row that stands in several files counts once.
     """
     rows = list(rows)
     return [
@@ -144,8 +146,8 @@ def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row
     best = max(
         groups,
         key=lambda key: (
+            max(_work(row) for row in groups[key].values()),
             key[0],
-            _work(next(iter(groups[key].values()))),
             len(groups[key]),
             max(r["started"] for r in groups[key].values()),
             key[1],
@@ -199,9 +201,13 @@ def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[
     )
 
 
-def _work(row: Row) -> int:
-    config = row["config"]
-    return (config.get("steps") or 0) * (config.get("target_batch") or 0)
+def _work(row: Row) -> tuple[int, int]:
+    """Of KIP (for the support, if a network was trained on one), then of the network."""
+    config, budget = row["config"], row["budget"]
+    steps = config.get("steps") or budget.get("kip_steps") or 0
+    targets = config.get("target_batch") or budget.get("kip_target_batch") or 0
+    network = config.get("network") or {}
+    return steps * targets, network.get("width", 0) * network.get("steps", 0)
 
 
 def _rank(row: Row) -> int:

@@ -70,6 +70,23 @@ def test_a_low_accuracy_is_called_after_its_budget(preset, budget, verdict):
     assert (built.verdict, built.our_budget) == (verdict, preset)
 
 
+def test_work_counts_before_the_preset_and_the_support_before_the_network():
+    def row(name, preset="laptop", kip=(335, 500), network=(64, 500), seeds=1):
+        config = {"name": name, "network": {"width": network[0], "steps": network[1]}}
+        budget = {"kip_steps": kip[0], "kip_target_batch": kip[1], "name": name}
+        return [make_row(preset=preset, config=config, budget=budget, seed=s) for s in range(seeds)]
+
+    first = row("first", seeds=3)
+    for better in (
+        row("wider", network=(1024, 5_000)),
+        row("longer KIP", preset="laptop", kip=(1_000, 5_000), network=(8, 10)),
+        row("paper", preset="paper", kip=(1_000, 5_000)),
+    ):
+        assert better[0]["budget"]["name"] in cell(*first, *better).our_budget
+    short = row("short", preset="paper", kip=(6, 5_000))
+    assert "first" in cell(*first, *short).our_budget
+
+
 def test_configurations_are_never_averaged():
     old = seeds(0.1, 0.1, config={"steps": 1}, started="2025-01-01T00:00:00+00:00")
     new = seeds(0.3, 0.3, config={"steps": 2}, started="2025-02-01T00:00:00+00:00")

@@ -11,7 +11,7 @@ from paper_repro.core.row_schema import config_hash
 
 Procedure = Literal["kip", "label_solve", "natural", "network", "transfer"]
 
-NOT_NUMBERS = ("test_share", "support_path", "krr_accuracy")
+NOT_NUMBERS = ("test_share", "support_path", "support_budget", "krr_accuracy")
 """Fields that change no number: neither recorded nor hashed."""
 
 
@@ -38,6 +38,8 @@ class Cell:
       support: the set that `transfer` trains on: its `name`, the `sha256` of its file, and the
         `step` of KIP (None for LS); None for natural images.
       support_path: where that file is.
+      support_budget: what that set took: `kip_steps` and `kip_target_batch` for KIP, and `reduced`
+        if that is less than the paper's.
       krr_accuracy: of that set by its own record; a fraction, not hashed.
       test_share: see `kip.config.evaluation_steps`. It changes no number, so it is not hashed.
     """
@@ -66,6 +68,7 @@ class Cell:
     network: dict[str, Any] | None = None
     support: dict[str, Any] | None = None
     support_path: Path | None = None
+    support_budget: dict[str, Any] | None = None
     krr_accuracy: float | None = None
     test_share: float | None = None
 

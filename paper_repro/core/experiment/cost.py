@@ -12,9 +12,9 @@ _MS_PER_PAIR = {32: (0.11, 0.42), 28: (0.08, 0.31)}
 
 
 def needs(cell: Cell) -> str:
-    """In words, for a ConvNet cell on an official data set: `9 min on two cores`.
+    """In words, for a ConvNet cell on an official data set: `9 min on two AVX-512 cores`.
 
-    Two cores with AVX-512; older ones take about twice as long. FC kernels take a small part of
+    Cores without AVX-512 take two to three times as long. FC kernels take a small part of
     a millisecond for thousands of pairs, so that such cells need a minute or so.
     """
     dataset = registry.DATASETS[cell.dataset]
@@ -27,4 +27,5 @@ def needs(cell: Cell) -> str:
     else:
         ms = cell.steps * n * (n + cell.target_batch) * both + n * dataset.n_test * forward
     minutes = math.ceil(ms / 60_000)
-    return f"{minutes} min on two cores" if minutes < 90 else f"{minutes / 60:.0f} h on two cores"
+    took = f"{minutes} min" if minutes < 90 else f"{minutes / 60:.0f} h"
+    return f"{took} on two AVX-512 cores"

@@ -20,11 +20,13 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.command import command
 from paper_repro.core.experiment.context import context
 from paper_repro.core.experiment.gallery import draw_support
+from paper_repro.core.experiment.methods import KIP_METHODS, LABEL_SOLVE
 from paper_repro.core.experiment.runner import run_directory
 from paper_repro.core.files import exclusive, require_writable, sha256_of_file, write_atomic
 from paper_repro.core.kip import official_steps
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.pictures import curves
+from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import PRESETS
 
@@ -124,6 +126,8 @@ def _best(
             cell = cell_of(row)
             if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
                 continue
+            if cell.method not in (LABEL_SOLVE, *KIP_METHODS):
+                continue  # the first steps alone
             if cell.random_architectures is not None or cell.support_batch is not None:
                 continue  # variants of a run, with the name of the run itself
             if not _file_of(cell, row, results).exists():
@@ -162,8 +166,7 @@ def _export(
     name = catalogue.set_name(cell)
     directory = run_directory(results, cell, row["seed"])
     shared = context(cell, data_dir)
-    if row["transform_sha256"] != shared.transform_sha256:
-        raise UserError(f"{name}: the run was made with another transform than the data give")
+    require_recorded(name, row, shared.dataset, shared.transform)
     staged = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
     try:
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors

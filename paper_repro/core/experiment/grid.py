@@ -95,7 +95,7 @@ class Chosen:
     """The network that does best on validation.
 
     Attributes:
-      point: its settings with `validation_accuracy` and `loss_at_end`.
+      point: its settings with `validation_accuracy`.
       tried: every point with its validation accuracy, or `diverged`.
       network, parameters: of the best.
     """

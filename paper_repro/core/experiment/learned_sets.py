@@ -76,8 +76,18 @@ def cell_on(
         network=dict(network),
         support=support,
         support_path=path,
+        support_budget=_budget(record, support["step"]),
         krr_accuracy=metrics.get("test_accuracy"),
     )
+
+
+def _budget(record: Mapping[str, Any], step: int | None) -> dict[str, Any]:
+    """See `Cell.support_budget`."""
+    spent = record["budget"]
+    took = {"kip_steps": step, "kip_target_batch": spent.get("target_batch")}
+    if spent.get("reduced", record["preset"] != "paper"):
+        took["reduced"] = True
+    return {name: value for name, value in took.items() if value is not None}
 
 
 def cell_on_file(

@@ -11,6 +11,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import context
 from paper_repro.core.experiment.export import cell_of
 from paper_repro.core.krr import Score
+from paper_repro.core.preprocess.recorded import require_recorded
 
 
 def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> None:
@@ -19,8 +20,9 @@ def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> 
     Each set is scored with the kernel, transform and test images that its own record states.
 
     Raises:
-      UserError: no such set, another transform than the set was made with, or, after all are
-        printed, a set that does not score what its record says (0.1 points).
+      UserError: no such set, other data or another transform than the set was made with (see
+        `require_recorded`), or, after all are printed, a set that does not score what its record
+        says (0.1 points).
     """
     names = {set_name(cell) for cell in cells}
     found = [learned for learned in read_catalogue(checkpoints) if learned.name in names]
@@ -44,7 +46,6 @@ def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> 
 def _score(learned: LearnedSet, data_dir: Path | None) -> Score:
     cell = cell_of(learned.record)
     shared = context(cell, data_dir)
-    if shared.transform_sha256 != learned.record["transform_sha256"]:
-        raise UserError(f"{learned.name} was made with another transform than the data give")
+    require_recorded(learned.name, learned.record, shared.dataset, shared.transform)
     x, y = learned.tensors()
     return shared.test.score(shared.kernel, x, y, cell.diag_reg)

@@ -39,8 +39,9 @@ def transfer(
         of other images than the data set's.
       AllDiverged: see `grid.choose`.
     """
-    support = natural_support(cell, context, seed)
-    if cell.support is not None:
+    if cell.support is None:
+        support = natural_support(cell, context, seed)
+    else:
         support = named_support(cell, context)
     settings = Settings(**cell.network)
     chosen = chosen_network(cell, context, seed, support, directory_of(cell), report)
@@ -56,6 +57,7 @@ def transfer(
             "steps": settings.steps,
             "width": settings.width,
             "settings_tried": len(chosen.tried),
+            **(cell.support_budget or {}),
         },
         extra={
             "width": settings.width,

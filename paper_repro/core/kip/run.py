@@ -44,7 +44,7 @@ class KIPResult:
       x_support: float32 (n_support, H, W, C), kernel inputs.
       y_support: float32 (n_support, n_classes).
       parameters: learned kernel parameters at that step.
-      metrics: what was measured there: loss, validation_*, test_*.
+      metrics: what was measured there: validation_*, test_*.
       steps_run: updates done when the run ended.
       converged: the validation loss was flat, rather than the steps used up.
       seconds: wall-clock of all sessions of the run together.
@@ -83,7 +83,8 @@ def run(
       kernel: between images.
       config: of the run.
       seed: of supports, batches and augmentation.
-      directory: of this run alone: metrics.jsonl, support_*.safetensors, state*.safetensors.
+      directory: of this run alone: metrics.jsonl (scores at official steps), losses.jsonl (of
+        training, at every saved state), support_*.safetensors, state*.safetensors.
       run_hash: identifies config and data; a directory with another hash is refused.
       progress: see `Progress`; not called for steps that an earlier call did.
       test_share: see `evaluation_steps`; supports are kept at every official step all the same.
@@ -97,7 +98,7 @@ def run(
     """
     if config.patience is not None and problem.validation is None:
         raise UserError("patience needs a validation set: hold out part of the training images")
-    log = _Log(directory / "metrics.jsonl")
+    log, losses = _Log(directory / "metrics.jsonl"), _Log(directory / "losses.jsonl")
     rolling = checkpoint.Rolling(directory)
     state = initial_state(problem, kernel, config, seed)
     before = 0.0
@@ -110,7 +111,8 @@ def run(
     n_test = len(problem.test.y) if problem.test is not None else 1
     measured = set(evaluation_steps(config, len(state.x_support), n_test, test_share))
     log.require({step for step in measured if step < state.step})
-    log.drop_after(state.step)
+    for entries in (log, losses):
+        entries.drop_after(state.step)
     started = time.monotonic()
 
     def seconds() -> float:
@@ -143,6 +145,8 @@ def run(
             if progress is not None:
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                entry = {"step": state.step, "loss": float(loss), "seconds": round(seconds(), 1)}
+                losses.append(entry)
                 save(state)
                 last_saved = time.monotonic()
     except KeyboardInterrupt:
@@ -255,7 +259,7 @@ def _keep_support(directory: Path, state: State, run_hash: str) -> None:
 
 
 class _Log:
-    """One JSON object per evaluated step, in step order."""
+    """One JSON object a line, in the order of their steps."""
 
     def __init__(self, path: Path):
         self._path = path

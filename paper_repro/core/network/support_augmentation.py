@@ -3,7 +3,8 @@
 The supports are kernel inputs (whitened or standardised), not raw pixels, so that the maps of
 `paper_repro.core.augment` do not apply: they work before preprocessing. The paper says only that
 data augmentation may be used in the transfer; this choice is ours. Whitening is nearly
-translation-invariant, and what leaves the frame is replaced by zero, the mean of whitened images.
+translation-invariant; what a shift lays bare repeats the pixels at the edge, since zero is the
+background of whitened images but not of standardised ones.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class SupportAugmentation:
             x = jnp.where(mirrored, x[:, :, ::-1], x)
         if self.shift:
             reach = self.shift
-            padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+            padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
             corners = jax.random.randint(shift_key, (n, 2), 0, 2 * reach + 1)
 
             def crop(image, corner):
