@@ -61,7 +61,8 @@ def main(
         python -m paper_repro.evaluate theirs.npz --transform theirs.safetensors --n-test 2000
 
     Args:
-        file: npz with `images` (NHWC or NCHW) and `labels` (class numbers, or one row an image).
+        file: npz with `images` (NHWC or NCHW) and `labels` (class numbers, or one row an image:
+            one-hot, or learned on the scale of one-hot minus 1/K).
         protocol: how it is scored.
         json: print one JSON object.
     """

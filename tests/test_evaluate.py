@@ -61,6 +61,7 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
         "nchw": {"images": images.transpose(0, 3, 1, 2), "labels": labels},
         "no_channel": {"images": images[..., 0], "labels": labels},
         "class_numbers": {"images": images, "labels": mnist.y_train[:50]},
+        "one_hot": {"images": images, "labels": np.eye(10)[mnist.y_train[:50]]},
     }
     for name, arrays in forms.items():
         np.savez(tmp_path / f"{name}.npz", **arrays)

@@ -26,6 +26,11 @@ def centred_one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.eye(n_classes)[labels] - 1 / n_classes
 
 
+def is_one_hot(labels: np.ndarray) -> bool:
+    """Whether labels (n, n_classes) are zeros with a single one in every row."""
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+
+
 def is_centred_one_hot(labels: np.ndarray) -> bool:
     """Whether labels (n, n_classes) are one-hot minus 1/n_classes, to 1e-6: fixed, not learned."""
     fixed = centred_one_hot(labels.argmax(1), labels.shape[1])

@@ -29,14 +29,15 @@ def read_support_set(path: Path, image_shape: tuple[int, ...], n_classes: int) -
     Args:
       path: of the npz.
       image_shape: (H, W, C) of the data set; NCHW images are transposed to it.
-      n_classes: K; labels are (n, K), or class numbers (n,), which become centred one-hot.
+      n_classes: K; labels are (n, K) on the scale of one-hot minus 1/K. Class numbers (n,) and
+        plain one-hot rows are brought there.
 
     Raises:
       UserError: not such a file, shapes that do not fit the data set, or values that are not
         finite.
     """
     from paper_repro.core.data.npz import read_npz
-    from paper_repro.core.labels import centred_one_hot
+    from paper_repro.core.labels import centred_one_hot, is_one_hot
 
     try:
         arrays = read_npz(path, ("images", "labels"))
@@ -62,4 +63,6 @@ def read_support_set(path: Path, image_shape: tuple[int, ...], n_classes: int) -
     for name, array in (("images", images), ("labels", labels)):
         if not np.isfinite(array).all():
             raise UserError(f"{path}: the {name} have NaN or infinite values")
+    if is_one_hot(labels):
+        labels = centred_one_hot(labels.argmax(1), n_classes)
     return SupportSet(np.ascontiguousarray(images), np.asarray(labels, np.float64))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from paper_repro.core.kernels.network_kernel import network_kernel
 
@@ -30,3 +31,12 @@ def test_jit_and_grad_with_respect_to_both_arguments():
         kernel_fn = network_kernel(convnet(1), backend="jax", dtype="float64")
         k = jax.jit(kernel_fn)(jnp.asarray(x1, "float64"), jnp.asarray(x2, "float64"))
         np.testing.assert_allclose(k, reference(x1, x2), rtol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(10, 5_000), (10, 10_000), (100, 5_000), (1, 1), (17, 3)])
+def test_tiles_are_filled(shape):
+    kernel_fn = network_kernel("convnet", backend="jax")
+    kernel_fn._tile_pairs = 4096
+    tile = kernel_fn._tile_shape(*shape)
+    computed = [-(-n // size) * size for n, size in zip(shape, tile, strict=True)]
+    assert np.prod(tile) <= 4096 and np.prod(computed) <= 1.05 * np.prod(shape)

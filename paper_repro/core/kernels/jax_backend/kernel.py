@@ -145,7 +145,8 @@ class JaxKernel(PlannedKernel):
     def _tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
         columns = min(n2, self.tile_pairs)
         rows = min(n1, max(1, self.tile_pairs // columns), max(8, int(self.tile_pairs**0.5)))
-        return max(1, rows), max(1, min(n2, self.tile_pairs // rows))
+        rows = _evenly(n1, rows)
+        return rows, _evenly(n2, min(n2, self.tile_pairs // rows))
 
     def _tiles(self, p1: Prepared, p2: Prepared) -> Iterator[tuple[slice, slice, tuple, tuple]]:
         """Slices of rows and columns with their padded images and standard deviations."""
@@ -174,6 +175,11 @@ class JaxKernel(PlannedKernel):
         tiles = jax.lax.map(row, left)
         whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * n_rows, -1)
         return whole[:n1, :n2]
+
+
+def _evenly(n: int, most: int) -> int:
+    """Size of the parts when `n` is cut into as few as `most` allows: the least padding."""
+    return -(-n // -(-n // most)) if n and most else 1
 
 
 def _padded(values: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
