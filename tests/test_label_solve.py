@@ -1,8 +1,12 @@
 """Label Solve against the pseudo-inverse of the whole matrix, and against perturbed labels."""
 
+import json
+
 import numpy as np
 import pytest
+import small_table
 
+from paper_repro.benchmark.labels import labels
 from paper_repro.core import label_solve as module
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
@@ -130,3 +134,21 @@ def test_images_and_labels_that_do_not_match_are_refused(problem):
     x[0, 0, 0, 0] = np.nan
     with pytest.raises(UserError, match="NaN or infinite"):
         problem.solve(kernel, x)
+
+
+# The benchmark of precision
+
+
+def test_the_benchmark_sets_float32_beside_float64(tmp_path, capsys):
+    data = small_table.write_data(tmp_path / "data")
+    labels((6, 30), "small", n_target=60, json=True, data_dir=data)
+    small, large = json.loads(capsys.readouterr().out)["rows"]
+    for row in (small, large):
+        assert row["n_target"] == 60 and row["label_difference"] < 1e-3
+        assert abs(row["accuracy"] - row["accuracy_float64"]) <= 2 / row["n_test"]
+    assert small["condition"] < large["condition"] and large["left_out"] == 0
+    labels((6,), "small", n_target=60, data_dir=data)
+    assert "left out" in capsys.readouterr().out
+    for wrong, words in (((4,), "not the same number for"), ((0,), "must be positive")):
+        with pytest.raises(UserError, match=words):
+            labels(wrong, "small", data_dir=data)

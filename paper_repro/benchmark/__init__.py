@@ -1,1 +1,1 @@
-"""Throughput of the kernels, each beside its peer in the same process."""
+"""Speed and precision, each beside its peer in the same process."""

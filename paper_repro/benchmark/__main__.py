@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
+from paper_repro.benchmark.labels import labels
 from paper_repro.benchmark.step import step
 from paper_repro.benchmark.transfer import transfer
 from paper_repro.core.cli import run
 
-COMMANDS = {"kernel": kernel, "fc": fc, "step": step, "transfer": transfer}
+COMMANDS = {"kernel": kernel, "fc": fc, "step": step, "labels": labels, "transfer": transfer}
 
 
 def main() -> None:
-    """Measure throughput: kernels against neural-tangents, finite networks against PyTorch.
+    """Measure kernels against neural-tangents, networks against PyTorch, float32 against float64.
 
     Examples:
         python -m paper_repro.benchmark kernel --quick
         python -m paper_repro.benchmark kernel --json > benchmark.json
         python -m paper_repro.benchmark fc
         python -m paper_repro.benchmark step
+        python -m paper_repro.benchmark labels
         python -m paper_repro.benchmark transfer
     """
 

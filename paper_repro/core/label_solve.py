@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.kernel import Kernel, Prepared
 from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.preprocess import Transform
 
@@ -53,10 +53,33 @@ def label_solve(
     """
     if len(images) != len(y_target):
         raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
+    n_support, support = len(x_support), kernel.prepare(x_support)
+    factor = triangular_factor(kernel, support, images, y_target, transform, progress)
+    alpha, *_ = scipy.linalg.lstsq(
+        factor[:, :n_support],
+        factor[:, n_support:],
+        cond=rounding(kernel.dtype, len(factor)),
+        check_finite=False,
+    )
+    k_ss = np.asarray(kernel.block(support, support), np.float64)
+    return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
+
+
+def triangular_factor(
+    kernel: Kernel,
+    support: Prepared,
+    images: np.ndarray,
+    y_target: np.ndarray,
+    transform: Transform,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """R of the QR factorisation of [K_ts, y_t], float64, its columns those of the two.
+
+    The first n_support columns have the singular values of K_ts. Arguments and errors as in
+    `label_solve`.
+    """
     y_target = np.asarray(y_target, np.float64)
-    n_support = len(x_support)
-    support = kernel.prepare(x_support)
-    factor = np.empty((0, n_support + y_target.shape[1]))
+    factor = np.empty((0, len(support) + y_target.shape[1]))
     for start in range(0, len(images), BLOCK):
         rows = slice(start, start + BLOCK)
         x = transform.apply(images[rows], kernel.dtype)
@@ -68,10 +91,12 @@ def label_solve(
         factor = factor[: stacked.shape[1]]
         if progress is not None:
             progress(min(start + BLOCK, len(images)), len(images))
-    # Rounding of the kernel's entries, and of the float64 factorisation itself.
-    rounding = max(np.finfo(kernel.dtype).eps, len(factor) * np.finfo(np.float64).eps)
-    alpha, *_ = scipy.linalg.lstsq(
-        factor[:, :n_support], factor[:, n_support:], cond=float(rounding), check_finite=False
-    )
-    k_ss = np.asarray(kernel.block(support, support), np.float64)
-    return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
+    return factor
+
+
+def rounding(dtype: np.dtype, n_rows: int) -> float:
+    """Singular values below this fraction of the largest are taken for zero.
+
+    That of the kernel's entries, or of the float64 factorisation of a triangle of `n_rows`.
+    """
+    return float(max(np.finfo(dtype).eps, n_rows * np.finfo(np.float64).eps))
