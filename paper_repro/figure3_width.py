@@ -233,7 +233,7 @@ def _official(row: Mapping[str, Any]) -> bool:
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
     """Write `pictures/figure3_width.png` and `pictures/figure3_steps.png`, as far as rows go."""
-    from paper_repro.core.experiment.transfer_pictures import with_intervals
+    from paper_repro.core.pictures.intervals import with_intervals
 
     own = [row for row in rows if row["table"] == SCRIPT]
     written = []

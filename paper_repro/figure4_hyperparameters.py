@@ -153,9 +153,9 @@ def _percent(runs: Sequence[Mapping[str, Any]]) -> float | None:
     return estimate([100 * run["test_accuracy"] for run in runs]).mean if runs else None
 
 
-def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> Path | None:
-    """Write `pictures/figure4_hyperparameters.png`; None where no setting has both."""
-    from paper_repro.core.experiment.transfer_pictures import pairs
+def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+    """Write `pictures/figure4_hyperparameters.png`, if a setting has both."""
+    from paper_repro.core.pictures.intervals import pairs
 
     own = [row for row in rows if row["table"] == SCRIPT]
     points: dict[str, list[tuple[float, float]]] = {}
@@ -166,14 +166,15 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
         name = words["Loss"] + (", augmented" if words["Augmented"] == "yes" else "")
         points.setdefault(name, []).append((start, end))
     if not points:
-        return None
-    return pairs(
+        return []
+    picture = pairs(
         points,
         out / "pictures" / f"{SCRIPT}.png",
         xlabel="trained on the natural start: test accuracy (%)",
         ylabel="trained on the KIP images: test accuracy (%)",
         title="One point a setting",
     )
+    return [picture]
 
 
 def main(
@@ -225,7 +226,7 @@ def main(
     from paper_repro.core.results import rows_for
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
-    if path := draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
+    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
         print(f"wrote {path}")
 
 

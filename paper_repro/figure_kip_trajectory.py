@@ -23,7 +23,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset, find_preset
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import OfficialRun
-from paper_repro.core.statistics import estimate
+from paper_repro.core.statistics import Estimate, estimate
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
 
 SCRIPT = "figure_kip_trajectory"
@@ -72,6 +72,33 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
             *smoke,
         ),
     )
+
+
+def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+    """Write `pictures/figure_kip_trajectory.png`: test MSE over the steps, if any was run."""
+    from paper_repro.core.pictures.intervals import with_intervals
+
+    along = _by_step(rows)
+    official: dict[str, dict[float, Estimate]] = {}
+    ours: dict[str, dict[float, Estimate]] = {}
+    for run in published.official_kip_trajectory():
+        if (run.dataset, run.support_size) == ("CIFAR-10", 10):
+            setting = "augmented" if run.augmentation else "not augmented"
+            official.setdefault(f"official, {setting}", {})[run.step] = estimate([run.test_mse])
+            spec = _spec(run, along, include_smoke)
+            if runs := cell_runs(spec, along, include_smoke=include_smoke):
+                mse = estimate([row["test_mse"] for row in runs])
+                ours.setdefault(f"ours, {setting} (n = {mse.n})", {})[run.step] = mse
+    if not ours:
+        return []
+    picture = with_intervals(
+        {**official, **ours},
+        out / "pictures" / f"{SCRIPT}.png",
+        xlabel="KIP step",
+        ylabel="test MSE",
+        title="The first KIP steps on CIFAR-10, ten images",
+    )
+    return [picture]
 
 
 def _spec(run: OfficialRun, rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> CellSpec:
@@ -146,8 +173,11 @@ def main(
     chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
 
     from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.results import rows_for
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
+    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

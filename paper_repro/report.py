@@ -77,9 +77,8 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
     Raises:
       UserError: a result file is corrupted, or `out` has a marker without its partner.
     """
-    # What is wrong shows before anything is written; pages list the pictures, so they come last.
-    ready = headline(modules, results, out.with_name("README.md"))
-    ready[out] = report(modules, results, out)
+    # What is wrong shows before anything is written; texts show the pictures, so they come last.
+    texts(modules, results, out)
     written = []
     rows = all_rows(modules, results)
     for module in modules:
@@ -87,7 +86,9 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
         for number, part in enumerate((table, *table.appendices)):
             if part.cells:
                 written.append(render_png(part, _picture(results, module.SCRIPT, number)))
-    for path, content in {**pages(modules, results, out), **ready}.items():
+        if hasattr(module, "draw"):
+            written += module.draw(rows[module.SCRIPT], results)
+    for path, content in texts(modules, results, out).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
         written.append(path)
@@ -137,7 +138,7 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
     rows = all_rows(modules, results)
     for module in modules:
         table = module.table(rows[module.SCRIPT])
-        picture = relative(_picture(results, module.SCRIPT), out.parent)
+        picture = relative(_shown(results, module.SCRIPT), out.parent)
         page = relative(page_path(results, module.SCRIPT), out.parent)
         body = (
             f"{render_markdown(table)}\n![{table.title}]({picture})\n\n"
@@ -176,6 +177,12 @@ def all_rows(
 
 def _picture(results: Path, script: str, appendix: int = 0) -> Path:
     return results / f"{script}{f'-appendix{appendix}' if appendix else ''}.png"
+
+
+def _shown(results: Path, script: str) -> Path:
+    """The curves of a figure, or the picture of its table."""
+    curves = results / "pictures" / f"{script}.png"
+    return curves if curves.is_file() else _picture(results, script)
 
 
 if __name__ == "__main__":

@@ -92,3 +92,10 @@ def test_its_supports_are_not_exported(smoke, tmp_path):
     assert all((out / "runs").glob(f"*{row['config_hash']}*") for row in rows)
     with pytest.raises(UserError, match="no finished KIP or LS run"):
         export(out, tmp_path / "checkpoints", (0,), 100, None)
+
+
+def test_the_mse_of_ours_and_theirs_is_drawn(smoke, tmp_path):
+    assert trajectory.draw([], tmp_path) == []
+    rows = [as_run(row, shift=1e-4 * i, seed=i) for row in smoke[0] for i in range(3)]
+    (picture,) = trajectory.draw(rows, tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,11 @@ from paper_repro.core.tables import ResultTable
 
 
 class TableModule(Protocol):
-    """What a table script exposes besides its command line."""
+    """What a table script exposes besides its command line.
+
+    One that draws curves of its rows has `draw(rows, out)` too, which writes them into
+    `out/pictures` and returns their paths.
+    """
 
     SCRIPT: str
 

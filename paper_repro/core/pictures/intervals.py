@@ -1,4 +1,4 @@
-"""Pictures of transfer results: accuracy with intervals along an axis, and a scatter of pairs."""
+"""Means with intervals along an axis, and a scatter of pairs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ def with_intervals(
     *,
     xlabel: str,
     title: str,
+    ylabel: str = "test accuracy (%)",
     log_base: int | None = None,
 ) -> Path:
-    """Write lines of test accuracy in percent with their 95 % intervals.
+    """Write lines of means with their 95 % intervals.
 
     Args:
-      series: name -> position -> estimate in percent.
+      series: name -> position -> estimate.
       path: the PNG to write.
       xlabel: what the positions are.
+      ylabel: what is estimated.
       title: above the axes.
       log_base: of a logarithmic axis; None makes it linear near 0 and logarithmic beyond.
     """
@@ -49,7 +51,7 @@ def with_intervals(
     else:
         axes.set_xscale("log", base=log_base)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    _finish(axes, xlabel, "test accuracy (%)", title)
+    _finish(axes, xlabel, ylabel, title)
     return save(figure, path, colors=128)
 
 
