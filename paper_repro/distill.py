@@ -112,7 +112,7 @@ def main(
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
     networks = [from_name(name).name for name in architectures]
-    budget = overridden(find_preset(preset, CONVNET), steps, target_batch)
+    budget = overridden(find_preset(preset, CONVNET), steps=steps, target_batch=target_batch)
     used = tuple(seeds) or tuple(range(budget.seeds))
     cells = []
     for data in _loaded(datasets, ipc, data_dir):

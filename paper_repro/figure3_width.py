@@ -37,7 +37,7 @@ from paper_repro.core.experiment.learned_sets import (
     convolutional_sets,
     find_set,
 )
-from paper_repro.core.experiment.presets import Preset, find_preset
+from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.statistics import Estimate, estimate
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
 
@@ -300,7 +300,7 @@ def main(
     """
     if unknown := set(parts) - set(PARTS):
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
-    budget = table2_transfer.overridden(find_preset(preset, PRESETS), width, steps)
+    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     everything = convolutional_sets(checkpoints)
     sets = [s for d in datasets for i in ipc for s in _chosen_sets(everything, d, i, parts)]
     if not sets:

@@ -29,7 +29,7 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import KIP, cell_on, convolutional_sets, find_set
-from paper_repro.core.experiment.presets import Preset, find_preset
+from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.statistics import estimate
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
 
@@ -210,7 +210,7 @@ def main(
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = table2_transfer.overridden(find_preset(preset, PRESETS), width, steps)
+    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     everything = convolutional_sets(checkpoints)
     chosen = []
     for dataset, size in itertools.product(datasets, ipc):

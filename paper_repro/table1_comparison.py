@@ -307,7 +307,7 @@ def main(
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), steps, target_batch)
+    budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
     chosen = select(
         cells(budget), datasets=datasets, ipc=ipc, methods=methods, architectures=architectures
     )

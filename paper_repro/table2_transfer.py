@@ -40,7 +40,7 @@ from paper_repro.core.experiment.learned_sets import (
     natural_cell,
     settings,
 )
-from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset
+from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, TransferRow
 from paper_repro.core.statistics import estimate
@@ -230,19 +230,6 @@ def _natural_spec(cell: ComparisonCell) -> CellSpec:
     return CellSpec(label, match, cell.figure, "DC's ConvNet", needs)
 
 
-def overridden(budget: Preset, width: int | None, steps: int | None) -> Preset:
-    """`budget` with another width or other steps, where they are given.
-
-    Raises:
-      UserError: of the paper's budget, which would then no longer be the paper's.
-    """
-    given = {"network_width": width, "network_steps": steps}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and budget.name == "paper":
-        raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
-    return dataclasses.replace(budget, **given)
-
-
 def _cells_on_files(
     paths: Sequence[Path], datasets: Sequence[str], zca: bool, budget: Preset, data_dir: Path | None
 ) -> list[Cell]:
@@ -289,7 +276,7 @@ def main(
         out: directory of rows and of the training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), width, steps)
+    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     if npz:
         grid = _cells_on_files(npz, datasets, preprocess == "zca", budget, data_dir)
     else:

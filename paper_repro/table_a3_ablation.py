@@ -214,7 +214,7 @@ def main(
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), steps, target_batch)
+    budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
     chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
     chosen = [cell for cell in chosen if zca is None or cell.zca == zca]
 

@@ -339,3 +339,6 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
         command(table2_transfer, tmp_path, tmp_path, data)
     with pytest.raises(UserError, match="the paper preset spends"):
         table2_transfer.main("paper", steps=3, checkpoints=checkpoints, out=tmp_path)
+    for script in (table2_transfer, figure3_width, figure4_hyperparameters):
+        with pytest.raises(UserError, match="width must be at least 1, not 0"):
+            script.main(width=0, checkpoints=checkpoints, out=tmp_path)

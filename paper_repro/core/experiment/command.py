@@ -38,7 +38,7 @@ def command(row: Mapping[str, Any], cell: Cell) -> str:
 def _is_of_distill(row: Mapping[str, Any], cell: Cell) -> bool:
     budget = CONVNET[row["preset"]]
     if cell.procedure == "kip" and row["preset"] in ("laptop", "gpu"):
-        budget = overridden(budget, cell.steps, cell.target_batch)
+        budget = overridden(budget, steps=cell.steps, target_batch=cell.target_batch)
     same = distilling_cell(
         *(cell.method, cell.dataset, cell.images_per_class, budget),
         zca=cell.zca,

@@ -67,18 +67,22 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
-def overridden(budget: Preset, steps: int | None, target_batch: int | None) -> Preset:
-    """`budget` with other KIP steps or another target batch, where they are given.
+_LEAST = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
+"""What may be changed on a command line, with the smallest number that a run can spend."""
+
+
+def overridden(budget: Preset, **changes: int | None) -> Preset:
+    """`budget` with other numbers of `_LEAST`, where they are given (not None).
 
     Raises:
       UserError: of the paper's budget, which would then no longer be the paper's, or a number
         that no run can spend.
     """
-    for name, value, least in (("steps", steps, 0), ("target_batch", target_batch, 1)):
-        if value is not None and value < least:
-            raise UserError(f"{name} must be at least {least}, not {value}")
-    given = {"steps": steps, "target_batch": target_batch}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name, value in given.items():
+        if value < _LEAST[name]:
+            words = name.removeprefix("network_")
+            raise UserError(f"{words} must be at least {_LEAST[name]}, not {value}")
     if given and budget.name == "paper":
         raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
     return dataclasses.replace(budget, **given)
