@@ -63,7 +63,7 @@ _SCRIPTS = (
     Script(
         "table2_transfer",
         "Finite ConvNets trained on the learned sets, beside DC and DSA",
-        "laptop: 2 core-minutes a set of 10 images, 20 of 100 or more; width 64",
+        "laptop: 2 minutes a set of 10 images, 10 of 100 or more; width 64",
         "width 1,024, 5,000 updates a training, three seeds a set",
     ),
     Script(
