@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import small_transfer
@@ -18,7 +19,7 @@ from paper_repro.core import checkpoint
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.export import cell_of
-from paper_repro.core.experiment.grid import Settings
+from paper_repro.core.experiment.grid import Settings, choose
 from paper_repro.core.experiment.learned_sets import FILE, cell_on, cell_on_file, find_set
 from paper_repro.core.experiment.presets import SMOKE
 from paper_repro.core.experiment.runner import run_cells
@@ -154,6 +155,26 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
 
 
 # Divergence
+
+
+def test_long_learned_images_bound_the_learning_rate(tmp_path):
+    rng = np.random.default_rng(0)
+    natural = rng.standard_normal((20, 8, 8, 3)).astype(np.float32)
+    labels = np.eye(10, dtype=np.float32)[np.arange(20) % 10] - 0.1
+    long = 8 * natural[:10], labels[:10]
+    bounds = {}
+    for stability in ("validation", "both"):
+        settings = Settings(**NETWORK, stability=stability)
+        directory = tmp_path / stability
+        key = jax.random.key(0)
+        choose(settings, "ConvNet", long, (natural, labels), key, directory)
+        bounds[stability] = json.loads((directory / "tried.jsonl").read_text().splitlines()[0])
+    assert bounds["both"]["bound"] < bounds["validation"]["bound"] / 32  # near 8 ** 2
+    settings = Settings(**NETWORK, stability="both")
+    short = 0.1 * natural[:10], labels[:10]
+    choose(settings, "ConvNet", short, (natural, labels), jax.random.key(0), tmp_path / "short")
+    found = json.loads((tmp_path / "short/tried.jsonl").read_text().splitlines()[0])
+    assert found == bounds["validation"]
 
 
 def test_a_setting_that_diverges_is_recorded_and_the_rest_goes_on(data, tmp_path):

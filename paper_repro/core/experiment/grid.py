@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -25,7 +25,9 @@ from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.network.training import initial_bound, outputs
 
 CALIBRATION = 50
-"""Validation images on which the maximum learning rate is estimated."""
+"""Images on which the maximum learning rate is estimated."""
+
+Stability = Literal["validation", "both"]
 
 
 class AllDiverged(Diverged):
@@ -50,6 +52,9 @@ class Settings:
       augmentation: fields of a `SupportAugmentation`, or None.
       n_validation: the first so many validation images choose; None for all.
       parameterisation: see `Network`.
+      stability: whose empirical NTK bounds the learning rate: that of validation images, as the
+        official notebook has it, or the smaller bound of theirs and of the support's. Learned
+        images can be many times longer than natural ones, and what is stable on these diverges.
     """
 
     width: int
@@ -62,6 +67,7 @@ class Settings:
     augmentation: Mapping[str, Any] | None = None
     n_validation: int | None = None
     parameterisation: str = "standard"
+    stability: Stability = "validation"
 
     @property
     def points(self) -> list[dict[str, Any]]:
@@ -146,7 +152,11 @@ def choose(
     parameters, best = None, None
     bound = log.bound
     if bound is None:
-        bound = initial_bound(network, x.shape[1:], key, validation[0][:CALIBRATION])
+        calibration = [validation[0][:CALIBRATION]]
+        if settings.stability == "both":
+            spread = np.linspace(0, len(x) - 1, min(len(x), CALIBRATION)).astype(int)
+            calibration.append(x[spread])
+        bound = min(initial_bound(network, x.shape[1:], key, images) for images in calibration)
         log.append({"bound": bound})
     for number, point in enumerate(points):
         if number < len(log.tried):
