@@ -10,6 +10,9 @@ from paper_repro.core.pictures.curves import COLORS, STYLES
 from paper_repro.core.statistics import Estimate
 
 
+_MOST_TICKS = 10
+
+
 def with_intervals(
     series: Mapping[str, Mapping[float, Estimate]],
     path: Path,
@@ -50,6 +53,10 @@ def with_intervals(
         axes.set_xlim(left=0)
     else:
         axes.set_xscale("log", base=log_base)
+    positions = sorted({position for line in series.values() for position in line})
+    if len(positions) <= _MOST_TICKS:
+        axes.set_xticks(positions)
+        axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     _finish(axes, xlabel, ylabel, title)
     return save(figure, path, colors=128)
