@@ -326,11 +326,11 @@ RELEASES = {
     "a wrong test vector": (lambda d, t: wrong_vector(d), "does not reproduce its own test vector"),
     "another transform": (lambda d, t: other_transform(d), "is not the one its record names"),
     "YAML that does not parse": (
-        lambda d, t: rewrite(d, "README.md", "license: apache-2.0", "license: [apache"),
+        lambda d, t: rewrite(d, "README.md", "license: other", "license: [other"),
         "the Hub cannot read its metadata",
     ),
     "no license": (
-        lambda d, t: rewrite(d, "README.md", "license: apache-2.0\n", ""),
+        lambda d, t: rewrite(d, "README.md", "license: other\n", ""),
         "lacks license",
     ),
     "rows from elsewhere": (
