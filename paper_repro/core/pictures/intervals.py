@@ -9,7 +9,6 @@ from paper_repro.core.pictures.canvas import literal, new_figure, save
 from paper_repro.core.pictures.curves import COLORS, STYLES
 from paper_repro.core.statistics import Estimate
 
-
 _MOST_TICKS = 10
 
 
