@@ -76,7 +76,7 @@ def measure(
     from paper_repro.core.data import load_dataset
     from paper_repro.core.kernels import from_name
     from paper_repro.core.krr import predict
-    from paper_repro.core.label_solve import label_solve, rounding, triangular_factor
+    from paper_repro.core.label_solve import labels_of, rounding, triangular_factor
     from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
     from paper_repro.core.memory import keep_freed_memory
     from paper_repro.core.preprocess import fitted
@@ -98,16 +98,15 @@ def measure(
         drawn = sampler.draw_per_class(n // data.n_classes, generator(0, Purpose.SUPPORT))
         y, accuracy, seconds = {}, {}, {}
         for dtype, kernel in kernels.items():
-            x = transform.apply(data.x_train[drawn], kernel.dtype)
             started = time.perf_counter()
-            y[dtype] = label_solve(kernel, x, images, y_target, transform)
+            support = kernel.prepare(transform.apply(data.x_train[drawn], kernel.dtype))
+            factor = triangular_factor(kernel, support, images, y_target, transform)
+            y[dtype] = labels_of(factor, kernel, support)
             seconds[dtype] = time.perf_counter() - started
-            k_ts = kernel.block(transform.apply(x_test, kernel.dtype), x)
-            predicted = predict(k_ts, kernel.block(x, x), y[dtype])
+            k_ts = kernel.block(transform.apply(x_test, kernel.dtype), support)
+            predicted = predict(k_ts, kernel.block(support, support), y[dtype])
             accuracy[dtype] = float(np.mean(predicted.argmax(1) == y_test))
-        kernel = kernels["float64"]
-        support = kernel.prepare(transform.apply(data.x_train[drawn], kernel.dtype))
-        factor = triangular_factor(kernel, support, images, y_target, transform)
+        # Of the float64 factor, the last one.
         singular = np.linalg.svd(factor[:, :n], compute_uv=False)
         kept = singular > rounding(np.dtype("float32"), len(factor)) * singular[0]
         apart = np.linalg.norm(y["float32"] - y["float64"]) / np.linalg.norm(y["float64"])

@@ -53,8 +53,16 @@ def label_solve(
     """
     if len(images) != len(y_target):
         raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
-    n_support, support = len(x_support), kernel.prepare(x_support)
+    support = kernel.prepare(x_support)
     factor = triangular_factor(kernel, support, images, y_target, transform, progress)
+    return labels_of(factor, kernel, support, diag_reg)
+
+
+def labels_of(
+    factor: np.ndarray, kernel: Kernel, support: Prepared, diag_reg: float = DIAG_REG
+) -> np.ndarray:
+    """The labels, float64 (n_support, n_classes), of a `triangular_factor`; see `label_solve`."""
+    n_support = len(support)
     alpha, *_ = scipy.linalg.lstsq(
         factor[:, :n_support],
         factor[:, n_support:],
