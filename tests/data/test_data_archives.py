@@ -24,14 +24,14 @@ def test_idx_plain_and_gzipped():
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        b"\0\0\x08",
-        b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0",  # float32
-        b"\0\0\x08\x01\0\0\0\x05abc",  # too short
-        b"\0\0\x08\x01\0\0\0\x02abc",  # too long
-        b"\0\0\x08\x09" + bytes(36),
-        gzip.compress(idx(np.zeros((3, 4), np.uint8)))[:-9],
-        b"\x1f\x8bnonsense",
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\0\0\x08", id="header cut short"),
+        pytest.param(b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", id="float32"),
+        pytest.param(b"\0\0\x08\x01\0\0\0\x05abc", id="too short"),
+        pytest.param(b"\0\0\x08\x01\0\0\0\x02abc", id="too long"),
+        pytest.param(b"\0\0\x08\x09" + bytes(36), id="nine dimensions"),
+        pytest.param(gzip.compress(idx(np.zeros((3, 4), np.uint8)))[:-9], id="gzip cut short"),
+        pytest.param(b"\x1f\x8bnonsense", id="not gzip"),
     ],
 )
 def test_damaged_idx_is_refused(data):
