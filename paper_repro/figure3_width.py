@@ -8,6 +8,7 @@ reference width and the final step.
 
     python -m paper_repro.figure3_width --datasets cifar10 --ipc 1
     python -m paper_repro.figure3_width --preset gpu --widths 64 128 256 512 1024 2048
+    python -m paper_repro.figure3_width --npz kip.npz --datasets cifar10
 
 On two free cores the laptop preset takes about half an hour with 10 images, if KIP sets of both
 kinds of labels with their series are in `checkpoints/`; half of that for `--parts width`.
@@ -22,7 +23,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paper_repro import table2_transfer
 from paper_repro.core import cli
@@ -31,10 +32,13 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import (
+    FILE,
     KIP,
     LS,
+    FileSet,
     cell_on,
     convolutional_sets,
+    file_sets,
     find_set,
 )
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
@@ -63,7 +67,10 @@ _AUGMENTED = {"shift": 3, "flip": True}
 
 
 def choice_cells(
-    budget: Preset, sets: Sequence[LearnedSet], parts: Sequence[str], augmented: bool = False
+    budget: Preset,
+    sets: Sequence[LearnedSet | FileSet],
+    parts: Sequence[str],
+    augmented: bool = False,
 ) -> list[Cell]:
     """The cells that choose settings on validation, one a line of the pictures."""
     network = table2_transfer.network_of(budget)
@@ -72,7 +79,7 @@ def choice_cells(
         plain = cell_on(learned, network, budget)
         if "width" in parts and _is_for_width(learned):
             chosen.append(_named(plain, CHOICE))
-        if "step" in parts and learned.steps:
+        if "step" in parts and _spread(learned, None):
             changes = (None, _AUGMENTED) if augmented else (None,)
             chosen += [_named(cell, CHOICE) for cell in _variants(plain, changes)]
     unique = {cell.config_hash: cell for cell in chosen}
@@ -81,7 +88,7 @@ def choice_cells(
 
 def cells(
     budget: Preset,
-    sets: Sequence[LearnedSet],
+    sets: Sequence[LearnedSet | FileSet],
     parts: Sequence[str],
     widths: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
@@ -109,8 +116,10 @@ def cells(
     return sorted(found, key=lambda cell: cell.method)
 
 
-def _is_for_width(learned: LearnedSet) -> bool:
-    """Plain KIP, or LS, which has no series."""
+def _is_for_width(learned: LearnedSet | FileSet) -> bool:
+    """Plain KIP, LS, which has no series, or any set that was given as a file."""
+    if isinstance(learned, FileSet):
+        return True
     record = learned.record
     plain = not record["learned_labels"] and not record["augmentation"]
     return plain or record["config"]["procedure"] == "label_solve"
@@ -144,9 +153,9 @@ def _fixed(choice: Cell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
     return None
 
 
-def _spread(learned: LearnedSet, most: int | None) -> list[int]:
+def _spread(learned: LearnedSet | FileSet, most: int | None) -> list[int]:
     """The kept steps and the final one, or `most` of them, first and last included."""
-    if not learned.steps:
+    if isinstance(learned, FileSet) or not learned.steps:
         return []
     steps = [*learned.steps, learned.record["step"]]
     if most is None or most >= len(steps):
@@ -205,7 +214,7 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
         label = {
             "Data set": registry.find(row["dataset"]).title if _official(row) else row["dataset"],
             "Images per class": str(row["images_per_class"]),
-            "Trained on": row["method"].split()[0],
+            "Trained on": _trained_on(row),
             "Labels": "learned" if row["learned_labels"] else "fixed",
         }
         if row["augmentation"]:
@@ -225,6 +234,12 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
         order = [v for k, v in label.items() if k not in ("KIP step", "Width")]
         specs[(*order, position)] = CellSpec(label, match)
     return [specs[key] for key in sorted(specs)]
+
+
+def _trained_on(row: Mapping[str, Any]) -> str:
+    if row["method"].startswith(FILE):
+        return row["config"]["support"]["name"]
+    return row["method"].split()[0]
 
 
 def _official(row: Mapping[str, Any]) -> bool:
@@ -274,6 +289,8 @@ def main(
     width: int | None = None,
     steps: int | None = None,
     augmented_supports: bool = False,
+    npz: tuple[Path, ...] = (),
+    preprocess: Literal["zca", "standard"] = "zca",
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
@@ -283,17 +300,21 @@ def main(
     Examples:
         python -m paper_repro.figure3_width --datasets cifar10 --ipc 1
         python -m paper_repro.figure3_width --parts width --widths 16 64 --seeds 0 1
+        python -m paper_repro.figure3_width --npz kip.npz --datasets cifar10 --preprocess zca
 
     Args:
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
         datasets: names of data sets, each with a KIP or LS set in `checkpoints`.
-        ipc: images per class.
+        ipc: images per class; of an npz its own.
         parts: of "width" and "step"; default both.
         seeds: random seeds; default 0, 1 and 2, at the laptop preset 0 alone for the KIP steps.
         widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
         width: the reference width at which settings are chosen; default 64.
         steps: updates of the network instead of the preset's.
         augmented_supports: draw the KIP steps with shifted and flipped supports as well.
+        npz: draw the widths of these sets alone, each a line: npz files with images and labels,
+            of the official release or from the folder npz of a release.
+        preprocess: of the npz files: zca or standard.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
@@ -301,8 +322,11 @@ def main(
     if unknown := set(parts) - set(PARTS):
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
-    everything = convolutional_sets(checkpoints)
-    sets = [s for d in datasets for i in ipc for s in _chosen_sets(everything, d, i, parts)]
+    if npz:
+        sets, parts = file_sets(npz, datasets, preprocess == "zca", data_dir), ("width",)
+    else:
+        everything = convolutional_sets(checkpoints)
+        sets = [s for d in datasets for i in ipc for s in _chosen_sets(everything, d, i, parts)]
     if not sets:
         raise UserError(
             f"{checkpoints} has no ConvNet set of {', '.join(datasets)} with "

@@ -7,6 +7,7 @@ not one of tuning. The paper shows 500 images at eight checkpoints of KIP.
 
     python -m paper_repro.figure4_hyperparameters --datasets cifar10 --ipc 1
     python -m paper_repro.figure4_hyperparameters --preset gpu --ipc 50 --kip-steps 54 233 1000
+    python -m paper_repro.figure4_hyperparameters --npz start.npz end.npz --datasets cifar10
 
 On two free cores the laptop preset takes about 20 minutes with 10 images: 36 trainings of 500
 steps at width 64.
@@ -17,10 +18,11 @@ the grid is ours; the paper's is not published.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paper_repro import table2_transfer
 from paper_repro.core import cli
@@ -28,7 +30,14 @@ from paper_repro.core.catalogue import LearnedSet
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.learned_sets import KIP, cell_on, convolutional_sets, find_set
+from paper_repro.core.experiment.learned_sets import (
+    KIP,
+    FileSet,
+    cell_on,
+    convolutional_sets,
+    file_sets,
+    find_set,
+)
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.statistics import estimate
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
@@ -72,14 +81,29 @@ def cells(budget: Preset, learned: LearnedSet, kip_steps: Sequence[int] = ()) ->
         kept = ", ".join(map(str, learned.steps)) or "none"
         raise UserError(f"{learned.name} keeps no step {min(missing)} (of its series: {kept})")
     ends = [(step, END) for step in kip_steps or (last,)]
+    return [
+        cell_on(learned, network, budget, step, method)
+        for network in _networks(budget)
+        for step, method in ((0, START), *ends)
+    ]
+
+
+def cells_on_files(budget: Preset, start: FileSet, end: FileSet) -> list[Cell]:
+    """As `cells`, of a KIP run whose start and end are in files; rows name the end."""
+    ends = (dataclasses.replace(start, name=end.name), START), (end, END)
+    return [
+        cell_on(given, network, budget, method=method)
+        for network in _networks(budget)
+        for given, method in ends
+    ]
+
+
+def _networks(budget: Preset) -> list[dict[str, Any]]:
+    """`Cell.network` of every point."""
     width, steps = budget.network_width, budget.network_steps
     # Nothing is chosen: as many as the maximum learning rate is estimated on.
     shared = {"width": width, "steps": steps, "n_validation": 50}
-    return [
-        cell_on(learned, {**shared, **point}, budget, step, method)
-        for point in grid(budget)
-        for step, method in ((0, START), *ends)
-    ]
+    return [{**shared, **point} for point in grid(budget)]
 
 
 def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
@@ -129,7 +153,7 @@ def _pairs(
             "Data set": row["dataset"] if official is None else official.title,
             "Images per class": str(row["images_per_class"]),
             "Labels": "learned" if row["learned_labels"] else "fixed",
-            "KIP step": str(row["step"]),
+            "KIP step": "-" if row["step"] is None else str(row["step"]),
             "Loss": network["loss"][0],
             "Learning rate": f"{network['learning_rate_factor'][0]:g} of the bound",
             "L2": f"{network['l2'][0]:g}",
@@ -186,6 +210,8 @@ def main(
     seeds: tuple[int, ...] = (),
     width: int | None = None,
     steps: int | None = None,
+    npz: tuple[Path, ...] = (),
+    preprocess: Literal["zca", "standard"] = "zca",
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
@@ -195,6 +221,7 @@ def main(
     Examples:
         python -m paper_repro.figure4_hyperparameters --datasets cifar10 --ipc 1
         python -m paper_repro.figure4_hyperparameters --learned-labels True --steps 200
+        python -m paper_repro.figure4_hyperparameters --npz start.npz end.npz --datasets cifar10
 
     Args:
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
@@ -206,21 +233,24 @@ def main(
         seeds: random seeds; default as many as the preset says, from 0.
         width: channels of the network instead of the preset's.
         steps: updates instead of the preset's.
+        npz: two files with images and labels, the natural start of a KIP run and what it ended
+            with, of the official release, say; instead of a set in `checkpoints`.
+        preprocess: of the npz files: zca or standard.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
-    everything = convolutional_sets(checkpoints)
-    chosen = []
-    for dataset, size in itertools.product(datasets, ipc):
-        learned = find_set(everything, dataset, size, KIP, learned_labels)
-        if learned is None:
-            raise UserError(
-                f"{checkpoints} has no such ConvNet KIP set of {dataset} with {size} images per "
-                "class"
-            )
-        chosen += cells(budget, learned, kip_steps)
+    if npz and len(npz) != 2:
+        raise UserError(
+            f"--npz needs two files, the start of a KIP run and its end; got {len(npz)}"
+        )
+    if npz:
+        chosen = cells_on_files(budget, *file_sets(npz, datasets, preprocess == "zca", data_dir))
+    else:
+        chosen = _cells_on_catalogue(
+            budget, checkpoints, itertools.product(datasets, ipc), learned_labels, kip_steps
+        )
 
     from paper_repro.core.experiment.runner import run_table
     from paper_repro.core.results import rows_for
@@ -228,6 +258,26 @@ def main(
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
     for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
         print(f"wrote {path}")
+
+
+def _cells_on_catalogue(
+    budget: Preset,
+    checkpoints: Path,
+    sizes: Iterable[tuple[str, int]],
+    learned_labels: bool | None,
+    kip_steps: Sequence[int],
+) -> list[Cell]:
+    everything = convolutional_sets(checkpoints)
+    chosen = []
+    for dataset, size in sizes:
+        learned = find_set(everything, dataset, size, KIP, learned_labels)
+        if learned is None:
+            raise UserError(
+                f"{checkpoints} has no such ConvNet KIP set of {dataset} with {size} images per "
+                "class"
+            )
+        chosen += cells(budget, learned, kip_steps)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -28,17 +28,17 @@ from typing import Any, Literal
 
 from paper_repro.core import cli, published
 from paper_repro.core.catalogue import LearnedSet
-from paper_repro.core.data import load_dataset, registry
-from paper_repro.core.errors import UserError
+from paper_repro.core.data import registry
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import (
     FILE,
     KIP,
     LS,
     NATURAL,
+    FileSet,
     cell_on,
-    cell_on_file,
     convolutional_sets,
+    file_sets,
     natural_cell,
     settings,
 )
@@ -84,14 +84,20 @@ def network_of(budget: Preset) -> dict[str, Any]:
     return settings(budget, grid, n_validation=budget.n_validation, stability="both")
 
 
-def cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
-    """One cell a set, small sets first; then natural images for the appendix."""
+def cells(budget: Preset, sets: Sequence[LearnedSet | FileSet]) -> list[Cell]:
+    """One cell a set."""
+    network = network_of(budget)
+    return [cell_on(learned, network, budget) for learned in sets]
+
+
+def natural_cells(budget: Preset) -> list[Cell]:
+    """Natural images for the appendix, small draws first."""
     network = network_of(budget)
     smoke = budget.name == "smoke"
     natural = network if smoke else {**network, "steps": NATURAL_STEPS}
     if budget.name == "laptop":
         natural["label_scale"] = (4.0,)  # hundreds of images take minutes a setting
-    return [cell_on(learned, network, budget) for learned in sets] + [
+    return [
         natural_cell(dataset, ipc, natural, budget, zca=False)
         for dataset in ("mnist", "cifar10")
         for ipc in (10, 50)
@@ -232,15 +238,6 @@ def _natural_spec(cell: ComparisonCell) -> CellSpec:
     return CellSpec(label, match, cell.figure, "DC's ConvNet", needs)
 
 
-def _cells_on_files(
-    paths: Sequence[Path], datasets: Sequence[str], zca: bool, budget: Preset, data_dir: Path | None
-) -> list[Cell]:
-    if len(datasets) != 1:
-        raise UserError("--npz needs one --datasets: the data set that the images stand for")
-    data = load_dataset(datasets[0], data_dir)
-    return [cell_on_file(path, data, network_of(budget), budget, zca) for path in paths]
-
-
 def main(
     preset: str = "laptop",
     datasets: tuple[str, ...] = (),
@@ -280,9 +277,10 @@ def main(
     """
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     if npz:
-        grid = _cells_on_files(npz, datasets, preprocess == "zca", budget, data_dir)
+        grid = cells(budget, file_sets(npz, datasets, preprocess == "zca", data_dir))
     else:
-        grid = cells(budget, [] if methods == (NATURAL,) else convolutional_sets(checkpoints))
+        sets = [] if methods == (NATURAL,) else convolutional_sets(checkpoints)
+        grid = cells(budget, sets) + natural_cells(budget)
     chosen = select(grid, datasets=datasets, ipc=ipc, methods=methods)
 
     from paper_repro.core.experiment.runner import run_table

@@ -20,7 +20,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.export import cell_of
 from paper_repro.core.experiment.grid import Settings, choose
-from paper_repro.core.experiment.learned_sets import FILE, cell_on, cell_on_file, find_set
+from paper_repro.core.experiment.learned_sets import FILE, FileSet, cell_on, find_set
 from paper_repro.core.experiment.presets import SMOKE
 from paper_repro.core.experiment.runner import run_cells
 from paper_repro.core.results import read_rows
@@ -123,7 +123,8 @@ def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
         images, labels = sets[kind].tensors()
         np.savez(tmp_path / f"{kind}.npz", images=images, labels=labels)
         small = load_dataset("small", data)
-        from_file = cell_on_file(tmp_path / f"{kind}.npz", small, NETWORK, SMOKE, zca=False)
+        given = FileSet(tmp_path / f"{kind}.npz", small, zca=False, name=kind)
+        from_file = cell_on(given, NETWORK, SMOKE)
         assert (from_file.images_per_class, from_file.learned_labels) == (2, learned)
         rows = rows_of(tmp_path / kind, cell, small_fc(from_file), data=data)
         assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
@@ -151,7 +152,8 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
         assert len(shown.appendices) == 1
     np.savez(tmp_path / "odd.npz", images=images[:5], labels=labels[:5])
     with pytest.raises(UserError, match="5 images cannot be shared equally by 3"):
-        cell_on_file(tmp_path / "odd.npz", load_dataset("small", data), NETWORK, SMOKE, zca=False)
+        odd = FileSet(tmp_path / "odd.npz", load_dataset("small", data), zca=False, name="odd")
+        cell_on(odd, NETWORK, SMOKE)
 
 
 # Divergence
@@ -349,6 +351,37 @@ def test_figure4_pairs_start_and_end_of_every_setting(checkpoints, data, tmp_pat
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=(2,), kip_steps=(1, 3))
     picture = tmp_path / "pictures" / f"{figure4_hyperparameters.SCRIPT}.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def files(sets, tmp_path):
+    """Arguments that give the start and the end of a KIP run as files."""
+    paths = tmp_path / "start.npz", tmp_path / "end.npz"
+    supports = sets["fixed-noaug"].at_step(0), sets["fixed-noaug"].tensors()
+    for path, (images, labels) in zip(paths, supports, strict=True):
+        np.savez(path, images=images, labels=labels)
+    return {"npz": paths, "preprocess": "standard"}
+
+
+def test_figure3_draws_the_widths_of_files(files, checkpoints, data, tmp_path):
+    rows = command(figure3_width, tmp_path, checkpoints, data, **files)
+    widths = [(r["support"]["name"], r["width"]) for r in rows if r["method"].endswith("width")]
+    assert widths == [("start", 4), ("start", 8), ("end", 4), ("end", 8)]
+    table = figure3_width.table(rows, include_smoke=True)
+    assert [cell.label["Trained on"] for cell in table.cells] == ["end", "end", "start", "start"]
+    assert not table.appendices
+    assert (tmp_path / "pictures/figure3_width.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figure4_pairs_files_as_it_pairs_a_series(files, checkpoints, data, tmp_path):
+    of_set = command(figure4_hyperparameters, tmp_path / "set", checkpoints, data, ipc=(2,))
+    of_files = command(figure4_hyperparameters, tmp_path / "files", checkpoints, data, **files)
+    for one, other in zip(of_files, of_set, strict=True):
+        assert (one["method"], one["test_accuracy"]) == (other["method"], other["test_accuracy"])
+        assert (one["support"]["name"], one["step"]) == ("end", None)
+    assert len(figure4_hyperparameters.table(of_files, include_smoke=True).cells) == 4
+    with pytest.raises(UserError, match="--npz needs two files"):
+        figure4_hyperparameters.main("smoke", npz=files["npz"][:1], out=tmp_path)
 
 
 def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):

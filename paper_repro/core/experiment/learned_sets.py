@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
-from paper_repro.core.data import Dataset
+from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
@@ -17,6 +18,37 @@ from paper_repro.core.support_set import read_support_set
 
 KIP, LS, NATURAL, FILE = "KIP to NN", "LS to NN", "Natural to NN", "File to NN"
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSet:
+    """A set in an npz of the official keys, or in the npz copy of a release.
+
+    Attributes:
+      path: of the npz.
+      data: the data set that its images stand for.
+      zca: whether its images are whitened.
+      name: what rows call it.
+    """
+
+    path: Path
+    data: Dataset
+    zca: bool
+    name: str
+
+
+def file_sets(
+    paths: Sequence[Path], datasets: Sequence[str], zca: bool, data_dir: Path | None
+) -> list[FileSet]:
+    """One set a file, each named like its file.
+
+    Raises:
+      UserError: not one data set, or no such data set.
+    """
+    if len(datasets) != 1:
+        raise UserError("--npz needs one --datasets: the data set that the images stand for")
+    data = load_dataset(datasets[0], data_dir)
+    return [FileSet(path, data, zca, path.stem) for path in paths]
 
 
 def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
@@ -34,7 +66,7 @@ def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
 
 
 def cell_on(
-    learned: LearnedSet,
+    learned: LearnedSet | FileSet,
     network: Mapping[str, Any],
     budget: Preset,
     step: int | None = None,
@@ -42,14 +74,21 @@ def cell_on(
 ) -> Cell:
     """The cell that trains a finite network on a learned set.
 
+    Of a file, labels that are one-hot minus 1/K are fixed, others learned.
+
     Args:
       learned: the set.
       network: see `grid.Settings`.
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
       step: of KIP, one of its series; None takes the set itself.
-      method: as the table calls it; default `KIP` or `LS`.
+      method: as the table calls it; default `KIP`, `LS` or `FILE`.
+
+    Raises:
+      UserError: no such file, or not as many images of every class of the data set.
     """
+    if isinstance(learned, FileSet):
+        return _cell_on_file(learned, network, budget, method or FILE)
     from paper_repro.core.experiment.export import cell_of  # much code, loaded when needed
 
     record = learned.record
@@ -90,23 +129,8 @@ def _budget(record: Mapping[str, Any], step: int | None) -> dict[str, Any]:
     return {name: value for name, value in took.items() if value is not None}
 
 
-def cell_on_file(
-    path: Path, data: Dataset, network: Mapping[str, Any], budget: Preset, zca: bool
-) -> Cell:
-    """The cell that trains on an npz of the official keys, or on the npz copy in a release.
-
-    Labels that are one-hot minus 1/K are fixed, others learned.
-
-    Args:
-      path: of the npz.
-      data: the data set that its images stand for.
-      network: see `grid.Settings`.
-      budget: says how many test images count.
-      zca: whether its images are whitened.
-
-    Raises:
-      UserError: no such file, or not as many images of every class of the data set.
-    """
+def _cell_on_file(given: FileSet, network: Mapping[str, Any], budget: Preset, method: str) -> Cell:
+    path, data = given.path, given.data
     found = read_support_set(path, data.image_shape, data.n_classes)
     if len(found.images) % data.n_classes:
         raise UserError(
@@ -114,12 +138,12 @@ def cell_on_file(
             "classes"
         )
     return Cell(
-        *(data.name, len(found.images) // data.n_classes, FILE, "transfer", "ConvNet", "NTK"),
-        zca=zca,
+        *(data.name, len(found.images) // data.n_classes, method, "transfer", "ConvNet", "NTK"),
+        zca=given.zca,
         learned_labels=not is_centred_one_hot(found.labels),
         n_test=budget.n_test,
         network=dict(network),
-        support={"name": path.stem, "sha256": sha256_of_file(path), "step": None},
+        support={"name": given.name, "sha256": sha256_of_file(path), "step": None},
         support_path=path,
     )
 
