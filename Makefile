@@ -9,6 +9,7 @@ RELEASE ?= build/release
 # One worker a core, a file of tests to one worker.
 PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+.DELETE_ON_ERROR:
 .PHONY: help venv torch reproduce release notebooks test test-slow lint lock clean
 
 help:
@@ -59,7 +60,7 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-environment.yml: requirements.lock .ci/environment_yml.py
+environment.yml: requirements.lock .ci/environment_yml.py | venv
 	$(PY) .ci/environment_yml.py > $@
 
 lock:

@@ -23,7 +23,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from paper_repro import table2_transfer
 from paper_repro.core import cli
@@ -36,6 +36,7 @@ from paper_repro.core.experiment.learned_sets import (
     KIP,
     LS,
     FileSet,
+    Preprocess,
     cell_on,
     convolutional_sets,
     file_sets,
@@ -206,8 +207,9 @@ _NOT_RUN = CellSpec(
 
 
 def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
-    specs = {}
-    for row in rows:
+    """One spec a point; a line holds points of one setting alone, that of its last row."""
+    specs, settings_of = {}, {}
+    for row in reversed(rows):
         if not row["method"].endswith(f", {what}") or row["status"] != "done":
             continue
         network = row["config"]["network"]
@@ -225,14 +227,13 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
             label["KIP step"] = str(row["step"])
         else:
             label["Width"] = str(row["width"])
-        match = {name: row[name] for name in ("dataset", "method", "zca", "learned_labels", "step")}
-        match |= {"config.support.name": row["support"]["name"], "width": row["width"]}
-        match |= {"images_per_class": row["images_per_class"]}
-        match |= {"config.network.loss": [network["loss"]]}
-        match |= {"config.network.augmentation": [network.get("augmentation")]}
         position = row["step"] if what == STEP else row["width"]
-        order = [v for k, v in label.items() if k not in ("KIP step", "Width")]
-        specs[(*order, position)] = CellSpec(label, match)
+        line = *(v for k, v in label.items() if k not in ("KIP step", "Width")), row["preset"]
+        setting = row["support"]["name"], {**network, "width": None}
+        if what == WIDTH:
+            setting += (row["support"]["sha256"],)
+        if settings_of.setdefault(line, setting) == setting:
+            specs[(*line, position)] = CellSpec(label, {"config_hash": row["config_hash"]})
     return [specs[key] for key in sorted(specs)]
 
 
@@ -281,7 +282,7 @@ def _line(label: Mapping[str, str]) -> str:
 
 def main(
     preset: str = "laptop",
-    datasets: tuple[str, ...] = ("cifar10",),
+    datasets: tuple[str, ...] = (),
     ipc: tuple[int, ...] = (1,),
     parts: tuple[str, ...] = PARTS,
     seeds: tuple[int, ...] = (),
@@ -290,7 +291,7 @@ def main(
     steps: int | None = None,
     augmented_supports: bool = False,
     npz: tuple[Path, ...] = (),
-    preprocess: Literal["zca", "standard"] = "zca",
+    preprocess: Preprocess | None = None,
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
@@ -304,7 +305,8 @@ def main(
 
     Args:
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: names of data sets, each with a KIP or LS set in `checkpoints`.
+        datasets: names of data sets, each with a KIP or LS set in `checkpoints`; default cifar10.
+            Of an npz, the one that its images stand for.
         ipc: images per class; of an npz its own.
         parts: of "width" and "step"; default both.
         seeds: random seeds; default 0, 1 and 2, at the laptop preset 0 alone for the KIP steps.
@@ -314,7 +316,7 @@ def main(
         augmented_supports: draw the KIP steps with shifted and flipped supports as well.
         npz: draw the widths of these sets alone, each a line: npz files with images and labels,
             of the official release or from the folder npz of a release.
-        preprocess: of the npz files: zca or standard.
+        preprocess: of the npz files: zca or standard; default zca for RGB, else standard.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
@@ -323,8 +325,9 @@ def main(
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     if npz:
-        sets, parts = file_sets(npz, datasets, preprocess == "zca", data_dir), ("width",)
+        sets, parts = file_sets(npz, datasets, preprocess, data_dir), ("width",)
     else:
+        datasets = datasets or ("cifar10",)
         everything = convolutional_sets(checkpoints)
         sets = [s for d in datasets for i in ipc for s in _chosen_sets(everything, d, i, parts)]
     if not sets:
@@ -338,6 +341,8 @@ def main(
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
+    if any(each < 1 for each in widths):
+        raise UserError(f"widths must be at least 1, got {min(widths)}")
     choices = choice_cells(budget, sets, parts, augmented_supports)
     unavailable = run_cells(SCRIPT, choices, [0], preset, out, data_dir)
     widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
@@ -357,6 +362,9 @@ def main(
     run_table(SCRIPT, last, its_seeds, budget, out, data_dir, table)
     for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
         print(f"wrote {path}")
+    if unavailable:
+        reasons = "; ".join(str(error) for error in unavailable.values())
+        raise UserError(f"{', '.join(unavailable)} left out: {reasons}")
 
 
 def _chosen_sets(

@@ -33,18 +33,21 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import (
     KIP,
     FileSet,
+    Preprocess,
     cell_on,
     convolutional_sets,
     file_sets,
     find_set,
 )
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
+from paper_repro.core.files import sha256_of_file
 from paper_repro.core.statistics import estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs, matches
 
 SCRIPT = "figure4_hyperparameters"
 START, END = "natural start", "KIP images"
 """Methods of the rows."""
+DIVERGED = "diverged"
 
 PRESETS = table2_transfer.PRESETS
 
@@ -89,12 +92,12 @@ def cells(budget: Preset, learned: LearnedSet, kip_steps: Sequence[int] = ()) ->
 
 
 def cells_on_files(budget: Preset, start: FileSet, end: FileSet) -> list[Cell]:
-    """As `cells`, of a KIP run whose start and end are in files; rows name the end."""
-    ends = (dataclasses.replace(start, name=end.name), START), (end, END)
+    """As `cells`, of a KIP run whose start and end are in files; rows name both."""
+    name = " to ".join(f"{e.name} {sha256_of_file(e.path)[:6]}" for e in (start, end))
     return [
-        cell_on(given, network, budget, method=method)
+        cell_on(dataclasses.replace(given, name=name), network, budget, method=method)
         for network in _networks(budget)
-        for given, method in ends
+        for given, method in ((start, START), (end, END))
     ]
 
 
@@ -109,22 +112,25 @@ def _networks(budget: Preset) -> list[dict[str, Any]]:
 def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
     """One line a setting: accuracy on the KIP images, and what the natural start gives."""
     own = [row for row in rows if row["table"] == SCRIPT]
-    specs, gains = [], []
-    for key, pair in _pairs(own, include_smoke).items():
-        start, end = pair
-        label = {**dict(key[0]), "Natural start": "diverged" if start is None else f"{start:.1f}"}
-        specs.append(CellSpec(label, dict(key[1])))
-        if start is not None and end is not None:
-            gains.append(end - start)
+    specs, pairs = [], _pairs(own, include_smoke)
+    for key, (start, _) in pairs.items():
+        shown = f"{start:.1f}" if isinstance(start, float) else start
+        label = {**dict(key[0]), "Natural start": shown}
+        specs.append(CellSpec(label, dict(key[1]), needs="a smaller learning rate"))
     if not specs:
         label = {"Data set": "CIFAR-10", "Images per class": "1"}
         specs = [CellSpec(label, {"method": END}, needs=f"`python -m paper_repro.{SCRIPT}`")]
     notes = ("A smoke test.",) if include_smoke else ()
+    gains = [end - start for start, end in _trained(pairs.values())]
     if gains:
         above = sum(gain > 0 for gain in gains)
+        starts = sum(start == DIVERGED for start, _ in pairs.values())
+        ends = sum(end == DIVERGED for _, end in pairs.values())
         notes = (
             f"KIP images above the natural ones they started from in {above} of {len(gains)} "
-            f"settings ({min(gains):+.1f} to {max(gains):+.1f} points).",
+            f"settings in which both trained ({min(gains):+.1f} to {max(gains):+.1f} points); of "
+            f"{len(pairs)} settings {starts} diverged on the natural start, {ends} on the KIP "
+            "images.",
             *notes,
         )
     return ResultTable(
@@ -137,44 +143,51 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
 
 
 Key = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Any], ...]]
+Outcome = float | Literal["diverged", "not run"]
 
 
 def _pairs(
     rows: Sequence[Mapping[str, Any]], include_smoke: bool
-) -> dict[Key, tuple[float | None, float | None]]:
-    """(label, match of the KIP row) -> accuracies in percent of the start and the end."""
+) -> dict[Key, tuple[Outcome, Outcome]]:
+    """(label, match of the KIP row) -> what the start and the end gave, accuracies in percent."""
     pairs = {}
     for row in rows:
-        if row["method"] != END:
+        if row["method"] != END or (row["preset"] == "smoke" and not include_smoke):
             continue
-        network = row["config"]["network"]
+        config = row["config"]
+        network, step = config["network"], config["support"]["step"]
         official = registry.DATASETS.get(row["dataset"])
         label = {
             "Data set": row["dataset"] if official is None else official.title,
             "Images per class": str(row["images_per_class"]),
             "Labels": "learned" if row["learned_labels"] else "fixed",
-            "KIP step": "-" if row["step"] is None else str(row["step"]),
+            "KIP step": "-" if step is None else str(step),
             "Loss": network["loss"][0],
             "Learning rate": f"{network['learning_rate_factor'][0]:g} of the bound",
             "L2": f"{network['l2'][0]:g}",
             "Label scale": f"{network['label_scale'][0]:g}" if network["loss"][0] == "mse" else "-",
             "Augmented": "yes" if network.get("augmentation") else "no",
         }
-        same = {"dataset": row["dataset"], "config.support.name": row["config"]["support"]["name"]}
+        same = {"dataset": row["dataset"], "config.support.name": config["support"]["name"]}
         match = same | {"config_hash": row["config_hash"]}
-        start = cell_runs(
-            CellSpec({}, same | {"method": START, "config.network": [network]}),
-            rows,
-            include_smoke=include_smoke,
-        )
-        end = cell_runs(CellSpec({}, match), rows, include_smoke=include_smoke)
+        start = same | {"method": START, "config.network": [network]}
         key = tuple(label.items()), tuple(match.items())
-        pairs[key] = _percent(start), _percent(end)
+        pairs[key] = tuple(_outcome(found, rows, include_smoke) for found in (start, match))
     return pairs
 
 
-def _percent(runs: Sequence[Mapping[str, Any]]) -> float | None:
-    return estimate([100 * run["test_accuracy"] for run in runs]).mean if runs else None
+def _outcome(
+    match: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], include_smoke: bool
+) -> Outcome:
+    if runs := cell_runs(CellSpec({}, match), rows, include_smoke=include_smoke):
+        return estimate([100 * run["test_accuracy"] for run in runs]).mean
+    failed = any(row["status"] == "failed" for row in rows if matches(row, match))
+    return DIVERGED if failed else "not run"
+
+
+def _trained(pairs: Iterable[tuple[Outcome, Outcome]]) -> list[tuple[float, float]]:
+    """The pairs of two accuracies."""
+    return [(start, end) for start, end in pairs if {type(start), type(end)} == {float}]
 
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
@@ -183,12 +196,11 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
 
     own = [row for row in rows if row["table"] == SCRIPT]
     points: dict[str, list[tuple[float, float]]] = {}
-    for (label, _), (start, end) in _pairs(own, include_smoke).items():
-        if start is None or end is None:
-            continue
+    for (label, _), pair in _pairs(own, include_smoke).items():
         words = dict(label)
         name = words["Loss"] + (", augmented" if words["Augmented"] == "yes" else "")
-        points.setdefault(name, []).append((start, end))
+        points.setdefault(name, []).extend(_trained([pair]))
+    points = {name: found for name, found in points.items() if found}
     if not points:
         return []
     picture = pairs(
@@ -203,7 +215,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
 
 def main(
     preset: str = "laptop",
-    datasets: tuple[str, ...] = ("cifar10",),
+    datasets: tuple[str, ...] = (),
     ipc: tuple[int, ...] = (1,),
     learned_labels: bool | None = None,
     kip_steps: tuple[int, ...] = (),
@@ -211,7 +223,7 @@ def main(
     width: int | None = None,
     steps: int | None = None,
     npz: tuple[Path, ...] = (),
-    preprocess: Literal["zca", "standard"] = "zca",
+    preprocess: Preprocess | None = None,
     checkpoints: Path = Path("checkpoints"),
     out: Path = Path("runs"),
     data_dir: Path | None = None,
@@ -225,7 +237,8 @@ def main(
 
     Args:
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: names of data sets, each with a KIP set and its series in `checkpoints`.
+        datasets: names of data sets, each with a KIP set and its series in `checkpoints`; default
+            cifar10. Of npz files, the one that their images stand for.
         ipc: images per class.
         learned_labels: take the set with learned labels (True) or fixed ones; default the
             fixed, among the sets without augmented targets if there are any.
@@ -235,7 +248,7 @@ def main(
         steps: updates instead of the preset's.
         npz: two files with images and labels, the natural start of a KIP run and what it ended
             with, of the official release, say; instead of a set in `checkpoints`.
-        preprocess: of the npz files: zca or standard.
+        preprocess: of the npz files: zca or standard; default zca for RGB, else standard.
         checkpoints: directory of learned sets.
         out: directory of rows, pictures and training states; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
@@ -246,11 +259,10 @@ def main(
             f"--npz needs two files, the start of a KIP run and its end; got {len(npz)}"
         )
     if npz:
-        chosen = cells_on_files(budget, *file_sets(npz, datasets, preprocess == "zca", data_dir))
+        chosen = cells_on_files(budget, *file_sets(npz, datasets, preprocess, data_dir))
     else:
-        chosen = _cells_on_catalogue(
-            budget, checkpoints, itertools.product(datasets, ipc), learned_labels, kip_steps
-        )
+        sizes = itertools.product(datasets or ("cifar10",), ipc)
+        chosen = _cells_on_catalogue(budget, checkpoints, sizes, learned_labels, kip_steps)
 
     from paper_repro.core.experiment.runner import run_table
     from paper_repro.core.results import rows_for

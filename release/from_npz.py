@@ -81,7 +81,10 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
 
     data = load_dataset(given.dataset, data_dir)
     read = read_support_set(path, data.image_shape, data.n_classes)
-    images, labels = read.images.astype(np.float32), read.labels.astype(np.float32)
+    try:
+        images, labels = read.kernel_inputs, read.labels.astype(np.float32)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     n, n_classes = labels.shape
     if n % n_classes:
         raise UserError(f"{path}: {n} images cannot be shared equally by {n_classes} classes")
@@ -98,7 +101,7 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     transform = fitted(data, given.preprocess)
     record = {
         "format": 1,
-        "name": given.name or _name(given, n // n_classes, fixed),
+        "name": given.name or _name(given, data.name, n // n_classes, fixed),
         "dataset": data.name,
         "title": data.title,
         "class_names": list(data.class_names),
@@ -139,7 +142,8 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     return SupportSet(record["name"], images, labels, classes, record)
 
 
-def _name(given: NpzSets, images_per_class: int, fixed: bool) -> str:
-    parts = [given.dataset, given.architecture, f"ipc{images_per_class}", given.preprocess]
+def _name(given: NpzSets, dataset: str, images_per_class: int, fixed: bool) -> str:
+    parts = [dataset, given.architecture, f"ipc{images_per_class}", given.preprocess]
     parts += ["fixed" if fixed else "learned", "aug" if given.augmentation else "noaug"]
+    parts += [given.kernel] if given.kernel != "NTK" else []
     return "-".join(parts).lower().replace(" ", "")

@@ -236,7 +236,12 @@ def _carry_out(
     if plan.head is None and commit is not None:  # made meanwhile, or by an earlier try
         changed = differences(folder, files, hub.tree(commit))
         add = tuple(path for path in changed if path in files)
-        delete = tuple(path for path in changed if path not in files)
+        if strangers := [path for path in changed if path not in files]:
+            raise UserError(
+                f"{hub.repository} was made by someone else meanwhile and holds "
+                f"{', '.join(map(ascii, strangers[:3]))}: nothing was changed; run the same "
+                "command again to see what it would delete"
+            )
     if add or delete or commit is None:
         local = folder.resolve()
         additions = hub.upload([(path, local / path) for path in add])

@@ -186,7 +186,7 @@ def test_a_run_killed_twice_and_damaged_ends_in_the_bytes_of_an_uninterrupted_on
     for step in (26, 112):
         process = start(out, data)
         wait_for_step(out, step, process)
-        time.sleep(0.1 * (time.time() % 1))  # somewhere after it
+        time.sleep(0.02)  # somewhere after it
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -115,6 +116,21 @@ def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
         rows_of(tmp_path, dataclasses.replace(cell, support_path=other), data=data)
     with pytest.raises(UserError, match="is not at"):
         rows_of(tmp_path, dataclasses.replace(cell, support_path=tmp_path / "none"), data=data)
+
+
+def test_a_set_made_from_other_images_is_refused(sets, data, tmp_path):
+    cell = small_fc(cell_on(sets["ls"], NETWORK, SMOKE))
+    other = {"data_sha256": "0" * 64, "transform_sha256": "0" * 64, "zca": False}
+    with pytest.raises(UserError, match="was made from other images than the data set small"):
+        rows_of(tmp_path, dataclasses.replace(cell, support_record=other), data=data)
+
+
+def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
+    images, labels = sets["ls"].tensors()
+    np.savez(tmp_path / "raw.npz", images=(images > 0).astype(np.uint8), labels=labels)
+    raw = FileSet(tmp_path / "raw.npz", load_dataset("small", data), zca=False, name="raw")
+    with pytest.raises(UserError, match="uint8, so raw pixels: apply the transform"):
+        rows_of(tmp_path / "out", small_fc(cell_on(raw, NETWORK, SMOKE)), data=data)
 
 
 def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
@@ -232,7 +248,7 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert len(log.read_text().splitlines()) < 4  # it was stopped before the end
+    assert len(log.read_text().splitlines()) < 3  # it was stopped before the end
     subprocess.run(command, check=True, capture_output=True)
     assert outcome(tmp_path) == uninterrupted
     assert not list(run.glob("state*"))
@@ -378,13 +394,35 @@ def test_figure4_pairs_files_as_it_pairs_a_series(files, checkpoints, data, tmp_
     of_files = command(figure4_hyperparameters, tmp_path / "files", checkpoints, data, **files)
     for one, other in zip(of_files, of_set, strict=True):
         assert (one["method"], one["test_accuracy"]) == (other["method"], other["test_accuracy"])
-        assert (one["support"]["name"], one["step"]) == ("end", None)
+        assert re.fullmatch("start [0-9a-f]{6} to end [0-9a-f]{6}", one["support"]["name"])
+        assert one["step"] is None
     assert len(figure4_hyperparameters.table(of_files, include_smoke=True).cells) == 4
     with pytest.raises(UserError, match="--npz needs two files"):
         figure4_hyperparameters.main("smoke", npz=files["npz"][:1], out=tmp_path)
 
 
+def test_figure4_counts_settings_once_and_says_which_diverged(checkpoints, data, tmp_path):
+    rows = command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=(2,))
+    undone = {"status": "interrupted", "step": None, "test_accuracy": None}
+    failed = {**rows[1], "status": "failed", "step": None, "test_accuracy": None}
+    again = [rows[0], failed, *rows[2:3], {**rows[3], **undone}, *rows[3:]]
+    table = figure4_hyperparameters.table(again, include_smoke=True)
+    assert len(table.cells) == len(rows) // 2
+    assert "settings in which both trained" in table.notes[0]
+    assert table.notes[0].endswith("0 diverged on the natural start, 1 on the KIP images.")
+    assert "a smaller learning rate; the last attempt failed" in table.cells[0].verdict
+
+
 def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
+    with pytest.raises(UserError, match="widths must be at least 1, got 0"):
+        command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), widths=(8, 0))
+    with pytest.raises(UserError, match="no cell is chosen"):
+        command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
+    with pytest.raises(UserError, match="--npz needs one --datasets"):
+        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), out=tmp_path)
+    twice = tmp_path / "a" / "kip.npz", tmp_path / "b" / "kip.npz"
+    with pytest.raises(UserError, match="two files are named kip"):
+        command(figure3_width, tmp_path, checkpoints, data, npz=twice)
     with pytest.raises(UserError, match="unknown part 'depth'"):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), parts=("depth",))
     with pytest.raises(UserError, match="has no ConvNet set of small with 50"):

@@ -45,8 +45,10 @@ def transfer(
         vmap: also time so many networks at once under vmap; 0 does not.
         json: print one JSON object instead of text.
     """
-    if min(width, batch, steps, repeats) < 1 or side < 8 or side % 8 or vmap < 0:
-        raise UserError("width, batch, steps and repeats must be positive, side a multiple of 8")
+    if min(width, batch, channels, steps, repeats) < 1 or side < 8 or side % 8 or vmap < 0:
+        raise UserError(
+            "width, batch, channels, steps and repeats must be positive, side a multiple of 8"
+        )
     row = measure(width, batch, (side, side, channels), steps, repeats, peer, vmap)
     if json:
         print(json_module.dumps({"rows": [row]}))

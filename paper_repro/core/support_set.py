@@ -22,6 +22,20 @@ class SupportSet:
     images: np.ndarray
     labels: np.ndarray
 
+    @property
+    def kernel_inputs(self) -> np.ndarray:
+        """The images as preprocessed ones, float32.
+
+        Raises:
+          UserError: integers, which are raw pixels.
+        """
+        if not np.issubdtype(self.images.dtype, np.floating):
+            raise UserError(
+                f"the images are {self.images.dtype}, so raw pixels: apply the transform of their "
+                "preprocessing and store what it returns"
+            )
+        return self.images.astype(np.float32)
+
 
 def read_support_set(path: Path, image_shape: tuple[int, ...], n_classes: int) -> SupportSet:
     """Read an npz with the official keys `images` and `labels`.

@@ -138,31 +138,33 @@ def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row
     """The done rows of one cell to be averaged: one configuration, one row a seed."""
     lowest = 0 if include_smoke else 1
     done = [r for r in rows if r["status"] == "done" and _rank(r) >= lowest]
-    groups: dict[tuple[int, str], dict[int, Row]] = {}
+    # By hash alone: presets may share a configuration, and no seed of it is run twice.
+    groups: dict[str, dict[int, Row]] = {}
     for row in done:
-        groups.setdefault((_rank(row), row["config_hash"]), {}).setdefault(row["seed"], row)
+        groups.setdefault(row["config_hash"], {}).setdefault(row["seed"], row)
     if not groups:
         return []
     best = max(
         groups,
         key=lambda key: (
             max(_work(row) for row in groups[key].values()),
-            key[0],
+            max(_rank(row) for row in groups[key].values()),
             len(groups[key]),
             max(r["started"] for r in groups[key].values()),
-            key[1],
+            key,
         ),
     )
     return [groups[best][seed] for seed in sorted(groups[best])]
 
 
 def describe_budget(rows: Sequence[Row]) -> str:
-    """What the rows of one cell spent: the preset, then each budget entry; ranges of differing."""
+    """What the rows of one cell spent: presets, then each budget entry; ranges of differing."""
     if not rows:
         return ""
     keys = dict.fromkeys(k for row in rows for k in row["budget"] if k != "reduced")
     parts = [_entry(k, [r["budget"][k] for r in rows if k in r["budget"]]) for k in keys]
-    return ", ".join([rows[0]["preset"], *(p for p in parts if p)])
+    presets = " / ".join(dict.fromkeys(row["preset"] for row in rows))
+    return ", ".join([presets, *(p for p in parts if p)])
 
 
 def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:

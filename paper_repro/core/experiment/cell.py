@@ -11,7 +11,7 @@ from paper_repro.core.row_schema import config_hash
 
 Procedure = Literal["kip", "label_solve", "natural", "network", "transfer"]
 
-NOT_NUMBERS = ("test_share", "support_path", "support_budget", "krr_accuracy")
+NOT_NUMBERS = ("test_share", "support_path", "support_budget", "support_record", "krr_accuracy")
 """Fields that change no number: neither recorded nor hashed."""
 
 
@@ -40,6 +40,8 @@ class Cell:
       support_path: where that file is.
       support_budget: what that set took: `kip_steps` and `kip_target_batch` for KIP, and `reduced`
         if that is less than the paper's.
+      support_record: `data_sha256`, `transform_sha256` and `zca` of the record of that set, which
+        the data at hand must have; None where they are not comparable.
       krr_accuracy: of that set by its own record; a fraction, not hashed.
       test_share: see `kip.config.evaluation_steps`. It changes no number, so it is not hashed.
     """
@@ -69,6 +71,7 @@ class Cell:
     support: dict[str, Any] | None = None
     support_path: Path | None = None
     support_budget: dict[str, Any] | None = None
+    support_record: dict[str, Any] | None = None
     krr_accuracy: float | None = None
     test_share: float | None = None
 

@@ -52,11 +52,6 @@ class Context:
         return self._held_out(self.dataset.x_val, self.dataset.y_val)
 
     @property
-    def validation_images(self) -> np.ndarray:
-        """Kernel inputs of the validation images, for a finite network."""
-        return self.transform.apply(self.dataset.x_val)
-
-    @property
     def test_images(self) -> np.ndarray:
         """Kernel inputs of the test images, for a finite network."""
         return self.transform.apply(self.dataset.x_test)

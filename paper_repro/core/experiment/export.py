@@ -185,7 +185,11 @@ def _export(
         if place.exists():
             old = staged.with_name(f"{staged.name}-old")
             os.replace(place, old)
-            os.replace(staged, place)
+            try:
+                os.replace(staged, place)
+            except BaseException:
+                os.replace(old, place)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(staged, place)

@@ -30,33 +30,56 @@ def draw(
     """Draw the finished runs of a seed into `out/pictures`; drawn ones are left alone.
 
     Writes `<run>-images.png` (natural start above learned image, through the inverse transform),
-    `<run>-labels.png` where labels were learned, and `<script>-curves.png` for all together.
+    `<run>-labels.png` where labels were learned, and `<script>-curves.png` for all runs of the
+    script together; a picture of them stays where the files of some are elsewhere.
     """
-    series = {}
-    several = len({cell.dataset for cell in cells}) > 1
     for cell in cells:
         row = finished(rows, cell.config_hash, seed)
         directory = run_directory(out, cell, seed)
         if cell.procedure != "kip" or row is None or not (directory / "metrics.jsonl").exists():
             continue
-        name = f"{cell.architecture} {cell.method}, {row['support_size']} images"
-        if several:
-            name = f"{cell.dataset} {name}"
-        series[name] = _accuracies(directory / "metrics.jsonl")
         if not (out / "pictures" / f"{_file_name(cell)}-images.png").exists():
             start = checkpoint.load(support_path(directory, 0)).tensors["images"]
             learned = checkpoint.load(support_path(directory, row["step"])).tensors
             shared = context(cell, data_dir)
             prefix = f"{_file_name(cell)}-"
             draw_support(learned, start, cell, shared, row["step"], out / "pictures", prefix)
-    if series:
+    path = out / "pictures" / f"{script}-curves.png"
+    series, is_whole = _series(script, rows, out, seed)
+    if series and (is_whole or not path.exists()):
         curves(
             series,
-            out / "pictures" / f"{script}-curves.png",
+            path,
             xlabel="KIP step",
             ylabel="test accuracy (%)",
             title="Test accuracy at the official steps (never used to choose one)",
         )
+
+
+def _series(
+    script: str, rows: Sequence[Mapping[str, Any]], out: Path, seed: int
+) -> tuple[dict[str, list[tuple[float, float]]], bool]:
+    """Accuracies at the official steps of the script's finished runs, and whether all are there."""
+    own = [
+        row
+        for row in rows
+        if (row["table"], row["status"], row["seed"]) == (script, "done", seed)
+        and row["config"].get("procedure") == "kip"
+    ]
+    several = len({row["dataset"] for row in own}) > 1
+    series, is_whole = {}, True
+    for row in own:
+        path = run_directory(out, row, seed) / "metrics.jsonl"
+        if not path.exists():
+            is_whole = False
+            continue
+        words = [row["dataset"]] if several else []
+        words += [f"{row['architecture']} {row['method']}, {row['support_size']} images"]
+        name = " ".join(words)
+        if name in series:
+            name += f", {row['config_hash'][:6]}"
+        series[name] = _accuracies(path)
+    return series, is_whole
 
 
 def draw_support(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
 from paper_repro.core.data import Dataset, load_dataset
@@ -15,6 +15,8 @@ from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import is_centred_one_hot
 from paper_repro.core.support_set import read_support_set
+
+Preprocess = Literal["zca", "standard"]
 
 KIP, LS, NATURAL, FILE = "KIP to NN", "LS to NN", "Natural to NN", "File to NN"
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
@@ -38,16 +40,29 @@ class FileSet:
 
 
 def file_sets(
-    paths: Sequence[Path], datasets: Sequence[str], zca: bool, data_dir: Path | None
+    paths: Sequence[Path],
+    datasets: Sequence[str],
+    preprocess: Preprocess | None,
+    data_dir: Path | None,
 ) -> list[FileSet]:
     """One set a file, each named like its file.
 
+    Args:
+      paths: of the npz files.
+      datasets: the one data set that their images stand for.
+      preprocess: what the images went through; None means ZCA for RGB, else standard.
+      data_dir: see `load_dataset`.
+
     Raises:
-      UserError: not one data set, or no such data set.
+      UserError: not one data set, no such data set, or two files of one name.
     """
     if len(datasets) != 1:
         raise UserError("--npz needs one --datasets: the data set that the images stand for")
+    names = [path.stem for path in paths]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"two files are named {min(twice)}: rename one, rows go by these names")
     data = load_dataset(datasets[0], data_dir)
+    zca = data.image_shape[-1] == 3 if preprocess is None else preprocess == "zca"
     return [FileSet(path, data, zca, path.stem) for path in paths]
 
 
@@ -85,7 +100,7 @@ def cell_on(
       method: as the table calls it; default `KIP`, `LS` or `FILE`.
 
     Raises:
-      UserError: no such file, or not as many images of every class of the data set.
+      UserError: no such file, or images that the classes of the data set cannot share equally.
     """
     if isinstance(learned, FileSet):
         return _cell_on_file(learned, network, budget, method or FILE)
@@ -116,8 +131,14 @@ def cell_on(
         support=support,
         support_path=path,
         support_budget=_budget(record, support["step"]),
+        support_record=_provenance(record) if budget.n_test == kip.n_test else None,
         krr_accuracy=metrics.get("test_accuracy"),
     )
+
+
+def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Cell.support_record`."""
+    return {name: record[name] for name in ("data_sha256", "transform_sha256", "zca")}
 
 
 def _budget(record: Mapping[str, Any], step: int | None) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from paper_repro.core.results import append_row, finished, results_path, rows_fo
 from paper_repro.core.tables import ResultTable, TableCell
 
 
-def run_directory(out: Path, cell: Cell, seed: int) -> Path:
-    """Checkpoints and metrics of one run; shared by all tables that have the cell."""
-    return out / "runs" / f"{cell.config_hash}-seed{seed}"
+def run_directory(out: Path, run: Cell | Mapping[str, Any], seed: int) -> Path:
+    """Checkpoints and metrics of one run, by its cell or row; shared by all tables that have it."""
+    config_hash = run.config_hash if isinstance(run, Cell) else run["config_hash"]
+    return out / "runs" / f"{config_hash}-seed{seed}"
 
 
 def run_table(
@@ -61,6 +62,8 @@ def run_table(
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
     used = tuple(seeds) or tuple(range(budget.seeds))
+    if not cells:
+        raise UserError("no cell is chosen: name at least one value for every option that is given")
     missing = run_cells(script, cells, used, budget.name, out, data_dir)
     if set(missing) == {cell.dataset for cell in cells}:
         raise next(iter(missing.values()))

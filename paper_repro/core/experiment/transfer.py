@@ -18,6 +18,7 @@ from paper_repro.core.experiment.outcome import Outcome
 from paper_repro.core.files import sha256_of_file
 from paper_repro.core.krr import score
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.support_set import read_support_set
 
@@ -97,15 +98,17 @@ def natural_support(cell: Cell, context: Context, seed: int) -> tuple[np.ndarray
 
 
 def named_support(cell: Cell, context: Context) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of `cell.support`, whose file must be the one it names."""
+    """The images and labels of `cell.support`: the file that it names, and made from these data."""
     path, name, data = cell.support_path, cell.support["name"], context.dataset
     if path is None or not path.exists():
         raise UserError(f"the learned set {name} is not at {path}")
     if sha256_of_file(path) != cell.support["sha256"]:
         raise UserError(f"{path} is not the file that {name} names: restore or export it again")
+    if cell.support_record is not None:
+        require_recorded(name, cell.support_record, data, context.transform)
     if path.suffix == ".npz":
         found = read_support_set(path, data.image_shape, data.n_classes)
-        return found.images, found.labels
+        return found.kernel_inputs, found.labels
     tensors = checkpoint.load(path).tensors
     x, y = tensors["images"], tensors["labels"]
     if x.shape[1:] != data.image_shape or y.shape != (len(x), data.n_classes):

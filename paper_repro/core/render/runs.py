@@ -62,7 +62,9 @@ def setting(row: Row) -> str:
         for name, value in chosen.items()
         if name not in _NO_SETTING and value is not None
     ]
-    words += ["supports augmented"] if row["config"].get("network", {}).get("augmentation") else []
+    network = row["config"].get("network", {})
+    words += ["supports augmented"] if network.get("augmentation") else []
+    words += ["learning rate bounded by the support too"] if network.get("stability") else []
     return ", ".join(words)
 
 
