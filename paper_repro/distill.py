@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -93,7 +93,6 @@ def main(
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    from paper_repro.core.experiment.export import export
     from paper_repro.core.experiment.gallery import draw
     from paper_repro.core.experiment.runner import run_cells
     from paper_repro.core.render.terminal import print_table
@@ -129,10 +128,21 @@ def main(
     draw(COMMAND, cells, rows, out, data_dir, used[0])
     print_table(table(cells, rows, budget.name == "smoke"))
     learned = {cell.config_hash for cell in cells if cell.method != NATURAL}
-    if budget.name == "smoke" or not any(finished(rows, h, s) for h in learned for s in used):
-        return
+    diverged = [c for c in cells for s in used if finished(rows, c.config_hash, s) is None]
+    if budget.name != "smoke" and any(finished(rows, h, s) for h in learned for s in used):
+        _export(out, used, data_dir, learned)
+    if diverged:
+        raise UserError(f"diverged: {', '.join(map(str, diverged))}")
+
+
+def _export(
+    out: Path, seeds: Sequence[int], data_dir: Path | None, wanted: Collection[str]
+) -> None:
+    """Write the learned sets, and say how they become a release."""
+    from paper_repro.core.experiment.export import export
+
     place = out / "checkpoints"
-    export(out, place, used, 100, data_dir, learned)
+    export(out, place, seeds, 100, data_dir, wanted)
     words = ["python", "-m", "release", "build", "--checkpoints", str(place)]
     words += ["--data-dir", str(data_dir)] if data_dir is not None else []
     print(f"learned sets in {place}; as a release: {shlex.join(words)} --out build/mine")

@@ -25,7 +25,7 @@ from paper_repro.core.augment import Augmentation
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset
 from paper_repro.core.experiment.selection import select
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
 
 SCRIPT = "table_cheap_kernels"
 DATASET = "cifar10"
@@ -125,14 +125,17 @@ def _spec(cell: published.CheapKernelCell) -> CellSpec:
 
 
 def _natural_specs(rows: Sequence[Mapping[str, Any]]) -> list[CellSpec]:
-    sizes = sorted({r["images_per_class"] for r in rows if r["method"] == "Natural"})
+    shared = {"dataset": DATASET, "method": "Natural", "zca": False}
+    kernels = {"RBF": "RBF", "FC1": "NTK"}
+    own = [row for row in rows if matches(row, {**shared, "architecture": tuple(kernels)})]
+    sizes = sorted({row["images_per_class"] for row in own})
     return [
         CellSpec(
             {"Kernel": architecture, "Natural images": str(10 * ipc)},
             {
-                "table": SCRIPT,
-                "method": "Natural",
+                **shared,
                 "architecture": architecture,
+                "kernel": kernels[architecture],
                 "images_per_class": ipc,
             },
         )

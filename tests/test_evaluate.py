@@ -73,6 +73,14 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
     assert by_file["mse"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_raw_images_are_not_taken_for_preprocessed_ones(mnist, tmp_path):
+    path = tmp_path / "raw.npz"
+    np.savez(path, images=mnist.x_train[:50], labels=mnist.y_train[:50].astype(np.int64))
+    with pytest.raises(UserError, match=r"uint8, so raw pixels: .*, or pass --raw"):
+        score(path)
+    assert score(path, raw=True)["accuracy"] > 0.3
+
+
 def test_command_prints_json(support):
     command = [sys.executable, "-m", "paper_repro.evaluate", str(support[0]), "--json"]
     options = ["--dataset", "mnist", "--preprocess", "standard", "--architecture", "fc2"]

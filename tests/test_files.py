@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.files import (
     append_line,
     atomic_path,
+    exclusive,
     require_writable,
     sha256_of_array,
     sha256_of_file,
@@ -30,6 +32,16 @@ def test_a_write_replaces_the_whole_content(tmp_path):
     write_atomic(tmp_path / "a" / "b.txt", "é")
     assert (tmp_path / "a" / "b.txt").read_bytes() == "é".encode()
     assert names(tmp_path / "a") == ["b.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_used_without_them(tmp_path, monkeypatch, number):
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with exclusive(tmp_path):
+        (tmp_path / "work").touch()
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])

@@ -236,7 +236,7 @@ def test_a_truncated_transform_is_refused_by_name(saved, kept):
     _, path = saved
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
-    with pytest.raises(UserError, match=r"transform\.safetensors.*delete"):
+    with pytest.raises(UserError, match=r"transform\.safetensors.*restore"):
         load(path)
 
 
@@ -263,6 +263,25 @@ def test_files_that_are_no_transforms_are_refused_by_name(tmp_path):
 
 
 # The published vector
+
+
+def test_images_too_large_to_whiten_are_refused_before_any_memory_is_taken():
+    with pytest.raises(UserError, match="needs a 150528 x 150528 matrix"):
+        ZCA.fit(np.arange(2 * 224 * 224 * 3, dtype=np.uint8).reshape(2, 224, 224, 3))
+
+
+def test_a_cache_that_cannot_be_written_costs_the_next_fit_alone(monkeypatch, tmp_path, capsys):
+    from paper_repro.core.data.own import write_own
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 4, 4, 3), np.uint8), np.arange(40) % 2
+    data = write_own(tmp_path / "tiny.npz", images, labels)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("KIP_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    found = fitted(data, "zca")
+    assert "is not cached" in capsys.readouterr().err
+    expected = ZCA.fit(data.x_train, 0.1)
+    assert np.array_equal(found.apply(images), expected.apply(images))
 
 
 def test_the_test_image_is_its_formula():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -23,17 +24,18 @@ def exclusive(directory: Path) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / ".lock", "w") as file:
-        # Systems without advisory locks take the risk.
+        # Systems and file systems without advisory locks take the risk.
         with contextlib.suppress(ImportError):
             import fcntl
 
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UserError(
-                    f"another process is at work in {directory}: wait for it, or choose another "
-                    "--out"
-                ) from error
+                if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                    raise UserError(
+                        f"another process is at work in {directory}: wait for it, or choose "
+                        "another --out"
+                    ) from error
         yield
 
 

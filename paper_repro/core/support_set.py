@@ -24,7 +24,7 @@ class SupportSet:
 
     @property
     def kernel_inputs(self) -> np.ndarray:
-        """The images as preprocessed ones, float32.
+        """The images as preprocessed ones.
 
         Raises:
           UserError: integers, which are raw pixels.
@@ -34,7 +34,7 @@ class SupportSet:
                 f"the images are {self.images.dtype}, so raw pixels: apply the transform of their "
                 "preprocessing and store what it returns"
             )
-        return self.images.astype(np.float32)
+        return self.images
 
 
 def read_support_set(path: Path, image_shape: tuple[int, ...], n_classes: int) -> SupportSet:

@@ -219,6 +219,24 @@ def test_rows_of_prepared_images_are_those_images(rng, rows, dtype):
     assert np.array_equal(kernel.block(x1, some), kernel.block(x1, x2[rows]))
 
 
+def test_rows_of_prepared_images_are_those_of_numpy(rng):
+    x = images(rng, 5)
+    prepared = fully_connected_kernel(1).prepare(x)
+    assert np.array_equal(prepared[np.array([-1, 2])].images, prepared.images[np.array([4, 2])])
+    with pytest.raises(IndexError):
+        prepared[np.array([5])]
+
+
+@pytest.mark.parametrize("get", ["ntk", "nngp"])
+def test_without_a_bias_an_image_of_zeros_is_zero(rng, get):
+    x = images(rng, 3)
+    x[1] = 0
+    kernel = fully_connected_kernel(2, "float64", get, b_std=0)
+    k = np.asarray(kernel(x))
+    assert np.array_equal(k[1], np.zeros(3)) and np.isfinite(k).all()
+    assert np.isfinite(kernel.vjp(x, None, np.ones((3, 3)))).all()
+
+
 def test_float64_leaves_jax_as_it_was(rng):
     fully_connected_kernel(1, "float64").block(images(rng, 2), images(rng, 2))
     assert not jax.config.jax_enable_x64

@@ -33,6 +33,20 @@ def test_jit_and_grad_with_respect_to_both_arguments():
         np.testing.assert_allclose(k, reference(x1, x2), rtol=1e-11)
 
 
+def test_fully_connected_kernels_and_closed_over_images_are_traced():
+    rng = np.random.default_rng(1)
+    x, fixed = (rng.normal(size=(n, 6, 5, 2)).astype("float32") for n in (3, 4))
+    for name in ("fc2", "conv-3"):
+        kernel_fn = network_kernel(name, backend="jax")
+        reference = network_kernel(name, backend="jax", dtype="float64")
+        wanted = reference(x, fixed) @ np.asarray(reference(fixed))
+        found = jax.jit(lambda x, k=kernel_fn: k(x, fixed) @ k(fixed))(x)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+        gradient = jax.grad(lambda x, k=kernel_fn: k(x, fixed).sum())(x)
+        pulled = reference.vjp(x, fixed, np.ones((3, 4)))
+        assert np.linalg.norm(gradient - pulled) <= 1e-4 * np.linalg.norm(pulled)
+
+
 @pytest.mark.parametrize("shape", [(10, 5_000), (10, 10_000), (100, 5_000), (1, 1), (17, 3)])
 def test_tiles_are_filled(shape):
     kernel_fn = network_kernel("convnet", backend="jax")

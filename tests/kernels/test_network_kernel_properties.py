@@ -104,8 +104,44 @@ def test_results_do_not_depend_on_the_threads():
     assert np.array_equal(one.block_vjp(x1, x2, cotangent), three.block_vjp(x1, x2, cotangent))
 
 
-def test_empty_batches():
-    kernel_fn = network_kernel("convnet", backend="numba")
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+@pytest.mark.parametrize("get", ["ntk", "nngp"])
+def test_what_is_not_finite_stays_so(backend, get):
+    x = _images(0, 3, (6, 6, 2))
+    x[1, 2, 3, 0] = np.nan
+    for name in ("conv-3", "fc2"):
+        kernel_fn = network_kernel(name, backend=backend, get=get)
+        for k in (kernel_fn(x), kernel_fn(x, x.copy())):
+            assert np.isnan(k[1]).all() and np.isnan(k[:, 1]).all()
+            assert np.isfinite(k[::2, ::2]).all()
+        assert np.isnan(kernel_fn.vjp(x[:1], x[1:], np.ones((1, 2)))).any()
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_an_unknown_kernel_of_a_call_is_refused(backend):
+    x = _images(0, 2, (6, 6, 2))
+    for name in ("conv-3", "fc2"):
+        kernel_fn = network_kernel(name, backend=backend)
+        for wrong in ("NTK", ("nngp", "ntk"), ""):
+            with pytest.raises(UserError, match="choose ntk or nngp"):
+                kernel_fn(x, None, wrong)
+            with pytest.raises(UserError, match="choose ntk or nngp"):
+                kernel_fn.vjp(x, x, np.ones((2, 2)), wrong)
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_images_prepared_by_another_kernel_are_prepared_anew(backend):
+    x = _images(0, 3, (6, 6, 2))
+    for name, other in (("conv-3", arch.convnet(1)), ("fc2", "fc2")):
+        kernel_fn = network_kernel(name, backend=backend, dtype="float64")
+        foreign = network_kernel(other, backend=backend, dtype="float32").prepare(x)
+        wanted = kernel_fn(x.astype("float32"))
+        np.testing.assert_allclose(kernel_fn(foreign), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_empty_batches(backend):
+    kernel_fn = network_kernel("convnet", backend=backend)
     x = _images(0, 2, (8, 8, 3))
     assert kernel_fn(x[:0], x).shape == (0, 2)
     assert kernel_fn(x, x[:0]).shape == (2, 0)

@@ -222,10 +222,16 @@ def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_states_of_another_kind_of_run_are_refused(tmp_path):
-    run(PROBLEM, FC1, dataclasses.replace(PLAIN, steps=2), 0, tmp_path)
-    with pytest.raises(UserError, match="another kind of run"):
-        run(PROBLEM, FC1, dataclasses.replace(PLAIN, images_per_class=3), 0, tmp_path)
+@pytest.mark.parametrize("what", ["images_per_class", "steps", "seed", "kernel", "data"])
+def test_states_of_another_kind_of_run_are_refused(tmp_path, what):
+    config = dataclasses.replace(PLAIN, steps=2)
+    run(PROBLEM, FC1, config, 0, tmp_path)
+    changed = dataclasses.replace(config, **{what: 3}) if hasattr(config, what) else config
+    negative = dataclasses.replace(PROBLEM, x_target=255 - PROBLEM.x_target)
+    problem = negative if what == "data" else PROBLEM
+    kernel = fully_connected_kernel(1, get="nngp") if what == "kernel" else FC1
+    with pytest.raises(UserError, match="holds another run"):
+        run(problem, kernel, changed, int(what == "seed"), tmp_path)
 
 
 def test_a_truncated_state_is_named_and_the_one_before_it_ends_in_the_same_bytes(tmp_path):
@@ -267,7 +273,7 @@ def test_metrics_that_are_gone_are_reported_by_name(tmp_path, patience):
     with pytest.raises(KeyboardInterrupt):
         run(PROBLEM, FC1, config, 0, tmp_path, progress=stop_at(20, KeyboardInterrupt))
     (tmp_path / "metrics.jsonl").unlink()
-    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged or gone, step 0"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged or gone, .*step 0"):
         run(PROBLEM, FC1, config, 0, tmp_path)
 
 
@@ -295,7 +301,15 @@ def test_a_run_that_diverges_keeps_what_it_had_and_diverges_again(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"images_per_class": 0}, {"steps": -1}, {"target_batch": 0}, {"patience": 0}],
+    [
+        {"images_per_class": 0},
+        {"steps": -1},
+        {"target_batch": 0},
+        {"patience": 0},
+        {"initial": "Noise"},
+        {"learning_rate": -0.04},
+        {"diag_reg": float("nan")},
+    ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_impossible_settings_are_refused_by_name(wrong):

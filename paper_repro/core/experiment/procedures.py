@@ -69,6 +69,7 @@ def kip(
             "steps": result.steps_run,
             "target_batch": min(config.target_batch, len(problem.labels)),
             "n_train": len(problem.labels),
+            **({} if cell.patience is None or result.converged else {"reduced": True}),
         },
         extra={
             "converged": result.converged,

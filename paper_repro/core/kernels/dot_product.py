@@ -23,6 +23,8 @@ from paper_repro.core.kernels.kernel import (
     Kernel,
     Prepared,
     images_of,
+    is_traced,
+    known_get,
     require_images,
 )
 from paper_repro.core.kernels.precision import float_dtype, precision
@@ -67,7 +69,7 @@ class _FullyConnected:
         k, k11, k22 = (self.b_variance + self.w_variance * q for q in (q12, q11, q22))
         t = k
         for _ in range(self.depth):
-            s12 = jnp.sqrt(k11) * jnp.sqrt(k22)
+            s12 = _root(k11) * _root(k22)
             if get == "ntk":
                 k, t = relu_ntk(k, t, s12)
             else:
@@ -76,6 +78,11 @@ class _FullyConnected:
             k, k11, k22 = (self.b_variance + self.w_variance * q for q in (k, k11, k22))
             t = k + self.w_variance * t
         return t if get == "ntk" else k
+
+
+def _root(q):
+    """Square root, 0 with gradient 0 where q is 0: an image of zeros where there is no bias."""
+    return jnp.where(q == 0, 0, jnp.sqrt(jnp.where(q == 0, 1, q)))
 
 
 def _squared_distance(q12, q11, q22):
@@ -99,15 +106,24 @@ class DotProductKernel(Kernel):
         self.name = name
         self.form = form
         self.dtype = float_dtype(dtype)
-        self.get = get
+        self.get = known_get(get)
         self.parameters = dict(parameters or {})
         self._fixed: dict[str, float] = {}
+
+    def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
+        """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
+        if not is_traced(x1, x2):
+            return super().__call__(x1, x2, get, progress)
+        k = self.block(x1, x1 if x2 is None else x2, get)
+        if k.dtype != self.dtype:
+            raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
+        return k
 
     def prepare(self, x: Array) -> Prepared:
         """Images flattened on the device with |x|^2 / d."""
         with precision(self.dtype):
-            flat = self._flat(x)
-            return Prepared(flat, (_squared_norms(flat),))
+            flat = self._flat(images_of(x))
+            return Prepared(flat, (_squared_norms(flat),), self.dtype.name)
 
     def block(self, x1, x2, get=None):
         """See `Kernel.block`."""
@@ -159,7 +175,7 @@ class DotProductKernel(Kernel):
             return {name: float(gradient[name]) for name in self.parameters}
 
     def _form(self, get: Get | None) -> tuple[Form, Get]:
-        return self.form, get or self.get
+        return self.form, known_get(self.get if get is None else get)
 
     def _inputs(self, x1: Array | Prepared, x2: Array | Prepared) -> tuple[Array, ...]:
         """Flat images of both arguments, then their scaled squared norms."""
@@ -172,7 +188,7 @@ class DotProductKernel(Kernel):
         return {name: jnp.asarray(value, self.dtype) for name, value in values.items()}
 
     def _prepared(self, x: Array | Prepared) -> Prepared:
-        return x if isinstance(x, Prepared) else self.prepare(x)
+        return x if isinstance(x, Prepared) and x.made_by == self.dtype.name else self.prepare(x)
 
     def _flat(self, x: Array) -> Array:
         require_images(x)

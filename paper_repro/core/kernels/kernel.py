@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar, Literal, Self, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,10 +36,12 @@ class Prepared:
     Attributes:
       images: float array (n, ...), the images as the kernel consumes them.
       features: arrays with leading axis n; their meaning belongs to the kernel that made them.
+      made_by: that kernel, as far as the features depend on it; another one prepares anew.
     """
 
     images: np.ndarray
     features: tuple[np.ndarray, ...] = ()
+    made_by: Hashable = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,8 +52,11 @@ class Prepared:
         return self.images.shape
 
     def __getitem__(self, rows: slice | np.ndarray) -> Prepared:
-        """The images and features of `rows` (a slice or an integer array)."""
-        return Prepared(_rows(self.images, rows), tuple(_rows(f, rows) for f in self.features))
+        """The images and features of `rows` (a slice or an integer array), as NumPy indexes."""
+        if not isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        features = tuple(_rows(f, rows) for f in self.features)
+        return Prepared(_rows(self.images, rows), features, self.made_by)
 
 
 class Kernel(abc.ABC):
@@ -163,6 +169,23 @@ def _rows(array: Array, rows: slice | np.ndarray) -> Array:
     with precision(array.dtype):
         # JAX's own indexing checks bounds in a way that is slow for large rows.
         return array[rows] if isinstance(rows, slice) else jnp.take(array, rows, 0, mode="clip")
+
+
+def known_get(get: Get) -> Get:
+    """`get`, which must be one of the kernels of a network.
+
+    Raises:
+      UserError: it is neither `ntk` nor `nngp`.
+    """
+    if get not in get_args(Get):
+        raise UserError(f"unknown kernel {get!r}: choose ntk or nngp")
+    return get
+
+
+def is_traced(*arguments: Array | Prepared | None) -> bool:
+    """Whether JAX traces what is computed from `arguments` now: a tracer, or inside of `jit`."""
+    operands = [images_of(x) for x in arguments]
+    return any(isinstance(x, jax.core.Tracer) for x in (*operands, jnp.zeros(())))
 
 
 def images_of(x: Array | Prepared) -> Array:

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Get, Kernel
+from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 
 Backend = Literal["auto", "jax", "numba", "neural_tangents"]
 
@@ -37,8 +37,7 @@ def network_kernel(
         raise UserError(
             f"unknown backend {backend!r}: choose one of {', '.join(get_args(Backend))}"
         )
-    if get not in get_args(Get):
-        raise UserError(f"unknown kernel {get!r}: choose ntk or nngp")
+    known_get(get)
     if backend == "neural_tangents":
         from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
 

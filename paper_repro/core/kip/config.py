@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -50,6 +51,13 @@ class KIPConfig:
         for name, least in (("images_per_class", 1), ("steps", 0), ("target_batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.initial not in ("natural", "noise"):
+            raise UserError(f"initial must be natural or noise, not {self.initial!r}")
+        for name in ("learning_rate", "diag_reg", "flat"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UserError(
+                    f"{name} must be finite and not negative, not {getattr(self, name)}"
+                )
         if self.patience is not None and self.patience < 1:
             raise UserError(f"patience must be at least 1 step or None, not {self.patience}")
         if not (self.support_batch is None or 1 <= self.support_batch <= self.images_per_class):

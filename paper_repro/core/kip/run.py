@@ -13,7 +13,7 @@ import numpy as np
 
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import append_line, write_atomic
+from paper_repro.core.files import append_line, sha256_of_array, write_atomic
 from paper_repro.core.kernels.kernel import Kernel, Prepared
 from paper_repro.core.kip.config import KIPConfig, evaluation_steps, official_steps
 from paper_repro.core.kip.problem import Problem
@@ -28,6 +28,7 @@ from paper_repro.core.kip.state import (
 from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.pytree import to_tensors
 from paper_repro.core.random import Purpose, generator
+from paper_repro.core.row_schema import config_hash
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -85,7 +86,8 @@ def run(
       seed: of supports, batches and augmentation.
       directory: of this run alone: metrics.jsonl (scores at official steps), losses.jsonl (of
         training, at every saved state), support_*.safetensors, state*.safetensors.
-      run_hash: identifies config and data; a directory with another hash is refused.
+      run_hash: what else identifies the run; a directory with another hash, configuration, seed,
+        kernel or data is refused.
       progress: see `Progress`; not called for steps that an earlier call did.
       test_share: see `evaluation_steps`; supports are kept at every official step all the same.
       alternatives: kernels of which every step draws one for its update, in place of `kernel`
@@ -101,9 +103,12 @@ def run(
     log, losses = _Log(directory / "metrics.jsonl"), _Log(directory / "losses.jsonl")
     rolling = checkpoint.Rolling(directory)
     state = initial_state(problem, kernel, config, seed)
+    identity = _identity(problem, [kernel, *alternatives], config, seed)
     before = 0.0
     if (kept := rolling.load()) is not None:
-        if kept.metadata.get("run_hash", "") != run_hash:
+        # States of earlier releases do not say what they are of.
+        same = kept.metadata.get("identity", identity) == identity
+        if kept.metadata.get("run_hash", "") != run_hash or not same:
             raise UserError(f"{directory} holds another run: choose another --out or delete it")
         state = from_tensors(kept.tensors, state)
         before = float(kept.metadata["seconds"])
@@ -121,7 +126,7 @@ def run(
     def save(state: State) -> None:
         rolling.save(
             to_tensors(state),
-            {"run_hash": run_hash, "seconds": f"{seconds():.1f}", "seed": f"{seed}"},
+            {"run_hash": run_hash, "identity": identity, "seconds": f"{seconds():.1f}"},
         )
 
     if alternatives and kernel.parameters:
@@ -168,6 +173,19 @@ def run(
         converged=flat,
         seconds=seconds(),
         trajectory=trajectory,
+    )
+
+
+def _identity(problem: Problem, kernels: Sequence[Kernel], config: KIPConfig, seed: int) -> str:
+    """A digest of what decides the bits of a run, but for the last bits of a fitted ZCA."""
+    return config_hash(
+        {
+            "config": dataclasses.asdict(config),
+            "of": seed,
+            "kernels": [[k.name, k.get, k.dtype.name, dict(k.parameters)] for k in kernels],
+            "data": [sha256_of_array(a) for a in (problem.x_target, problem.labels)],
+            "transform": problem.transform.settings,
+        }
     )
 
 
@@ -279,8 +297,8 @@ class _Log:
         """The choice of a checkpoint needs every step that an earlier session has measured."""
         if missing := steps - {entry["step"] for entry in self.entries}:
             raise UserError(
-                f"{self._path} is damaged or gone, step {min(missing)} is not in it: delete "
-                f"{self._path.parent} and run again"
+                f"{self._path} is damaged or gone, or was written with another test_share: step "
+                f"{min(missing)} is not in it; delete {self._path.parent} and run again"
             )
 
     def append(self, entry: dict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paper_repro.core.data import Dataset, cache_directory
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.storage import load, save
@@ -40,9 +41,19 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
         regularisation = ZCA_REGULARISATION.get(dataset.name, 0.1)
     path = _cache_path(dataset, regularisation)
     if path.exists():
-        return load(path)
+        try:
+            return load(path)
+        except UserError as error:
+            raise UserError(f"{error}; delete it and it is fitted again") from error
     transform = ZCA.fit(dataset.x_train, regularisation)
-    save(transform, path)
+    try:
+        save(transform, path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        say(
+            f"warning: the whitening of {dataset.title} is not cached, {path.parent} cannot be "
+            f"written ({reason}); set KIP_CACHE_DIR to a directory that can"
+        )
     return transform
 
 

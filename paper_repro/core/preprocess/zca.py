@@ -21,6 +21,9 @@ from paper_repro.core.preprocess.transform import aligned_empty, blocks, checked
 TINY = 1e-8
 """Images whose centred norm is below this count as constant and become zero."""
 
+LARGEST = 16_384
+"""Numbers in an image beyond which the matrix of the whitening is no use: 128 x 128 gray ones."""
+
 Eigh = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -64,6 +67,11 @@ class ZCA:
             raise UserError(f"the ZCA regularisation must be positive, not {regularisation}")
         standard = Standard.fit(images)
         d = int(np.prod(images.shape[1:]))
+        if d > LARGEST:
+            raise UserError(
+                f"ZCA of {images.shape[1:]} images needs a {d} x {d} matrix ({8e-9 * d * d:.0f} GB "
+                "several times over): make the images smaller, or take standard preprocessing"
+            )
         covariance = np.zeros((d, d))
         norms = 0.0
         for rows in blocks(len(images)):
@@ -105,7 +113,7 @@ class ZCA:
         }
 
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
-        """See `Transform.apply`. A constant image becomes zero."""
+        """See `Transform.apply`. An image that is constant once standardised becomes zero."""
         images = checked(images, self.image_shape)
         out = aligned_empty(images.shape, dtype)
         for rows in blocks(len(images)):

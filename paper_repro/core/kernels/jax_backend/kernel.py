@@ -18,7 +18,14 @@ from paper_repro.core.kernels.jax_backend.execute import (
     block_vjp,
     standard_deviations,
 )
-from paper_repro.core.kernels.kernel import Array, Get, Prepared, images_of, require_images
+from paper_repro.core.kernels.kernel import (
+    Array,
+    Get,
+    Prepared,
+    images_of,
+    is_traced,
+    require_images,
+)
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan
 from paper_repro.core.kernels.precision import precision
@@ -62,9 +69,8 @@ class JaxKernel(PlannedKernel):
 
     def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
-        operands = [images_of(x) for x in (x1, x2) if x is not None]
-        if any(isinstance(x, jax.core.Tracer) for x in operands):
-            return self._traced(operands[0], operands[-1], get)
+        if is_traced(x1, x2):
+            return self._traced(images_of(x1), images_of(x1 if x2 is None else x2), get)
         return super().__call__(x1, x2, get, progress)
 
     def prepare(self, x: Array) -> Prepared:
@@ -76,20 +82,22 @@ class JaxKernel(PlannedKernel):
         with precision(self.dtype):
             for rows, part in _padded(images, min(_IMAGES, len(images))):
                 std[rows] = np.asarray(_std_rows(planned, part))[: rows.stop - rows.start]
-        return Prepared(images, (std,))
+        return Prepared(images, (std,), self._maker)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); see `Kernel.block`."""
         require_images(x1, x2)
-        if any(isinstance(images_of(x), jax.core.Tracer) for x in (x1, x2)):
+        if is_traced(x1, x2):
             return self._traced(images_of(x1), images_of(x2), get)
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else self._prepared(x2)
         out = np.empty((len(p1), len(p2)), self.dtype)
-        planned = self.plan(p1.shape[1:])
+        if not out.size:
+            return out
+        planned, ntk = self.plan(p1.shape[1:]), self._is_ntk(get)
         with precision(self.dtype):
             for rows, columns, part1, part2 in self._tiles(p1, p2):
-                tile = _tile(planned, self._is_ntk(get), *part1, *part2)
+                tile = _tile(planned, ntk, *part1, *part2)
                 out[rows, columns] = np.asarray(tile)[
                     : rows.stop - rows.start, : columns.stop - columns.start
                 ]
@@ -108,6 +116,8 @@ class JaxKernel(PlannedKernel):
             )
         planned = self.plan(p1.shape[1:])
         dx = np.zeros(p1.shape, self.dtype)
+        if not cotangent.size:
+            return dx
         d_std = np.zeros_like(p1.features[0])
         with precision(self.dtype):
             for rows, columns, part1, part2 in self._tiles(p1, p2):
@@ -133,14 +143,6 @@ class JaxKernel(PlannedKernel):
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else x2
         return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)
-
-    def _is_ntk(self, get: Get | None) -> bool:
-        return (get or self.get) == "ntk"
-
-    def _prepared(self, x: Array | Prepared) -> Prepared:
-        if isinstance(x, Prepared) and x.features and x.images.dtype == self.dtype:
-            return x
-        return self.prepare(x)
 
     def _tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
         columns = min(n2, self.tile_pairs)

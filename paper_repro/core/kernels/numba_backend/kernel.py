@@ -58,7 +58,7 @@ class NumbaKernel(PlannedKernel):
             std[part] = self._from_lanes(self._std(lanes, table), table.n_features)[
                 : len(images[part])
             ]
-        return Prepared(images, (std,))
+        return Prepared(images, (std,), self._maker)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); where `x1 is x2`, only those on and above the diagonal are computed.
@@ -72,11 +72,16 @@ class NumbaKernel(PlannedKernel):
         n1, n2 = len(p1), len(p2)
         if 0 in (n1, n2):
             return np.zeros((n1, n2), self.dtype)
-        lanes = self._lanes
+        lanes, ntk = self._lanes, self._is_ntk(get)
         # Lanes that stay empty are wasted; a kernel is symmetric, so the shorter side may lead.
         if 4 * n2 * -(-n1 // lanes) < 3 * n1 * -(-n2 // lanes):
-            return np.ascontiguousarray(self._block(p2, p1, get, symmetric=False).T)
-        return self._block(p1, p2, get, symmetric)
+            out = np.ascontiguousarray(self._block(p2, p1, ntk, symmetric=False).T)
+        else:
+            out = self._block(p1, p2, ntk, symmetric)
+        # The expectations order correlations, and comparisons take no notice of a NaN.
+        out[_not_finite(p1), :] = np.nan
+        out[:, _not_finite(p2)] = np.nan
+        return out
 
     def block_vjp(
         self, x1: Array | Prepared, x2: Array | Prepared, cotangent: Array, get: Get | None = None
@@ -92,12 +97,15 @@ class NumbaKernel(PlannedKernel):
         _, table = self._tables(p1.shape[1:])
         dx = np.zeros((len(p1), table.n_pixels * table.channels), self.dtype)
         d_std = np.zeros((len(p1), table.n_features), self.dtype)
-        side1 = self._side1(p1, table)
+        side1, ntk = self._side1(p1, table), self._is_ntk(get)
         for start in range(0, len(p2), _COLUMNS):
             part = slice(start, start + _COLUMNS)
-            self._reverse(p1, side1, p2[part], cotangent[:, part], get, table, dx, d_std)
+            self._reverse(p1, side1, p2[part], cotangent[:, part], ntk, table, dx, d_std)
         if len(p1):
             dx += self._std_vjp(p1, d_std, table)
+        dx[_not_finite(p1)] = np.nan
+        if _not_finite(p2).any():
+            dx[:] = np.nan
         return dx.reshape(p1.shape)
 
     def block_and_pullback(
@@ -107,11 +115,6 @@ class NumbaKernel(PlannedKernel):
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else x2
         return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)
-
-    def _prepared(self, x: Array | Prepared) -> Prepared:
-        if isinstance(x, Prepared) and x.features and x.images.dtype == self.dtype:
-            return x
-        return self.prepare(x)
 
     def _tables(self, shape: tuple[int, ...]) -> tuple[Plan, Tables]:
         return _plan_and_tables(self.architecture, tuple(shape), self.dtype)
@@ -194,7 +197,7 @@ class NumbaKernel(PlannedKernel):
         inverse[:] = _inverse(std)
         return self._to_lanes(p2.images), std, inverse
 
-    def _block(self, p1: Prepared, p2: Prepared, get: Get | None, symmetric: bool) -> np.ndarray:
+    def _block(self, p1: Prepared, p2: Prepared, ntk: bool, symmetric: bool) -> np.ndarray:
         _, table = self._tables(p1.shape[1:])
         lanes = self._lanes
         std, _, scale, shift = self._side1(p1, table)
@@ -222,7 +225,7 @@ class NumbaKernel(PlannedKernel):
                     *self._numbers(table),
                     *self._row_scratch(table),
                     table.row_size,
-                    (get or self.get) == "ntk",
+                    ntk,
                     result,
                 )
 
@@ -233,7 +236,7 @@ class NumbaKernel(PlannedKernel):
             out[lower] = out.T[lower]
         return out
 
-    def _reverse(self, p1, side1, p2, cotangent, get, table, dx, d_std) -> None:
+    def _reverse(self, p1, side1, p2, cotangent, ntk, table, dx, d_std) -> None:
         """Add what one set of columns contributes to the gradients `dx` and `d_std`."""
         lanes = self._lanes
         groups = -(-len(p2) // lanes)
@@ -266,7 +269,7 @@ class NumbaKernel(PlannedKernel):
                 table.max_pixels,
                 self._scratch(dx.shape[1] * lanes),
                 self._scratch(table.n_features * lanes),
-                (get or self.get) == "ntk",
+                ntk,
                 padded.ravel(),
                 d_x1,
                 d_side1,
@@ -303,6 +306,11 @@ class NumbaKernel(PlannedKernel):
             self._scratch(2 * size).reshape(2, size),
             self._scratch(table.max_relu * size).reshape(table.max_relu, size),
         )
+
+
+def _not_finite(p: Prepared) -> np.ndarray:
+    """Which images have a NaN or an infinite pixel, (n,)."""
+    return ~np.isfinite(p.images.reshape(len(p), -1)).all(1)
 
 
 @functools.lru_cache(maxsize=64)
