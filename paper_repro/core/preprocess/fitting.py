@@ -44,7 +44,7 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
         try:
             return load(path)
         except UserError as error:
-            raise UserError(f"{error}; delete it and it is fitted again") from error
+            raise UserError(f"{error}; deleted, it is fitted again") from error
     transform = ZCA.fit(dataset.x_train, regularisation)
     try:
         save(transform, path)

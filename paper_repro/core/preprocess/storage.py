@@ -47,11 +47,13 @@ def load(path: Path) -> Transform:
         expected = kept.tensors["test_output"]
         got = transform.apply(kept.tensors["test_input"], np.float64)
     except (UserError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a readable transform ({error})") from error
+        raise UserError(
+            f"{path} is not a readable transform ({error}): restore it or fetch it again"
+        ) from error
     if not np.allclose(got, expected, rtol=0, atol=TEST_TOLERANCE):
         raise UserError(
             f"the transform in {path} does not reproduce its own test vector (off by "
-            f"{np.max(np.abs(got - expected)):.1e}): the file is damaged"
+            f"{np.max(np.abs(got - expected)):.1e}): the file is damaged, restore it"
         )
     return transform
 
