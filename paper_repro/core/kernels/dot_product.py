@@ -67,13 +67,13 @@ class _FullyConnected:
 
     def __call__(self, parameters, q12, q11, q22, get):
         k, k11, k22 = (self.b_variance + self.w_variance * q for q in (q12, q11, q22))
-        t = k
+        t, may_vanish = k, self.b_variance == 0
         for _ in range(self.depth):
             s12 = _root(k11) * _root(k22)
             if get == "ntk":
-                k, t = relu_ntk(k, t, s12)
+                k, t = relu_ntk(k, t, s12, may_vanish)
             else:
-                k = relu_nngp(k, s12)
+                k = relu_nngp(k, s12, may_vanish)
             k11, k22 = k11 / 2, k22 / 2
             k, k11, k22 = (self.b_variance + self.w_variance * q for q in (k, k11, k22))
             t = k + self.w_variance * t

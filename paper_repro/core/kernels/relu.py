@@ -27,20 +27,25 @@ in float32, on the diagonal of a self kernel; unequal images are never this clos
 """
 
 
-def relu_nngp(k: Array, s12: Array) -> Array:
-    """E[relu(u) relu(v)] for covariance `k` and product of standard deviations `s12`; 0 at 0."""
-    first, _ = _arc_cosine(_correlation(k, s12))
+def relu_nngp(k: Array, s12: Array, may_vanish: bool = False) -> Array:
+    """E[relu(u) relu(v)] for covariance `k` and product of standard deviations `s12`.
+
+    `s12` is positive; with `may_vanish` it may be 0, where the expectation is 0.
+    """
+    first, _ = _arc_cosine(_correlation(k, s12, may_vanish))
     return s12 * first
 
 
-def relu_ntk(k: Array, t: Array, s12: Array) -> tuple[Array, Array]:
+def relu_ntk(k: Array, t: Array, s12: Array, may_vanish: bool = False) -> tuple[Array, Array]:
     """`relu_nngp` and the tangent kernel `t` times E[relu'(u) relu'(v)]."""
-    first, zeroth = _arc_cosine(_correlation(k, s12))
+    first, zeroth = _arc_cosine(_correlation(k, s12, may_vanish))
     return s12 * first, t * zeroth
 
 
-def _correlation(k, s12):
+def _correlation(k, s12, may_vanish):
     """k / s12, and 0 where s12 is 0."""
+    if not may_vanish:
+        return k / s12
     return jnp.where(s12 == 0, 0, k / jnp.where(s12 == 0, 1, s12))
 
 
