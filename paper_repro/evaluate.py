@@ -117,13 +117,7 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         by_file = protocol.transform is not None
         fit = load(protocol.transform) if by_file else fitted(data, protocol.preprocess)
         x_test = fit.apply(x_test, protocol.dtype)
-        if protocol.raw:
-            x_support = fit.apply(x_support, protocol.dtype)
-        else:
-            try:
-                x_support = support.kernel_inputs
-            except UserError as error:
-                raise UserError(f"{file}: {error}, or pass --raw") from error
+        x_support = fit.apply(x_support, protocol.dtype) if protocol.raw else support.kernel_inputs
     k_ss = np.asarray(kernel_fn(x_support))
     k_ts = np.asarray(kernel_fn(x_test, x_support))
     found = score(predict(k_ts, k_ss, support.labels, protocol.diag_reg), y_test)

@@ -81,10 +81,7 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
 
     data = load_dataset(given.dataset, data_dir)
     read = read_support_set(path, data.image_shape, data.n_classes)
-    try:
-        images, labels = (a.astype(np.float32) for a in (read.kernel_inputs, read.labels))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    images, labels = (a.astype(np.float32) for a in (read.kernel_inputs, read.labels))
     n, n_classes = labels.shape
     if n % n_classes:
         raise UserError(f"{path}: {n} images cannot be shared equally by {n_classes} classes")

@@ -76,7 +76,7 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
 def test_raw_images_are_not_taken_for_preprocessed_ones(mnist, tmp_path):
     path = tmp_path / "raw.npz"
     np.savez(path, images=mnist.x_train[:50], labels=mnist.y_train[:50].astype(np.int64))
-    with pytest.raises(UserError, match=r"uint8, so raw pixels: .*, or pass --raw"):
+    with pytest.raises(UserError, match=r"raw\.npz: the images are uint8, so raw pixels: .*--raw"):
         score(path)
     assert score(path, raw=True)["accuracy"] > 0.3
 

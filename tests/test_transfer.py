@@ -129,7 +129,7 @@ def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
     images, labels = sets["ls"].tensors()
     np.savez(tmp_path / "raw.npz", images=(images > 0).astype(np.uint8), labels=labels)
     raw = FileSet(tmp_path / "raw.npz", load_dataset("small", data), zca=False, name="raw")
-    with pytest.raises(UserError, match="uint8, so raw pixels: apply the transform"):
+    with pytest.raises(UserError, match="uint8, so raw pixels: store what the transform"):
         rows_of(tmp_path / "out", small_fc(cell_on(raw, NETWORK, SMOKE)), data=data)
 
 

@@ -15,24 +15,26 @@ class SupportSet:
     """Learned images with their labels.
 
     Attributes:
+      path: of the file.
       images: (n, H, W, C), as the file has them: kernel inputs or raw pixels.
       labels: float64 (n, n_classes), centred one-hot or learned.
     """
 
+    path: Path
     images: np.ndarray
     labels: np.ndarray
 
     @property
     def kernel_inputs(self) -> np.ndarray:
-        """The images as preprocessed ones.
+        """The images as preprocessed ones, floats (n, H, W, C) of the file's dtype.
 
         Raises:
           UserError: integers, which are raw pixels.
         """
         if not np.issubdtype(self.images.dtype, np.floating):
             raise UserError(
-                f"the images are {self.images.dtype}, so raw pixels: apply the transform of their "
-                "preprocessing and store what it returns"
+                f"{self.path}: the images are {self.images.dtype}, so raw pixels: store what the "
+                "transform of their preprocessing makes of them (evaluate takes raw with --raw)"
             )
         return self.images
 
@@ -79,4 +81,4 @@ def read_support_set(path: Path, image_shape: tuple[int, ...], n_classes: int) -
             raise UserError(f"{path}: the {name} have NaN or infinite values")
     if is_one_hot(labels):
         labels = centred_one_hot(labels.argmax(1), n_classes)
-    return SupportSet(np.ascontiguousarray(images), np.asarray(labels, np.float64))
+    return SupportSet(path, np.ascontiguousarray(images), np.asarray(labels, np.float64))

@@ -108,10 +108,7 @@ def named_support(cell: Cell, context: Context) -> tuple[np.ndarray, np.ndarray]
         require_recorded(name, cell.support_record, data, context.transform)
     if path.suffix == ".npz":
         found = read_support_set(path, data.image_shape, data.n_classes)
-        try:
-            return found.kernel_inputs.astype(np.float32), found.labels
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+        return found.kernel_inputs.astype(np.float32), found.labels
     tensors = checkpoint.load(path).tensors
     x, y = tensors["images"], tensors["labels"]
     if x.shape[1:] != data.image_shape or y.shape != (len(x), data.n_classes):
