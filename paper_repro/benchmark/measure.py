@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from paper_repro.core.memory import return_freed_memory
+
 
 def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float:
     """Shortest of several calls, at least two, made for about `budget` seconds.
@@ -43,9 +45,11 @@ def in_turn(repeats: int, *calls: Callable[[], Any]) -> list[float]:
 
 
 class PeakMemory:
-    """Resident memory beyond that at the start; `mb` after the block.
+    """Resident memory (MiB) beyond that at the start; `mb` after the block.
 
-    Where the system does not tell the current size (not Linux), growth of the process's peak.
+    Memory that malloc keeps from earlier calls is given back first, or taking it again would go
+    unseen. Where the system does not tell the current size (not Linux), it is the growth of the
+    process's peak.
     """
 
     mb: float = 0.0
@@ -55,6 +59,7 @@ class PeakMemory:
 def peak_memory() -> Iterator[PeakMemory]:
     """Watch the process's memory, every 10 ms."""
     result, stop = PeakMemory(), threading.Event()
+    return_freed_memory()
     start = largest = _resident()
 
     def watch() -> None:

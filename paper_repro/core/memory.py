@@ -24,11 +24,27 @@ def keep_freed_memory(limit: int = 2**31 - 1) -> bool:
     Returns:
       Whether it took effect: only with glibc.
     """
-    if sys.platform != "linux":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, limit), (_M_ARENA_MAX, 1))
     return all([mallopt(name, value) == 1 for name, value in settings])
+
+
+def return_freed_memory() -> bool:
+    """Have malloc give back what it holds on to, once, so that what follows can be measured.
+
+    Returns:
+      Whether anything was given back: only with glibc.
+    """
+    malloc_trim = _glibc("malloc_trim")
+    return malloc_trim is not None and malloc_trim(0) == 1
+
+
+def _glibc(name: str):
+    if sys.platform != "linux":
+        return None
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError):
+        return None

@@ -68,11 +68,15 @@ def test_measurements():
     assert peak_gflops(1, 2) > 0.1
 
 
-def test_memory_beyond_the_start_is_measured():
-    """In a process of its own: one that freed memory before may take it again unseen."""
-    code = """if True:
+@pytest.mark.parametrize("kept", ["", "bytearray(b'x') * 60_000_000"])
+def test_memory_beyond_the_start_is_measured(kept):
+    """In a process of its own; also where malloc keeps what an earlier call freed."""
+    code = f"""if True:
         import time
         from paper_repro.benchmark.measure import peak_memory
+        from paper_repro.core.memory import keep_freed_memory
+        keep_freed_memory()
+        {kept}
         with peak_memory() as memory:
             held = b"x" * 50_000_000
             time.sleep(0.1)
