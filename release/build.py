@@ -16,7 +16,7 @@ from paper_repro.core.errors import UserError
 from release import layout
 from release.constants import REPOSITORY, VERSION
 from release.from_npz import NpzSets
-from release.manifest import MANIFEST, make_manifest, write_manifest
+from release.manifest import make_manifest, read_manifest, unlisted, write_manifest
 from release.publication import Publication, publication
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def main(
     data_dir: Path | None = None,
     repo: str = REPOSITORY,
     license: str | None = None,
+    version: str = VERSION,
+    creator: str | None = None,
 ) -> None:
     """Build a release folder from learned sets.
 
@@ -44,17 +46,22 @@ def main(
         python -m release build --npz kip.npz --dataset cifar10 --preprocess zca --out build/one
 
     Args:
-        out: the folder; an earlier release there is replaced, anything else is refused.
+        out: the folder; an earlier release there is replaced, a folder with anything else in it
+            is refused.
         given: sets from npz files, and what they are (the same for all of them).
         checkpoints: a directory of exported sets; `checkpoints` when no --npz is given.
         transforms: fitted transforms to ship, such as another release's `transforms` folder.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
-        repo: the data set repository on the Hub that the card names, namespace/name.
-        license: identifier of the Hub; apache-2.0 for sets of the official data sets, else other.
+        repo: the data set repository on the Hub that the card names, namespace/name; `push` goes
+            there.
+        license: identifier of the Hub; apache-2.0 for images learned from the official data sets,
+            else other.
+        version: of the release, which `push` makes the tag.
+        creator: who is named as the author; the namespace of --repo if you do not say.
     """
-    sets = build(out, given, checkpoints, transforms, data_dir, repo, license)
-    size = sum(entry.size for entry in make_manifest(out, VERSION).files)
-    print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {VERSION}")
+    sets = build(out, given, checkpoints, transforms, data_dir, repo, license, version, creator)
+    size = sum(entry.size for entry in read_manifest(out).files)
+    print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {version}, for {repo}")
     print(f"check it with: python -m release verify {out}")
 
 
@@ -66,6 +73,8 @@ def build(
     data_dir: Path | None = None,
     repository: str = REPOSITORY,
     license_id: str | None = None,
+    version: str = VERSION,
+    creator: str | None = None,
 ) -> list[str]:
     """Write a release folder; two builds of the same sets make the same bytes.
 
@@ -79,12 +88,14 @@ def build(
       data_dir: as in `load_dataset`.
       repository: on the Hub, `namespace/name`, that the card, CITATION.cff and Croissant name.
       license_id: of the Hub; None for the one of `publication`.
+      version: of the release, as `v1.0.0`.
+      creator: None for the one of `publication`.
 
     Returns:
       The names of the sets.
 
     Raises:
-      UserError: bad input, named; `out` exists and is no release folder.
+      UserError: bad input, named; `out` exists and is no release folder, or holds other files too.
     """
     from release.from_npz import from_npz
     from release.sets import from_checkpoints, refuse_doubled
@@ -97,7 +108,8 @@ def build(
     sets += from_npz(given, data_dir)
     names = [learned.name for learned in sets]
     refuse_doubled(names, "the release")
-    published = publication(repository, license_id, [learned.record for learned in sets])
+    records = [learned.record for learned in sets]
+    published = publication(records, repository, license_id, version, creator)
     with _staged(out) as folder:
         ordered = sorted(sets, key=lambda learned: learned.name)
         _fill(folder, ordered, transforms, data_dir, published)
@@ -189,20 +201,32 @@ def _describe(
     from release.croissant import as_text, croissant
     from release.gallery import gallery
 
-    files = {entry.path: entry for entry in make_manifest(folder, VERSION).files}
+    def listed():
+        return make_manifest(folder, published.version, published.repository)
+
+    files = {entry.path: entry for entry in listed().files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
-    write_atomic(folder / layout.GALLERY, gallery(records, folder))
+    write_atomic(folder / layout.GALLERY, gallery(records, folder, published.version))
     write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
     write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files, published)))
-    write_manifest(folder, make_manifest(folder, VERSION))
+    write_manifest(folder, listed())
 
 
 def _refuse_foreign(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"{out} is not a folder: choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise UserError(f"{out} exists and is no release folder: choose another --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        manifest = read_manifest(out)
+    except UserError as error:
+        raise UserError(f"{error}; remove {out} or choose another --out") from error
+    if strangers := unlisted(out, manifest, hidden=True):
+        raise UserError(
+            f"{out} holds {strangers[0]}, which is not of the release there and would be lost: "
+            "move it away or choose another --out"
+        )
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from release import card_metadata, layout, snippets
-from release.card_about import answers, limits, provenance
+from release.card_about import answers, introduction, limits, local_copy, provenance
 from release.card_tables import hyperparameter_table, layout_table, results_table, transform_table
 from release.citation import bibtex
-from release.constants import PUSHED, REPOSITORY, VERSION
 from release.publication import Publication
 from release.rows import COLUMNS
 
@@ -53,10 +52,10 @@ def card(
       facts: of every transform, by its path in the release.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
-      published: where, and under which license.
+      published: where, by whom, as which version, under which license.
     """
     fields = card_metadata.metadata(records, row_bytes, file_bytes, published.license)
-    sections = _sections(records, facts, published.repository)
+    sections = _sections(records, facts, published)
     return card_metadata.to_yaml(fields) + "\n" + "\n\n".join(sections) + "\n"
 
 
@@ -74,27 +73,22 @@ def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _sections(
-    records: Sequence[Mapping[str, Any]], facts: Mapping[str, TransformFacts], repository: str
+    records: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, TransformFacts],
+    published: Publication,
 ) -> list[str]:
     shown = example(records)
-    titles = ", ".join(title for title, _ in card_metadata.hub_sources(records))
     columns = "\n".join(f"- `{name}`: {text}" for name, text in COLUMNS.items())
     settings = facts[shown["release"]["transform"]].settings
-    sets = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
     return [
         f"# {card_metadata.PRETTY_NAME}",
-        f"{sets} of {titles}, release {VERSION}: a few learned images each that stand in for a "
-        "whole training set. They were made with Kernel Inducing Points (KIP) or Label Solve (LS) "
-        "through infinitely wide networks, [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) "
-        "and [arXiv 2011.00050](https://arxiv.org/abs/2011.00050), by the reproduction of these "
-        f"papers that is named in `CITATION.cff`. The Hub repository "
-        f"{'is' if PUSHED and repository == REPOSITORY else 'will be'} `{repository}`; "
-        "`index.html` shows every set in a browser, offline.",
+        introduction(records, published),
         "## Results",
         results_table(records),
         "## Load a set",
         f"One configuration per set, one split, `train`, with the columns\n\n{columns}",
-        _python(snippets.load_snippet(shown)),
+        _python(snippets.load_snippet(shown, published)),
+        local_copy(),
         layout_table(),
         "## The exact transform",
         "Test images must go through the very transform that the distilled images live behind. It "
@@ -110,22 +104,24 @@ def _sections(
         "mean and norm are lost. The column `image` rescales by the training set's mean norm, "
         "undoes the channel standardisation, rounds and clips.",
         transform_table(facts),
-        "With NumPy alone:",
-        _python(snippets.transform_snippet(shown, settings)),
+        "Without this project's code:",
+        _python(snippets.transform_snippet(shown, settings, published)),
         "## Labels",
         "`soft_label` is on the scale of *one-hot minus 1/K*: a fixed label is 1 - 1/K at its "
-        "class and -1/K elsewhere and sums to 0. Learned labels started there and are free; use "
-        "them as they are, with a squared loss, and do not take the argmax of them. `label` is "
+        "class and -1/K elsewhere and sums to 0. Learned labels started there (KIP) or are the "
+        "least squares solution for the images (LS), and are free; use them as they are or all "
+        "times one number, with a squared loss, and do not take the argmax of them. `label` is "
         "the class of the slot, which a learned label need not point to.",
         "## Score a set by kernel ridge regression",
         "`K_ts (K_ss + diag_reg * tr(K_ss) / n I)^-1 y_s`, solved in float64. The accuracies above "
         "are on as many test images as their column says; this snippet predicts about "
-        f"{snippets.N_TEST:,}, spread evenly over them:",
-        _python(snippets.krr_snippet(shown)),
+        f"{snippets.N_TEST:,}, spread evenly over them. `release` and `paper_repro` are this "
+        "project's packages: run `pip install .` in its source tree first.",
+        _python(snippets.krr_snippet(shown, published)),
         "## Train a finite network on a set",
         hyperparameter_table(records),
         "## What released distilled sets have been criticised for",
-        answers(),
+        answers(records),
         "## Limits",
         limits(records),
         "## Provenance",

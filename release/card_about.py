@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core.tables import is_reduced
 from release import layout
+from release.card_metadata import hub_sources
 from release.card_tables import table
 from release.manifest import MANIFEST
-from release.records import kind_of
+from release.publication import Publication
+from release.records import is_given, is_natural, kind_of
 
 _ANSWERS = (
     (
@@ -36,17 +39,49 @@ _ANSWERS = (
         "Hyperparameters of the evaluation are missing",
         "Kernel, ridge and preprocessing are in each record, those of finite networks above.",
     ),
-    (
-        "The maximum over test checkpoints is reported",
-        "Final step or lowest validation loss; the test set decided nothing and was scored at the "
-        "checkpoint that had been selected.",
-    ),
 )
 
 
-def answers() -> str:
+def introduction(records: Sequence[Mapping[str, Any]], published: Publication) -> str:
+    """What the sets are, who made them, and where this card belongs."""
+    count = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
+    titles = ", ".join(title for title, _ in hub_sources(records))
+    kinds = []
+    if not all(map(is_natural, records)):
+        kinds.append("a few learned images (Kernel Inducing Points, KIP)")
+    if any(map(is_natural, records)):
+        kinds.append("a few training images with learned labels (Label Solve, LS)")
+    made = "Made" if not any(map(is_given, records)) else "Some were given as arrays, others made"
+    if all(map(is_given, records)):
+        made = "Given as arrays, checked and scored"
+    return (
+        f"{count} of {titles}, release {published.version}: {' or '.join(kinds)} "
+        "each, that stand in for a whole training set through an infinitely wide network. The "
+        "methods are those of [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) and "
+        f"[arXiv 2011.00050](https://arxiv.org/abs/2011.00050). {made} by {published.creator} with "
+        "kip-repro, a reproduction of these papers. This card belongs to the data set repository "
+        f"`{published.repository}`; `{layout.GALLERY}` shows every set in a browser, offline."
+    )
+
+
+def local_copy() -> str:
+    """How the examples read a folder instead of the Hub."""
+    return (
+        "In a copy of this folder, give its path in place of the repository and leave `revision` "
+        "out, here and below; a file that is downloaded below lies in it."
+    )
+
+
+def answers(records: Sequence[Mapping[str, Any]]) -> str:
     """The complaints about other releases, and what this one does."""
-    return table(["complaint", "here"], _ANSWERS)
+    selection = (
+        "Final step or lowest validation loss; the test set decided nothing and was scored at the "
+        "checkpoint that had been selected."
+    )
+    if any(map(is_given, records)):
+        selection += " How a set that was given as arrays was chosen is not known here."
+    complaint = "The maximum over test checkpoints is reported"
+    return table(["complaint", "here"], (*_ANSWERS, (complaint, selection)))
 
 
 def limits(records: Sequence[Mapping[str, Any]]) -> str:
@@ -55,28 +90,28 @@ def limits(records: Sequence[Mapping[str, Any]]) -> str:
         "One run of each set: the intervals above do not cover the choice of seed.",
         "A set is made for the kernel and preprocessing that it names; expect less of it with "
         "another architecture, and next to nothing with other preprocessing.",
-        "Learned images are no photographs, and they can still resemble the training images they "
-        "started from: what applies to the source data applies to them. Their terms of use are "
-        "those of the data sets named above; the license of this repository covers what was added.",
+        "Learned images can still resemble the training images they started from: what applies to "
+        "the source data applies to them. Their terms of use are those of the data sets named "
+        "above; the license of this repository covers what was added.",
         "`image` is for looking at. It is rounded and clipped: do not train on it.",
     ]
-    reduced = [r["name"] for r in records if r["budget"].get("reduced")]
-    if reduced:
-        names = ", ".join(f"`{name}`" for name in reduced)
-        lines.append(f"Made with less than the papers' budget: {names}.")
-    given = [r["name"] for r in records if r["preset"] is None]
-    if given:
-        names = ", ".join(f"`{name}`" for name in given)
-        lines.append(
-            f"Given as arrays and scored here, not made by a run of this project: {names}."
-        )
-    refitted = sorted({r["release"]["transform"] for r in records if r["release"]["refitted"]})
-    if refitted:
-        names = ", ".join(f"`{path}`" for path in refitted)
-        lines.append(
-            "Fitted again on the same images when this release was built, equal to what the sets "
-            f"were made with up to rounding: {names}."
-        )
+    made = [r for r in records if not is_given(r)]
+    reduced = [r for r in made if is_reduced(r)]
+    refitted = {r["release"]["transform"] for r in records if r["release"]["refitted"]}
+    remarks = {
+        "The images are unchanged training images, their labels alone were learned (LS)": [
+            r["name"] for r in records if is_natural(r)
+        ],
+        "Made with less than the papers' budget, below what they report": [
+            f"{r['name']} ({_budget(r)})" for r in reduced
+        ],
+        "Given as arrays and scored here, not made by a run of this project": [
+            r["name"] for r in records if is_given(r)
+        ],
+        "Fitted again on the same images when this release was built, equal to what the sets were "
+        "made with up to rounding": sorted(refitted),
+    }
+    lines += [f"{remark}: {', '.join(names)}." for remark, names in remarks.items() if names]
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -91,7 +126,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
             "command": f"`{r['command']}`",
             "seed": r["seed"],
             "preset": r["preset"],
-            "budget": ", ".join(f"{k} {v}" for k, v in sorted(r["budget"].items())),
+            "budget": _budget(r),
             "revision": f"`{revision}`{' with changes' if git.get('dirty') else ''}"
             if revision
             else None,
@@ -107,3 +142,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
         rows = [(key, value) for key, value in facts.items() if value not in (None, "")]
         parts.append(f"### {r['name']}\n\n" + table(["what", "value"], rows))
     return "\n\n".join(parts)
+
+
+def _budget(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in sorted(record["budget"].items()))

@@ -10,7 +10,7 @@ from release.rows import features
 
 TASK_CATEGORIES = ("image-classification",)
 ANNOTATIONS_CREATORS = ("machine-generated",)
-TAGS = ("dataset-distillation", "dataset-condensation", "neural-tangent-kernel", "kip", "zca")
+TAGS = ("dataset-distillation", "dataset-condensation", "kip")
 PRETTY_NAME = "KIP and Label Solve: distilled data sets"
 REQUIRED = (
     "license",
@@ -46,13 +46,20 @@ def metadata(
         "size_categories": [size_category(records)],
         "source_datasets": source_datasets(records),
         "annotations_creators": list(ANNOTATIONS_CREATORS),
-        "tags": list(TAGS),
+        "tags": tags(records),
         "configs": [config(record["name"]) for record in records],
         "dataset_info": [
             _info(record, row_bytes[record["name"]], file_bytes[record["name"]])
             for record in records
         ],
     }
+
+
+def tags(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tags of the Hub, keywords of Croissant."""
+    tangent = any(r["kernel"] == "NTK" for r in records)
+    whitened = any(r["zca"] for r in records)
+    return [*TAGS, *["neural-tangent-kernel"] * tangent, *["zca"] * whitened]
 
 
 def config(name: str) -> dict[str, Any]:

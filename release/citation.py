@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from release.constants import VERSION
 from release.publication import Publication
 
-SOFTWARE = "kip-repro"
-MAINTAINERS = f"The {SOFTWARE} maintainers"
 _SPDX = {"apache-2.0": "Apache-2.0"}
 """Identifiers of the Hub whose license has another name in CITATION.cff."""
 
@@ -23,6 +20,12 @@ class Paper:
     conference: str
     year: int
     arxiv: str
+
+    @property
+    def one_line(self) -> str:
+        """Authors, title, conference, year and identifier."""
+        authors = ", ".join(family for family, _ in self.authors)
+        return f"{authors}. {self.title}. {self.conference}, {self.year}. arXiv:{self.arxiv}"
 
 
 PAPERS = (
@@ -73,10 +76,10 @@ def citation_file(title: str, published: Publication) -> str:
         "message": "If you use these sets, please cite them with the papers they come from.",
         "type": "dataset",
         "title": title,
-        "version": VERSION.removeprefix("v"),
+        "version": published.version.removeprefix("v"),
         **license_field,
-        "url": f"https://huggingface.co/datasets/{published.repository}",
-        "authors": [{"name": MAINTAINERS}],
+        "url": published.url,
+        "authors": [{"name": published.creator}],
         "references": [
             {
                 "type": "conference-paper",

@@ -9,9 +9,8 @@ from typing import Any
 
 from paper_repro.core.errors import UserError
 from release import layout
-from release.card_metadata import PRETTY_NAME, TAGS
-from release.citation import MAINTAINERS
-from release.constants import VERSION
+from release.card_metadata import PRETTY_NAME, tags
+from release.citation import PAPERS
 from release.manifest import ManifestFile
 from release.publication import Publication
 from release.rows import COLUMNS
@@ -89,14 +88,13 @@ def croissant(
         "Solve (arXiv 2107.13034), with the fitted preprocessing they need.",
         "alternateName": PRETTY_NAME,
         "conformsTo": "http://mlcommons.org/croissant/1.1",
-        "citeAs": "Nguyen, Novak, Xiao and Lee. Dataset Distillation with Infinitely Wide "
-        "Convolutional Networks. NeurIPS 2021. arXiv:2107.13034",
-        "creator": {"@type": "Organization", "name": MAINTAINERS},
-        **({"datePublished": max(dates)} if dates else {}),
-        "keywords": list(TAGS),
-        "license": published.license_url or published.license,
-        "url": f"https://huggingface.co/datasets/{published.repository}",
-        "version": VERSION.removeprefix("v"),
+        "citeAs": "; ".join(paper.one_line for paper in PAPERS),
+        "creator": {"@type": "Organization", "name": published.creator},
+        **({"dateCreated": max(dates)} if dates else {}),
+        "keywords": tags(records),
+        "license": published.license,
+        "url": published.url,
+        "version": published.version.removeprefix("v"),
         "distribution": [_file(name, files[layout.parquet(name)]) for name in names],
         "recordSet": [_record_set(record) for record in records],
     }
@@ -114,7 +112,7 @@ def validate(path: Path) -> list[str]:
         import mlcroissant
     except ImportError as error:
         raise UserError(
-            "checking croissant.json needs mlcroissant: pip install 'kip-repro[release]'"
+            "checking croissant.json needs mlcroissant: pip install mlcroissant"
         ) from error
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:

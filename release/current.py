@@ -7,7 +7,7 @@ from pathlib import Path
 from paper_repro.core.catalogue import read_catalogue
 from paper_repro.core.errors import UserError
 from release import layout
-from release.manifest import MANIFEST
+from release.manifest import read_manifest
 from release.records import read_record
 
 
@@ -20,7 +20,9 @@ def up_to_date(folder: Path, checkpoints: Path) -> bool:
       UserError: no such checkpoints directory, or a damaged record in it.
     """
     sets = {learned.name: learned.record for learned in read_catalogue(checkpoints)}
-    if not (folder / MANIFEST).is_file():
+    try:
+        read_manifest(folder)
+    except UserError:
         return False
     released = {path.stem for path in (folder / layout.record("x")).parent.glob("*.json")}
     if released != set(sets):

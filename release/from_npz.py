@@ -11,7 +11,10 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_file
 from release.layout import KINDS, is_name
 from release.npz_guard import check_npz
-from release.sets import SupportSet, check_arrays, slot_classes
+from release.records import check_record, kind_of
+from release.sets import SupportSet, check_arrays, refuse_doubled, slot_classes
+
+_UNSCORED = {"test_accuracy": 0.0, "test_mse": 0.0, "n_test": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,9 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[SupportSet]:
         raise UserError(f"n_test must be at least 1, not {given.n_test}")
     for path in given.npz:
         check_npz(path)
-    return [_read(path, given, data_dir) for path in given.npz]
+    sets = [_read(path, given, data_dir) for path in given.npz]
+    refuse_doubled([learned.name for learned in sets], "the npz files")
+    return [_scored(learned, data_dir, given.n_test) for learned in sets]
 
 
 def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
@@ -77,7 +82,6 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     from paper_repro.core.preprocess.transform import digest
     from paper_repro.core.provenance import versions
     from paper_repro.core.support_set import read_support_set
-    from release.score import score_set
 
     data = load_dataset(given.dataset, data_dir)
     read = read_support_set(path, data.image_shape, data.n_classes)
@@ -129,14 +133,26 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
         "command": f"given as {path.name}",
     }
     classes = classes.astype(np.int64)
+    check_record({**record, "metrics": _UNSCORED}, str(path))
     check_arrays(images, labels, classes, record, str(path))
-    found = score_set(images, labels, record, transform, data, slice(given.n_test))
+    return SupportSet(record["name"], images, labels, classes, record)
+
+
+def _scored(learned: SupportSet, data_dir: Path | None, n_test: int | None) -> SupportSet:
+    from paper_repro.core.data import load_dataset
+    from paper_repro.core.preprocess import fitted
+    from release.score import score_set
+
+    record = dict(learned.record)
+    data = load_dataset(record["dataset"], data_dir)
+    transform = fitted(data, kind_of(record))
+    found = score_set(learned.images, learned.labels, record, transform, data, slice(n_test))
     record["metrics"] = {
         "test_accuracy": found.accuracy,
         "test_mse": found.mse,
         "n_test": found.n,
     }
-    return SupportSet(record["name"], images, labels, classes, record)
+    return dataclasses.replace(learned, record=record)
 
 
 def _name(given: NpzSets, dataset: str, images_per_class: int, fixed: bool) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from release import layout
 from release.card_metadata import PRETTY_NAME
 from release.card_tables import interval, percent
-from release.constants import VERSION
 from release.records import kind_of
 
 _STYLE = """
@@ -26,7 +25,7 @@ figcaption { opacity: .75; font-size: .9rem; }
 """
 
 
-def gallery(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def gallery(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> str:
     """The text of index.html.
 
     Args:
@@ -35,7 +34,7 @@ def gallery(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
     """
     rows = "\n".join(_row(record) for record in records)
     sets = "\n".join(_set(record, folder) for record in records)
-    title = escape(f"{PRETTY_NAME}, {VERSION}")
+    title = escape(f"{PRETTY_NAME}, {version}")
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -97,13 +97,17 @@ class Hub:
             yield
 
     def head(self) -> Head | None:
-        """The state of the repository; None where none is visible."""
+        """The state of the repository; None where none is visible.
+
+        Without a token the Hub answers 401 for one that does not exist, as for a private one.
+        """
 
         def ask() -> Head | None:
             try:
                 info = self._api.repo_info(self.repository, repo_type=_KIND)
             except HfHubHTTPError as error:
-                if status_of(error) == 404:
+                status = status_of(error)
+                if status == 404 or (status == 401 and self.token is None):
                     return None
                 raise
             return Head(info.sha, bool(info.private))

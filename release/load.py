@@ -156,6 +156,6 @@ def _as(array: np.ndarray, as_: As) -> Any:
         try:
             import torch
         except ImportError as error:
-            raise UserError("as_='torch' needs PyTorch: pip install 'kip-repro[torch]'") from error
+            raise UserError("as_='torch' needs PyTorch: pip install torch") from error
         return torch.from_numpy(array)
     return array

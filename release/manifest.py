@@ -45,10 +45,12 @@ class Manifest:
 
     Attributes:
       version: of the release, as `v1.0.0`.
+      repository: on the Hub, `namespace/name`, that its card names.
       files: in the order of their paths, without the manifest itself.
     """
 
     version: str
+    repository: str
     files: tuple[ManifestFile, ...]
 
 
@@ -82,17 +84,21 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise UserError(f"{path} has format {found!r}, not {FORMAT}: build the release again")
-    version, files = content.get("version"), content.get("files")
-    if not isinstance(version, str) or not isinstance(files, list):
-        raise UserError(f"{path} must have a string `version` and a list `files`")
+    version, repository = content.get("version"), content.get("repository")
+    files = content.get("files")
+    if not (isinstance(version, str) and isinstance(repository, str) and isinstance(files, list)):
+        raise UserError(
+            f"{path} must have strings `version` and `repository` and a list `files`: build the "
+            "release again"
+        )
     read = tuple(_entry(path, entry) for entry in files)
     names = [entry.path for entry in read]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path} lists {doubled[0]} more than once: build the release again")
-    return Manifest(version, read)
+    return Manifest(version, repository, read)
 
 
-def make_manifest(folder: Path, version: str) -> Manifest:
+def make_manifest(folder: Path, version: str, repository: str) -> Manifest:
     """The manifest of the files that `folder` holds now.
 
     Raises:
@@ -105,7 +111,7 @@ def make_manifest(folder: Path, version: str) -> Manifest:
         files.append(
             ManifestFile(path, sha256_of_file(folder / path), (folder / path).stat().st_size)
         )
-    return Manifest(version, tuple(files))
+    return Manifest(version, repository, tuple(files))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -113,6 +119,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     content = {
         "format": FORMAT,
         "version": manifest.version,
+        "repository": manifest.repository,
         "files": [dataclasses.asdict(entry) for entry in manifest.files],
     }
     write_atomic(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
@@ -125,11 +132,17 @@ def check_files(folder: Path, manifest: Manifest) -> list[str]:
     leave the folder, and symbolic links. No unsafe path is opened.
     """
     problems = check_listed(folder, manifest.files)
+    return problems + [f"{path} is not listed in {MANIFEST}" for path in unlisted(folder, manifest)]
+
+
+def unlisted(folder: Path, manifest: Manifest, hidden: bool = False) -> list[str]:
+    """Files and links of `folder` that its manifest does not list, in path order.
+
+    Args:
+      hidden: those under hidden names too.
+    """
     listed = {entry.path for entry in manifest.files}
-    problems += [
-        f"{path} is not listed in {MANIFEST}" for path in _files(folder) if path not in listed
-    ]
-    return problems
+    return [path for path in _files(folder, hidden) if path not in listed]
 
 
 def check_listed(folder: Path, entries: Iterable[ManifestFile], links: bool = False) -> list[str]:
@@ -176,16 +189,16 @@ def _link(folder: Path, path: str) -> str | None:
     return None
 
 
-def _files(folder: Path) -> list[str]:
-    """All files and links of `folder`, hidden entries and the manifest apart, in path order."""
+def _files(folder: Path, hidden: bool = False) -> list[str]:
+    """All files and links of `folder` but the manifest, in path order."""
     found = []
     for top, directories, names in os.walk(folder):
         inside = Path(top)
         links = [name for name in directories if (inside / name).is_symlink()]
-        directories[:] = [name for name in directories if not name.startswith(".")]
+        directories[:] = [name for name in directories if hidden or not name.startswith(".")]
         found += [
             (inside / name).relative_to(folder).as_posix()
             for name in (*names, *links)
-            if not name.startswith(".")
+            if hidden or not name.startswith(".")
         ]
     return sorted(path for path in found if path != MANIFEST)

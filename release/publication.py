@@ -1,4 +1,4 @@
-"""Where a release is to be published, and under which license."""
+"""Where a release is to be published, by whom, as which version, under which license."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paper_repro.core.errors import UserError
-from release.constants import REPOSITORY
-from release.repository import require_repository
+from release.constants import MAINTAINERS, REPOSITORY, VERSION
+from release.records import is_natural
+from release.repository import require_repository, require_version
 
 LICENSE = "apache-2.0"
-"""Of the sets of official data."""
+"""Of images learned from official data."""
 
 OTHER = "other"
 """What the Hub calls a license that none of its identifiers names."""
@@ -27,42 +28,54 @@ class Publication:
     Attributes:
       repository: on the Hub, `namespace/name`.
       license: an identifier of the Hub, lower case.
+      version: of the release, as `v1.0.0`.
+      creator: a person or group.
     """
 
     repository: str = REPOSITORY
     license: str = LICENSE
+    version: str = VERSION
+    creator: str = MAINTAINERS
 
     @property
-    def license_url(self) -> str | None:
-        """A page with the license's text."""
-        if self.license == OTHER:
-            return None
-        return f"https://choosealicense.com/licenses/{self.license}/"
+    def url(self) -> str:
+        """Of the repository's page."""
+        return f"https://huggingface.co/datasets/{self.repository}"
 
 
 def publication(
-    repository: str, license_id: str | None, records: Sequence[Mapping[str, Any]]
+    records: Sequence[Mapping[str, Any]],
+    repository: str = REPOSITORY,
+    license_id: str | None = None,
+    version: str = VERSION,
+    creator: str | None = None,
 ) -> Publication:
     """A checked publication of sets.
 
-    Without a license it is ours if every data set is an official one, and `other` if not: whose
-    images they are decides.
+    Without a license it is ours if every image was learned from an official data set, and `other`
+    if not: natural images, and those of one's own, stay under the terms they came with. Without a
+    creator it is the namespace of the repository.
 
     Raises:
-      UserError: no such name or identifier can be.
+      UserError: no such name, identifier or version can be.
     """
     from paper_repro.core.data.registry import DATASETS
 
     require_repository(repository)
+    require_version(version, "--version")
+    if creator is None:
+        creator = MAINTAINERS if repository == REPOSITORY else repository.split("/")[0]
+    if not creator.strip() or not creator.isprintable():
+        raise UserError(f"--creator {creator!r} is no name")
     if license_id is None:
-        official = all(record["dataset"] in DATASETS for record in records)
-        license_id = LICENSE if official else OTHER
+        learned = all(r["dataset"] in DATASETS and not is_natural(r) for r in records)
+        license_id = LICENSE if learned else OTHER
     if not is_license(license_id):
         raise UserError(
             f"--license {license_id!r} is no identifier: take one of the Hub's, such as "
             f"{LICENSE}, cc-by-4.0 or {OTHER}"
         )
-    return Publication(repository, license_id)
+    return Publication(repository, license_id, version, creator)
 
 
 def is_license(identifier: object) -> bool:

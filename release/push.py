@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +27,8 @@ import tyro
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_file
-from release.constants import REPOSITORY
-from release.manifest import MANIFEST, ManifestFile, check_files, read_manifest
+from release.manifest import MANIFEST, Manifest, ManifestFile, check_files, read_manifest
+from release.repository import require_version
 
 if TYPE_CHECKING:
     from release.hub import Head, Hub, RemoteFile
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 KEPT = (".gitattributes",)
 """Files of the repository that no release lists and no push deletes."""
 
-_TAG = re.compile(r"(?!main$|[0-9a-f]{7,40}$)[A-Za-z0-9](?:[._+-]?[A-Za-z0-9])*")
 _SHOWN = 3
 
 
@@ -45,7 +44,7 @@ class Plan:
     """What a push has to do.
 
     Attributes:
-      head: the state of the repository; None where it has to be created.
+      head: the state of the repository; None where it has to be created, or is not visible.
       add: paths to upload, new or changed.
       delete: paths of the repository that the release does not have.
       released: the commit that has the tag already and holds exactly this release, if one does.
@@ -59,13 +58,17 @@ class Plan:
 
 def push(
     folder: Annotated[Path, tyro.conf.Positional],
-    repo: str = REPOSITORY,
+    repo: str | None = None,
     yes: bool = False,
     create: bool = False,
     public: bool = False,
     tag: str | None = None,
 ) -> str | None:
     """Publish a release folder on the Hub; a dry run unless --yes.
+
+    The newest commit of the repository holds exactly this release then: files of an earlier one
+    that are not in it are deleted, and stay in the history under their tag. A repository with
+    files that are of no release is refused.
 
     The token is taken from the environment variable HF_TOKEN or from `hf auth login`, the server
     from HF_ENDPOINT.
@@ -77,7 +80,8 @@ def push(
 
     Args:
       folder: made by `release build`.
-      repo: data set repository, namespace/name.
+      repo: data set repository, namespace/name; the one that the folder was built for, which is
+        the only one that may be given.
       yes: do it; without, print what would be done and touch nothing.
       create: make the repository if there is none; private.
       public: with --create, make it public.
@@ -90,27 +94,34 @@ def push(
       UserError: the folder is not as it was built, or a request failed; nothing was tagged then,
         unless the message says that tagging itself may have failed.
     """
-    files, version = _checked(folder)
-    name = _tag_name(version if tag is None else tag)
+    manifest, files = _checked(folder)
+    name = manifest.version if tag is None else tag
+    require_version(name, "--tag")
+    if repo not in (None, manifest.repository):
+        raise UserError(
+            f"{folder} was built for {manifest.repository}, which its card names: build it with "
+            f"--repo {repo}, or leave --repo out"
+        )
     from release.hub import Hub  # slow to import, and `python -m release --help` need not wait
 
-    hub = Hub(repo)
+    hub = Hub(manifest.repository)
     if yes:
         hub.require_token()
     with hub.session():
-        plan = _plan(hub, folder, files, name, create, public)
+        plan = _plan(hub, folder, files, name, create or not yes, public)
         print(_described(plan, hub, files, name, public))
         if plan.released is not None:
             print(f"already released: the tag {name} is on commit {plan.released}")
             return plan.released
         if not yes:
-            print("dry run: nothing was changed; --yes does it")
+            made = " (with --create)" if plan.head is None and not create else ""
+            print(f"dry run: nothing was changed; --yes{made} does it")
             return None
         return _carry_out(plan, hub, folder, files, name, public)
 
 
-def _checked(folder: Path) -> tuple[dict[str, ManifestFile], str]:
-    """All files to publish, the manifest included, by path; and the version."""
+def _checked(folder: Path) -> tuple[Manifest, dict[str, ManifestFile]]:
+    """The manifest, and all files to publish by path, itself included."""
     try:
         if (folder / MANIFEST).is_symlink():
             raise UserError(f"{folder / MANIFEST} is a symbolic link: build the release again")
@@ -126,13 +137,7 @@ def _checked(folder: Path) -> tuple[dict[str, ManifestFile], str]:
             f"{folder} is not as it was built: {'; '.join(problems[:_SHOWN])}{more}; build the "
             "release again"
         )
-    return {entry.path: entry for entry in (*manifest.files, own)}, manifest.version
-
-
-def _tag_name(name: str) -> str:
-    if not _TAG.fullmatch(name) or name.endswith(".lock"):
-        raise UserError(f"{name!r} cannot be the tag of a release: use one like v1.0.0")
-    return name
+    return manifest, {entry.path: entry for entry in (*manifest.files, own)}
 
 
 def _plan(
@@ -167,12 +172,13 @@ def _plan(
         return Plan(head, (), (), tagged)
     remote = hub.tree(head.commit) if head.commit else {}
     changed = differences(folder, files, remote)
-    return Plan(
-        head,
-        tuple(path for path in changed if path in files),
-        tuple(path for path in changed if path not in files),
-        None,
-    )
+    delete = tuple(path for path in changed if path not in files)
+    if delete and MANIFEST not in remote:
+        raise UserError(
+            f"{hub.repository} holds {_some(delete)}, of no release, which a push would delete: "
+            "remove what is not needed there, or build for another --repo"
+        )
+    return Plan(head, tuple(path for path in changed if path in files), delete, None)
 
 
 def differences(
@@ -203,7 +209,8 @@ def _same(folder: Path, entry: ManifestFile, remote: RemoteFile | None) -> bool:
 
 def _described(plan: Plan, hub: Hub, files: dict[str, ManifestFile], tag: str, public: bool) -> str:
     if plan.head is None:
-        state = f"to be created, {'public' if public else 'private'}"
+        unseen = "none is visible" + (" without a token" if hub.token is None else "")
+        state = f"{unseen}; to be created, {'public' if public else 'private'}"
         parent = "the first commit of the new repository"
     else:
         state = "private" if plan.head.private else "public"
@@ -239,8 +246,8 @@ def _carry_out(
         if strangers := [path for path in changed if path not in files]:
             raise UserError(
                 f"{hub.repository} was made by someone else meanwhile and holds "
-                f"{', '.join(map(ascii, strangers[:3]))}: nothing was changed; run the same "
-                "command again to see what it would delete"
+                f"{_some(strangers)}: nothing was changed; run the same command again to see what "
+                "it would do"
             )
     if add or delete or commit is None:
         local = folder.resolve()
@@ -262,3 +269,8 @@ def _carry_out(
     hub.tag(tag, commit)
     print(f"tagged      {tag} on commit {commit}")
     return commit
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first few, printable."""
+    return ", ".join(map(ascii, paths[:_SHOWN])) + (", ..." if len(paths) > _SHOWN else "")

@@ -75,6 +75,16 @@ def kind_of(record: Mapping[str, Any]) -> str:
     return KINDS[bool(record["zca"])]
 
 
+def is_natural(record: Mapping[str, Any]) -> bool:
+    """Whether the images are unchanged training images (Label Solve learns the labels alone)."""
+    return record["method"] == "LS"
+
+
+def is_given(record: Mapping[str, Any]) -> bool:
+    """Whether the set came as arrays, so that nothing is known of the run that made it."""
+    return record["preset"] is None
+
+
 def check_record(record: Mapping[str, Any], where: str) -> None:
     """Refuse a record that lacks a field or whose values cannot be.
 

@@ -1,8 +1,22 @@
-"""Names of data set repositories on the Hub."""
+"""Names of data set repositories on the Hub, and of their tags."""
 
 from __future__ import annotations
 
+import re
+
 from paper_repro.core.errors import UserError
+
+_VERSION = re.compile(r"(?!main$|[0-9a-f]{7,40}$)[A-Za-z0-9](?:[._+-]?[A-Za-z0-9])*")
+
+
+def require_version(name: str, option: str) -> None:
+    """Check that `name` can be the tag of a release.
+
+    Raises:
+      UserError: it cannot; `option` is named.
+    """
+    if not _VERSION.fullmatch(name) or name.endswith(".lock"):
+        raise UserError(f"{option} {name!r} cannot be the tag of a release: use one like v1.0.0")
 
 
 def require_repository(name: str) -> None:

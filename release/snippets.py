@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from release.constants import FOLDER, PUSHED, REPOSITORY, VERSION
 from release.layout import transform
+from release.publication import Publication
 from release.records import kind_of
 
 N_TEST = 2_000
 """Test images that the KRR snippet predicts: enough for a first look, seconds of work."""
 
 _LOAD = """\
-from datasets import load_dataset
+from datasets import load_dataset  # 4.0 or newer
 
 name = "{name}"
-rows = load_dataset({place}, name, split="train"{revision}){where}
+rows = load_dataset("{repository}", name, split="train", revision="{version}")
 rows = rows.with_format("numpy", columns=["image_whitened", "soft_label", "label"])
 x_support = rows["image_whitened"][:]  # float32 {shape}, the kernel's input
 y_support = rows["soft_label"][:]  # float32 ({n}, {n_classes}), centred
@@ -24,9 +24,14 @@ y_support = rows["soft_label"][:]  # float32 ({n}, {n_classes}), centred
 
 _ZCA = """\
 import numpy as np
+from huggingface_hub import hf_hub_download
 from safetensors.numpy import load_file
 
-fit = load_file("{transform}")  # from this repository, float64
+fit = load_file(
+    hf_hub_download(
+        "{repository}", "{transform}", repo_type="dataset", revision="{version}"
+    )
+)  # float64
 regularisation = {regularisation}
 
 
@@ -45,9 +50,14 @@ assert np.abs(apply(fit["test_input"]) - fit["test_output"]).max() < 1e-5
 
 _STANDARD = """\
 import numpy as np
+from huggingface_hub import hf_hub_download
 from safetensors.numpy import load_file
 
-fit = load_file("{transform}")  # from this repository, float64
+fit = load_file(
+    hf_hub_download(
+        "{repository}", "{transform}", repo_type="dataset", revision="{version}"
+    )
+)  # float64
 
 
 def apply(raw):
@@ -66,7 +76,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.kernels import from_name
 
 name = "{name}"
-distilled = release.load(name, source={place}{revision}){where}
+distilled = release.load(name, source="{repository}", revision="{version}")
 data = load_dataset("{dataset}"{data_dir})
 rows = slice(0, {n_stated}, {stride})
 x_test = distilled.transform.apply(data.x_test[rows])  # the same transform as the support's
@@ -79,19 +89,16 @@ print("accuracy", np.mean(prediction.argmax(1) == data.y_test[rows]))
 """
 
 
-def _place() -> dict[str, str]:
-    """Where the examples read from: the Hub at this version, or the folder of the card."""
-    if PUSHED:
-        return {"place": f'"{REPOSITORY}"', "revision": f', revision="{VERSION}"', "where": ""}
-    return {"place": f'"{FOLDER}"', "revision": "", "where": "  # the path of this folder"}
+def _place(published: Publication) -> dict[str, str]:
+    return {"repository": published.repository, "version": published.version}
 
 
-def load_snippet(record: Mapping[str, Any]) -> str:
+def load_snippet(record: Mapping[str, Any], published: Publication) -> str:
     """Loading a configuration with nothing but `datasets`."""
     n = record["n_classes"] * record["images_per_class"]
     shape = (n, *record["release"]["image_shape"])
     return _LOAD.format(
-        **_place(),
+        **_place(published),
         name=record["name"],
         n=n,
         n_classes=record["n_classes"],
@@ -99,14 +106,16 @@ def load_snippet(record: Mapping[str, Any]) -> str:
     )
 
 
-def transform_snippet(record: Mapping[str, Any], settings: Mapping[str, str]) -> str:
+def transform_snippet(
+    record: Mapping[str, Any], settings: Mapping[str, str], published: Publication
+) -> str:
     """Applying the shipped transform with NumPy alone; it checks itself on the test vector."""
     template = _ZCA if record["zca"] else _STANDARD
     path = transform(record["dataset"], kind_of(record))
-    return template.format(transform=path, **settings)
+    return template.format(transform=path, **_place(published), **settings)
 
 
-def krr_snippet(record: Mapping[str, Any]) -> str:
+def krr_snippet(record: Mapping[str, Any], published: Publication) -> str:
     """Scoring a set by kernel ridge regression on about `N_TEST` evenly spaced test images."""
     from paper_repro.core.data import registry
 
@@ -116,4 +125,5 @@ def krr_snippet(record: Mapping[str, Any]) -> str:
     stride = max(1, n_stated // N_TEST)
     own = registry.find(record["dataset"]) is None
     data_dir = ', data_dir="DIRECTORY"' if own else ""
-    return _KRR.format(**_place(), n_stated=n_stated, stride=stride, data_dir=data_dir, **chosen)
+    facts = {**_place(published), **chosen}
+    return _KRR.format(n_stated=n_stated, stride=stride, data_dir=data_dir, **facts)

@@ -62,8 +62,8 @@ def open_source(source: str | Path, revision: str | None) -> Source:
 def _download(repository: str, revision: str | None, paths: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
-        HfHubHTTPError,
         HFValidationError,
+        HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -88,6 +88,6 @@ def _download(repository: str, revision: str | None, paths: Sequence[str]) -> Pa
             f"{repository} cannot be reached and is not in the cache: go online once, or give "
             "the folder of a download as source"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{repository} cannot be downloaded ({reason}): try again") from error

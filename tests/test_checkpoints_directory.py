@@ -45,6 +45,18 @@ def test_every_finished_set_is_there_under_its_release_name(runs):
     assert names == ["small-fc1-ipc2-standard-learned-noaug", "small-fc1-ipc2-standard-ls"]
 
 
+def test_what_a_killed_export_left_is_swept_away(runs, copied):
+    results, data, _ = runs
+    (name, *_) = [learned.name for learned in read_catalogue(copied)]
+    index = (copied / catalogue.INDEX).read_bytes()
+    shutil.copytree(copied / name, copied / ".export-1a2b")
+    (copied / name).rename(copied / ".export-1a2b-old")
+    export(results, copied, (0,), 100, data)
+    assert (copied / catalogue.INDEX).read_bytes() == index
+    assert read_set(copied, name).tensors()
+    assert list(copied.glob(".export*")) == []
+
+
 def test_the_support_is_the_one_the_run_selected(runs):
     results, _, checkpoints = runs
     for cell, name in ((KIP, "learned-noaug"), (SOLVED, "ls")):

@@ -10,6 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+INTERRUPTED = "interrupted: what was finished is kept; the same command goes on from there\n"
+
+
 def run(body, *arguments, **keywords):
     """A command whose `main` has the given body."""
     script = "import errno, gc, os, signal, time\nfrom paper_repro.core import cli, errors\n"
@@ -43,7 +46,7 @@ def test_a_disk_without_room_names_the_file(number):
 def test_a_missing_permission_names_the_file(number):
     done = run(f"raise OSError(errno.{number}, os.strerror(errno.{number}), 'some/file')")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot write some/file: ")
+    assert done.stderr.startswith("error: cannot use some/file: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -62,7 +65,7 @@ def test_what_the_function_prints_to_stderr_is_not_held_back():
 def test_a_signal_ends_a_command_politely(number):
     done = run(f"os.kill(os.getpid(), {number:d}); time.sleep(20)")
     assert done.returncode == 130
-    assert done.stderr == "interrupted: the same command resumes from the last checkpoint\n"
+    assert done.stderr == INTERRUPTED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -79,7 +82,7 @@ def test_a_signal_that_meets_a_callback_of_the_garbage_collector_is_heard(number
         """
     )
     assert done.returncode == 130
-    assert done.stderr == "interrupted: the same command resumes from the last checkpoint\n"
+    assert done.stderr == INTERRUPTED
 
 
 def test_other_errors_in_callbacks_are_still_reported():

@@ -51,7 +51,7 @@ def run(
         _fail(str(error))
     except KeyboardInterrupt:
         print(
-            "interrupted: the same command resumes from the last checkpoint",
+            "interrupted: what was finished is kept; the same command goes on from there",
             file=sys.stderr,
         )
         sys.exit(EXIT_INTERRUPTED)
@@ -67,8 +67,8 @@ def run(
             )
         if error.errno in _NO_PERMISSION:
             _fail(
-                f"cannot write {error.filename}: {error.strerror.lower()}; choose another --out "
-                "or correct the permissions"
+                f"cannot use {error.filename}: {error.strerror.lower()}; correct the permissions "
+                "or choose another place"
             )
         raise
     finally:

@@ -167,6 +167,14 @@ def test_other_servers_are_not_taken_for_a_hub(body, message):
         probe(HUB, endpoint)
 
 
+def test_a_token_that_is_not_valid_is_named():
+    with (
+        serve(lambda exchange: exchange.send(401, b"")) as endpoint,
+        pytest.raises(Unavailable, match="the stored token is not valid: .*hf auth logout"),
+    ):
+        probe(HUB, endpoint, "expired")
+
+
 def test_a_token_goes_to_the_hub_and_not_along_a_redirect(tmp_path):
     seen = []
 

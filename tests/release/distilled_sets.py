@@ -23,6 +23,7 @@ from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess.transform import digest
+from release.constants import REPOSITORY
 from release.manifest import make_manifest, write_manifest
 from release.score import score_set
 
@@ -71,7 +72,7 @@ def own_cache(made, monkeypatch):
 def listed_again(folder: Path) -> Path:
     """Write the manifest of what is there now: the damage is no longer a wrong checksum."""
     (folder / "manifest.json").unlink(missing_ok=True)
-    write_manifest(folder, make_manifest(folder, "v1.0.0"))
+    write_manifest(folder, make_manifest(folder, "v1.0.0", REPOSITORY))
     return folder
 
 

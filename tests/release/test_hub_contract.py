@@ -84,8 +84,10 @@ def same(found, expected):
 
 
 def test_two_versions_make_the_round_trip(api, repository, tmp_path):
-    first = make_release(tmp_path / "first", "v1.0.0", seed=1, extra="npz/dropped.npz")
-    second = make_release(tmp_path / "second", "v1.1.0", seed=2)
+    first = make_release(
+        tmp_path / "first", "v1.0.0", seed=1, extra="npz/dropped.npz", repository=repository
+    )
+    second = make_release(tmp_path / "second", "v1.1.0", seed=2, repository=repository)
 
     assert push(first, repository, create=True) is None
     with pytest.raises(HfHubHTTPError) as missing:
@@ -118,7 +120,7 @@ def test_two_versions_make_the_round_trip(api, repository, tmp_path):
 
 
 def test_a_large_and_a_small_file_by_name(api, repository, tmp_path):
-    folder = make_release(tmp_path / "release")
+    folder = make_release(tmp_path / "release", repository=repository)
     push(folder, repository, yes=True, create=True)
     for path in ("README.md", "npz/tiny-ipc1.npz"):
         options = {"repo_type": "dataset", "endpoint": api.endpoint, "token": api.token}
@@ -131,7 +133,7 @@ def test_a_large_and_a_small_file_by_name(api, repository, tmp_path):
 @pytest.mark.skipif(ELSEWHERE, reason="only the loopback Hub damages what it serves")
 @pytest.mark.parametrize("path", ["npz/tiny-ipc1.npz", "README.md"])
 def test_a_download_damaged_on_its_way_is_noticed(api, repository, hub, tmp_path, path):
-    folder = make_release(tmp_path / "release")
+    folder = make_release(tmp_path / "release", repository=repository)
     push(folder, repository, yes=True, create=True)
     hub.corrupt.add(path)
     copy = downloaded(api, repository, "v1.0.0", tmp_path / "copy")

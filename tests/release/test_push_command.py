@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from hub_store import WRITE_TOKEN
+from tiny_release import REPO
 
-REPO = "tester/sets"
 BLOB = r"^/lfs/.*[0-9a-f]{64}$"
 DEBUG = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
 

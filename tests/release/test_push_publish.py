@@ -5,12 +5,11 @@ import shutil
 
 import pytest
 from hub_store import Entry
-from tiny_release import make_release
+from tiny_release import REPO, make_release
 
 from paper_repro.core.errors import UserError
 from release.push import push
 
-REPO = "tester/sets"
 CHANGES = ("POST", "PUT", "DELETE", "PATCH")
 
 
@@ -60,8 +59,9 @@ def test_public_does_not_change_an_existing_repository(hub, tiny_release):
 
 
 def test_a_dry_run_shows_the_plan_and_asks_for_nothing_but_reading(hub, tiny_release, capsys):
-    parent = hub.store.create(REPO, True, next(iter(hub.store.roles))).head
-    hub.repository(REPO).add("by hand", {"old.bin": Entry(b"old")})
+    hub.store.create(REPO, True, next(iter(hub.store.roles)))
+    older = {"old.bin": Entry(b"old"), "manifest.json": Entry(b"{}")}
+    hub.repository(REPO).add("an earlier release", older)
     parent = hub.repository(REPO).head
     assert push(tiny_release, REPO) is None
     printed = capsys.readouterr().out
@@ -72,6 +72,34 @@ def test_a_dry_run_shows_the_plan_and_asks_for_nothing_but_reading(hub, tiny_rel
     assert "dry run: nothing was changed" in printed
     assert {method for method, _ in hub.asked} == {"GET"}
     assert hub.repository(REPO).head == parent and hub.repository(REPO).tags == {}
+
+
+def test_files_of_no_release_are_not_deleted(hub, tiny_release):
+    hub.store.create(REPO, True, next(iter(hub.store.roles)))
+    hub.repository(REPO).add("by hand", {"thesis.csv": Entry(b"precious")})
+    parent = hub.repository(REPO).head
+    for yes in (False, True):
+        with pytest.raises(UserError, match=r"holds 'thesis\.csv', of no release"):
+            push(tiny_release, REPO, yes=yes)
+    assert hub.repository(REPO).head == parent and hub.repository(REPO).tags == {}
+
+
+def test_a_repository_that_the_card_does_not_name_is_refused(hub, tiny_release):
+    with pytest.raises(UserError, match=f"was built for {REPO}.*--repo tester/others"):
+        push(tiny_release, "tester/others", yes=True, create=True)
+    assert hub.asked == []
+
+
+def test_a_dry_run_needs_neither_token_nor_repository(hub, tiny_release, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    assert push(tiny_release) is None
+    printed = capsys.readouterr().out
+    assert (
+        f"{REPO} at {hub.endpoint} (none is visible without a token; to be created, private)"
+        in printed
+    )
+    assert "--yes (with --create) does it" in printed
+    assert {method for method, _ in hub.asked} == {"GET"} and hub.store.repositories == {}
 
 
 def test_a_dry_run_with_create_makes_nothing(hub, tiny_release, capsys):

@@ -1,6 +1,7 @@
 """Building: the same bytes twice, every array bit-equal to its checkpoint, nothing half done."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,17 +9,29 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from distilled_sets import FIXED, LEARNED, SETS, checkpoints, copy, files_below, made, own_cache
+from distilled_sets import (
+    FIXED,
+    LEARNED,
+    SETS,
+    checkpoints,
+    copy,
+    edit_json,
+    files_below,
+    listed_again,
+    made,
+    own_cache,
+)
 from PIL import Image
 
 import release
 from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import load_dataset
+from paper_repro.core.data.npz import write_npz
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
-from release.constants import REPOSITORY
+from release.constants import REPOSITORY, VERSION
 from release.from_npz import NpzSets
 from release.publication import publication
 
@@ -70,14 +83,21 @@ def test_previews_are_the_inverse_transform(made):
 
 
 def test_an_older_release_is_replaced_and_anything_else_refused(made, copy, tmp_path):
-    (copy / "stale.txt").write_text("of the release before")
+    (copy / "npz" / "stale.npz").write_text("of the release before")
+    listed_again(copy)
     release.build(copy, checkpoints=made.checkpoints, data_dir=made.data_dir)
     assert files_below(copy) == files_below(made.folder)
-    foreign = tmp_path / "thesis"
+    foreign, page, clone = tmp_path / "thesis", tmp_path / "page", tmp_path / "clone"
     foreign.mkdir()
     (foreign / "chapter1.tex").write_text("precious")
+    page.mkdir()
+    (page / "manifest.json").write_text('{"name": "a web page"}')
+    shutil.copytree(made.folder, clone)
+    (clone / ".git").mkdir()
+    (clone / ".git" / "HEAD").write_text("precious")
+    (copy / "notes.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
-    for out in (foreign, tmp_path / "file"):
+    for out in (foreign, page, clone, copy, tmp_path / "file"):
         before = files_below(tmp_path)
         with pytest.raises(UserError, match="choose another --out"):
             release.build(out, checkpoints=made.checkpoints, data_dir=made.data_dir)
@@ -165,14 +185,62 @@ def test_a_release_of_ones_own_names_its_own_repository(made, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_version_and_creator_stand_in_every_file_that_names_them(made, tmp_path):
+    arguments = {"checkpoints": made.checkpoints, "data_dir": made.data_dir, "version": "v1.2.0"}
+    release.build(tmp_path / "r", repository="ada/my-sets", **arguments)
+    release.verify(tmp_path / "r", checkpoints=made.checkpoints)
+    for name in ("README.md", "CITATION.cff", "croissant.json", "index.html", "manifest.json"):
+        text = (tmp_path / "r" / name).read_text()
+        assert "1.2.0" in text and VERSION not in text
+    for name in ("README.md", "CITATION.cff", "croissant.json"):
+        text = (tmp_path / "r" / name).read_text()
+        assert "maintainers" not in text
+    creator = json.loads((tmp_path / "r" / "croissant.json").read_text())["creator"]["name"]
+    assert creator == "ada"
+    release.build(tmp_path / "s", creator="Ada Lovelace", **arguments)
+    assert "Ada Lovelace" in (tmp_path / "s" / "CITATION.cff").read_text()
+    with pytest.raises(UserError, match="--version 'main' cannot be the tag"):
+        release.build(tmp_path / "t", **{**arguments, "version": "main"})
+
+
+def test_the_card_tells_natural_images_and_reduced_budgets(made, checkpoints, tmp_path):
+    def solved(record):
+        record["method"] = "LS"
+        record["budget"] = {"n_targets": 400, "reduced": False}
+
+    def undertrained(record):
+        del record["budget"]["reduced"]
+
+    edit_json(checkpoints / FIXED / "record.json", solved)
+    edit_json(checkpoints / LEARNED / "record.json", undertrained)
+    release.build(tmp_path / "r", checkpoints=checkpoints, data_dir=made.data_dir)
+    text = (tmp_path / "r" / "README.md").read_text()
+    assert f"unchanged training images, their labels alone were learned (LS): {FIXED}." in text
+    (budgets,) = [line for line in text.splitlines() if "less than the papers' budget" in line]
+    assert f"{LEARNED} (steps 7)" in budgets and FIXED not in budgets
+
+
+def test_a_set_that_the_release_could_not_describe_is_refused_before_it_is_scored(made, tmp_path):
+    write_npz(
+        tmp_path / "s.npz",
+        {"images": np.zeros((4, 8, 8, 3), np.float32), "labels": np.eye(4, dtype=np.float32)},
+    )
+    given = NpzSets((tmp_path / "s.npz",), "tiny", architecture="FC1", diag_reg=2.0)
+    with pytest.raises(UserError, match="diag_reg"):
+        release.build(tmp_path / "r", given, data_dir=made.data_dir)
+    assert not (tmp_path / "r").exists()
+
+
 def test_the_license_is_ours_for_official_data_and_asked_for_otherwise():
-    official = [{"dataset": "mnist"}, {"dataset": "cifar10"}]
-    own = [*official, {"dataset": "shapes"}]
-    assert publication("me/sets", None, official).license == "apache-2.0"
-    assert publication("me/sets", None, own).license == "other"
-    assert publication("me/sets", "cc-by-4.0", own).license == "cc-by-4.0"
+    official = [{"dataset": "mnist", "method": "KIP"}, {"dataset": "cifar10", "method": "KIP (l)"}]
+    own = [*official, {"dataset": "shapes", "method": "KIP"}]
+    natural = [*official, {"dataset": "mnist", "method": "LS"}]
+    assert publication(official, "me/sets").license == "apache-2.0"
+    assert publication(natural, "me/sets").license == "other"
+    assert publication(own, "me/sets").license == "other"
+    assert publication(own, "me/sets", "cc-by-4.0").license == "cc-by-4.0"
     with pytest.raises(UserError, match="--license 'CC BY' is no identifier"):
-        publication("me/sets", "CC BY", own)
+        publication(own, "me/sets", "CC BY")
 
 
 @pytest.mark.parametrize("chosen", ["other", "cc-by-4.0"])

@@ -14,7 +14,7 @@ from paper_repro.core.network.training import TrainingConfig
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.statistics import binomial_interval
 from release.check_card import snippets
-from release.constants import FOLDER
+from release.constants import REPOSITORY, VERSION
 from release.hyperparameters import RECOMMENDED
 from release.score import tolerance
 
@@ -23,9 +23,14 @@ FIXTURES = (made, own_cache)
 
 @pytest.fixture
 def blocks(made):
-    """The code of the card, reading the folder from where the test put it."""
-    text = (made.folder / "README.md").read_text()
-    return [code.replace(f'"{FOLDER}"', f'"{made.folder}"') for code in snippets(text)]
+    """The code of the card with what it says of a local copy: its path, and no revision."""
+    load, transform, score = snippets((made.folder / "README.md").read_text())
+    here, revision = f'"{made.folder}"', f', revision="{VERSION}"'
+    load, score = (
+        code.replace(f'"{REPOSITORY}"', here).replace(revision, "") for code in (load, score)
+    )
+    download = re.compile(r"hf_hub_download\(\s*\S+, \"(\S+)\".*?\)", re.DOTALL)
+    return load, download.sub(rf'"{made.folder}/\1"', transform), score
 
 
 def execute(code, folder, **environment):
@@ -51,8 +56,7 @@ def test_loading_with_datasets(made, blocks, tmp_path):
 
 def test_the_transform_with_numpy_alone(made, blocks):
     scope = {}
-    code = blocks[1].replace('"transforms/', f'"{made.folder}/transforms/')
-    exec(code, scope)
+    exec(blocks[1], scope)
     raw = load_dataset("tiny", made.data_dir).x_test[:20]
     kept = load_transform(made.folder / "transforms" / "tiny-zca.safetensors")
     assert np.abs(scope["apply"](raw) - kept.apply(raw)).max() < 1e-5

@@ -14,6 +14,7 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import save
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.transform import digest
+from release.check_card import snippets
 
 REPO = "tester/sets"
 NAME = "mnist-fc1-ipc1-standard-ls"
@@ -90,10 +91,11 @@ def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learne
     made = python(
         *("-m", "release", "build", "--out", tmp_path / "release"),
         *("--checkpoints", tmp_path / "checkpoints", "--transforms", tmp_path / "transforms"),
+        *("--repo", REPO),
     )
     assert made.returncode == 0, made.stderr
     version = json.loads((tmp_path / "release/manifest.json").read_text())["version"]
-    publish = ("-m", "release", "push", tmp_path / "release", "--repo", REPO)
+    publish = ("-m", "release", "push", tmp_path / "release")
     done = python(*publish, "--create", "--yes")
     assert done.returncode == 0, done.stderr
     assert hub.repository(REPO).tags == {version: hub.repository(REPO).head}
@@ -104,6 +106,14 @@ def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learne
         assert rows["image_whitened"].dtype == rows["soft_label"].dtype == np.float32
         assert rows["image_whitened"].reshape(images.shape).tobytes() == images.tobytes()
         assert rows["soft_label"].tobytes() == labels.tobytes()
+
+    # The card's code as it stands there: the rows, then the transform.
+    rows, transform, _ = snippets((tmp_path / "release/README.md").read_text())
+    done = python(
+        "-c", f"{rows}\n{transform}\nprint(x_support.shape, apply(fit['test_input']).dtype)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(10, 8, 8, 1) float32"
 
     load = ("-m", "release", "load", NAME, "--source", REPO, "--revision", version)
     done = python(*load, "--npz", tmp_path / "loaded.npz")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from release.manifest import make_manifest, write_manifest
 
+REPO = "tester/sets"
 CONFIG = "tiny-ipc1"
 
 CARD = """---
@@ -33,7 +34,9 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def make_release(folder: Path, version: str = "v1.0.0", seed: int = 0, extra: str = "") -> Path:
+def make_release(
+    folder: Path, version: str = "v1.0.0", seed: int = 0, extra: str = "", repository: str = REPO
+) -> Path:
     """Three large blobs, two small files and the manifest; `extra` names one more large blob."""
     values = arrays(seed)
     for name in ("data/tiny-ipc1", "npz", "transforms"):
@@ -46,5 +49,5 @@ def make_release(folder: Path, version: str = "v1.0.0", seed: int = 0, extra: st
         (folder / extra).write_bytes(values["soft_label"].tobytes() * 2)
     (folder / "README.md").write_text(CARD.format(version=version))
     (folder / "croissant.json").write_text("{}\n")
-    write_manifest(folder, make_manifest(folder, version))
+    write_manifest(folder, make_manifest(folder, version, repository))
     return folder

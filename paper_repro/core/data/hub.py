@@ -83,7 +83,11 @@ def probe(hub: HubSource, endpoint: str, token: str | None = None) -> str:
     thread.join(_PROBE_SECONDS)
     result = answer[0] if answer else TimeoutError(f"no answer within {_PROBE_SECONDS} s")
     if not isinstance(result, str):
-        raise Unavailable(f"cannot be reached at {endpoint} ({_first_line(result)})")
+        reason = _first_line(result)
+        if token and getattr(result, "code", None) == 401:
+            # The Hub answers so for public data sets too.
+            reason = "the stored token is not valid: correct HF_TOKEN, or run `hf auth logout`"
+        raise Unavailable(f"cannot be reached at {endpoint} ({reason})")
     return result
 
 

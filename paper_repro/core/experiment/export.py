@@ -31,6 +31,7 @@ from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import PRESETS
 
 _PROCEDURES = ("kip", "label_solve")
+_STAGED = ".export-"
 
 
 def export(
@@ -60,12 +61,14 @@ def export(
     """
     require_writable(out)
     with exclusive(out):
+        for left in out.glob(f"{_STAGED}*"):  # by an export that was killed
+            shutil.rmtree(left)
         written = [
             _export(row, results, out, series_limit, data_dir)
             for row in _best(results, seeds, wanted)
             if _is_new(row, out)
         ]
-        names = sorted(path.parent.name for path in out.glob(f"*/{catalogue.RECORD}"))
+        names = sorted(path.parent.name for path in out.glob(f"[!.]*/{catalogue.RECORD}"))
         if not names:
             raise UserError(
                 f"no finished KIP or LS run of seed {', '.join(map(str, seeds))} with its files "
@@ -167,7 +170,7 @@ def _export(
     directory = run_directory(results, cell, row["seed"])
     shared = context(cell, data_dir)
     require_recorded(name, row, shared.dataset, shared.transform)
-    staged = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
+    staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
     try:
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors
         _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
