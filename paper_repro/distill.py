@@ -145,9 +145,8 @@ def _export(
     export(out, place, seeds, 100, data_dir, wanted)
     words = ["python", "-m", "release", "build", "--checkpoints", str(place)]
     words += ["--data-dir", str(data_dir)] if data_dir is not None else []
-    print(
-        f"learned sets in {place}; as a release: {shlex.join(words)} --out build/mine --repo YOU/NAME"
-    )
+    build = f"{shlex.join(words)} --out build/mine --repo YOU/NAME"
+    print(f"learned sets in {place}; as a release: {build}")
 
 
 def _loaded(datasets: Sequence[str], ipc: Sequence[int], data_dir: Path | None) -> list[Dataset]:

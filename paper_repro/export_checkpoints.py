@@ -3,8 +3,8 @@
     python -m paper_repro.export_checkpoints --results results
 
 For every KIP and LS cell with a finished row whose run directory is at hand: the selected support
-of one seed, the series of official steps (where the set is small), `record.json` and pictures.
-A set is replaced only by one of the same or of a larger budget; sets whose runs are not at hand stay.
+of one seed, the series of official steps (where the set is small), `record.json` and pictures. A
+set is replaced only by one of the same or of a larger budget; sets whose runs are not at hand stay.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def test_other_servers_are_not_taken_for_a_hub(body, message):
 def test_a_token_that_is_not_valid_is_named():
     with (
         serve(lambda exchange: exchange.send(401, b"")) as endpoint,
-        pytest.raises(Unavailable, match="the stored token is not valid: .*hf auth logout"),
+        pytest.raises(Unavailable, match=r"the stored token is not valid: .*hf auth logout"),
     ):
         probe(HUB, endpoint, "expired")
 
