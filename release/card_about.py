@@ -67,8 +67,8 @@ def introduction(records: Sequence[Mapping[str, Any]], published: Publication) -
 def local_copy() -> str:
     """How the examples read a folder instead of the Hub."""
     return (
-        "In a copy of this folder, give its path in place of the repository and leave `revision` "
-        "out, here and below; a file that is downloaded below lies in it."
+        "To read a local copy of this folder instead, put its path where the repository's name "
+        "stands and leave `revision` out; what `hf_hub_download` fetches below is a file in it."
     )
 
 

@@ -6,5 +6,5 @@ REPOSITORY = "kip-repro/distilled-datasets"
 VERSION = "v1.0.0"
 """Of a release whose build names no other: the tag of a push, the revision a reader asks for."""
 
-MAINTAINERS = "The kip-repro maintainers"
+MAINTAINERS = "the kip-repro maintainers"
 """Who is named as the author of what goes to `REPOSITORY`."""
