@@ -32,15 +32,16 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import (
-    FILE,
-    KIP,
-    LS,
+    FILE_TO_NN,
+    KIP_TO_NN,
+    LS_TO_NN,
     FileSet,
     Preprocess,
     cell_on,
     convolutional_sets,
     file_sets,
     find_set,
+    refuse_without_files,
 )
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.statistics import Estimate, estimate
@@ -238,7 +239,7 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
 
 
 def _trained_on(row: Mapping[str, Any]) -> str:
-    if row["method"].startswith(FILE):
+    if row["method"].startswith(FILE_TO_NN):
         return row["config"]["support"]["name"]
     return row["method"].split()[0]
 
@@ -324,6 +325,11 @@ def main(
     if unknown := set(parts) - set(PARTS):
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
+    refuse_without_files(npz, preprocess)
+    if npz and ("width" not in parts or augmented_supports):
+        raise UserError(
+            "--npz files have no series of KIP steps: leave out --parts and --augmented-supports"
+        )
     if npz:
         sets, parts = file_sets(npz, datasets, preprocess, data_dir), ("width",)
     else:
@@ -372,9 +378,9 @@ def _chosen_sets(
 ) -> list[LearnedSet]:
     """Every kind of KIP set, and LS, as far as they are there and `parts` need them."""
     kinds = itertools.product((False, True), (False, True)) if "step" in parts else [(False,) * 2]
-    wanted = [find_set(sets, dataset, ipc, KIP, learned, change) for learned, change in kinds]
+    wanted = [find_set(sets, dataset, ipc, KIP_TO_NN, learned, change) for learned, change in kinds]
     if "width" in parts:
-        wanted.append(find_set(sets, dataset, ipc, LS))
+        wanted.append(find_set(sets, dataset, ipc, LS_TO_NN))
     return [learned for learned in wanted if learned is not None]
 
 

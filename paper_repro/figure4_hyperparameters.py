@@ -13,7 +13,8 @@ The laptop preset makes 36 trainings of 500 steps at width 64; with `--steps 300
 minutes with 10 images on two AVX2 cores.
 
 Every point is a test accuracy and none is chosen, so no validation image is needed. Deviations:
-the grid is ours; the paper's is not published.
+the grid is ours; the paper's is not published. The learning rates are fractions of the official
+notebook's bound, from validation images, so that start and end train with the same ones.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.learned_sets import (
-    KIP,
+    KIP_TO_NN,
     FileSet,
     Preprocess,
     cell_on,
     convolutional_sets,
     file_sets,
     find_set,
+    refuse_without_files,
 )
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.files import sha256_of_file
@@ -127,9 +129,9 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         starts = sum(start == DIVERGED for start, _ in pairs.values())
         ends = sum(end == DIVERGED for _, end in pairs.values())
         notes = (
-            f"KIP images above the natural ones they started from in {above} of {len(gains)} "
-            f"settings in which both trained ({min(gains):+.1f} to {max(gains):+.1f} points); of "
-            f"{len(pairs)} settings {starts} diverged on the natural start, {ends} on the KIP "
+            f"KIP images above the natural ones they started from in {above} of the {len(gains)} "
+            f"lines in which both trained ({min(gains):+.1f} to {max(gains):+.1f} points); of "
+            f"{len(pairs)} lines {starts} diverged on the natural start, {ends} on the KIP "
             "images.",
             *notes,
         )
@@ -254,6 +256,11 @@ def main(
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
+    refuse_without_files(npz, preprocess)
+    if npz and (ipc != (1,) or learned_labels is not None or kip_steps):
+        raise UserError(
+            "--npz files are what they are: leave out --ipc, --learned-labels and --kip-steps"
+        )
     if npz and len(npz) != 2:
         raise UserError(
             f"--npz needs two files, the start of a KIP run and its end; got {len(npz)}"
@@ -282,7 +289,7 @@ def _cells_on_catalogue(
     everything = convolutional_sets(checkpoints)
     chosen = []
     for dataset, size in sizes:
-        learned = find_set(everything, dataset, size, KIP, learned_labels)
+        learned = find_set(everything, dataset, size, KIP_TO_NN, learned_labels)
         if learned is None:
             raise UserError(
                 f"{checkpoints} has no such ConvNet KIP set of {dataset} with {size} images per "

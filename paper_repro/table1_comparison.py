@@ -110,7 +110,9 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         "batches, augmentation) with its 95 % interval. Labels are learned throughout; ZCA for "
         "the RGB sets with the ConvNet, standard preprocessing elsewhere.",
         build_cells(
-            [_spec(cell) for cell in published.table1()], rows, include_smoke=include_smoke
+            [_spec(cell, include_smoke) for cell in published.table1()],
+            rows,
+            include_smoke=include_smoke,
         ),
         notes=(
             "Not run: `python -m paper_repro.table1_comparison --datasets <name> --ipc <images per "
@@ -157,7 +159,7 @@ def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Re
     return (ResultTable(title, caption, cells),)
 
 
-def _spec(cell: ComparisonCell) -> CellSpec:
+def _spec(cell: ComparisonCell, include_smoke: bool) -> CellSpec:
     label = {
         "Data set": cell.dataset,
         "Images per class": str(cell.images_per_class),
@@ -168,7 +170,7 @@ def _spec(cell: ComparisonCell) -> CellSpec:
     method, architecture = _COLUMNS[cell.method]
     dataset = registry.find(cell.dataset)
     match = {
-        "dataset": (dataset.name, SAMPLES.get(dataset.name)),
+        "dataset": (dataset.name, SAMPLES.get(dataset.name) if include_smoke else None),
         "algorithm": "KRR",
         "architecture": architecture,
         "kernel": "NTK",
@@ -314,6 +316,11 @@ def main(
 
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
+    if evaluate_only and (random_kernel or support_batch is not None):
+        raise UserError(
+            "--evaluate-only scores the sets in checkpoints/, which no --random-kernel or "
+            "--support-batch made: leave these out"
+        )
     if evaluate_only:
         from paper_repro.core.experiment.rescore import rescore
 

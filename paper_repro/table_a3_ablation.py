@@ -24,7 +24,7 @@ from paper_repro import table1_comparison
 from paper_repro.core import cli, published
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
-from paper_repro.core.experiment.learned_sets import KIP as KIP_TO_NN
+from paper_repro.core.experiment.learned_sets import KIP_TO_NN
 from paper_repro.core.experiment.methods import KIP_METHODS, distilling_cell
 from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select

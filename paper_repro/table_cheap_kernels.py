@@ -16,6 +16,7 @@ paper's criterion is not stated. Measured budgets stand in the rendered table.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from paper_repro.core.augment import Augmentation
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset
 from paper_repro.core.experiment.selection import select
+from paper_repro.core.statistics import Estimate
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
 
 SCRIPT = "table_cheap_kernels"
@@ -149,7 +151,7 @@ def _beaten(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     notes = []
     for architecture, _ in _KERNELS:
         natural = {
-            int(cell.label["Natural images"]): cell.ours.mean
+            int(cell.label["Natural images"]): cell.ours
             for cell in build_cells(_natural_specs(rows), rows)
             if cell.label["Kernel"] == architecture and cell.ours is not None
         }
@@ -160,16 +162,21 @@ def _beaten(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
                 continue
             if cell.ours is None or not natural:
                 continue
-            beaten = [n for n, accuracy in natural.items() if accuracy < cell.ours.mean]
+            beaten = [n for n, found in natural.items() if _is_above(cell.ours, found)]
             if beaten:
                 most, size = max(beaten), int(label["Images"])
                 notes.append(
                     f"{architecture}, {label['Method']}: {size} distilled images "
                     f"({cell.ours.mean:.1f} %) beat {most:,} natural ones "
-                    f"({natural[most]:.1f} %), {most // size} times as many"
+                    f"({natural[most].mean:.1f} %), {most // size} times as many"
                     + ("." if most < max(natural) else ", the most that were tried.")
                 )
     return tuple(notes)
+
+
+def _is_above(a: Estimate, b: Estimate) -> bool:
+    """By more than the joint 95 % interval; a single run has none."""
+    return a.mean - b.mean > math.hypot(a.half_width or 0, b.half_width or 0)
 
 
 def main(

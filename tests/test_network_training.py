@@ -105,7 +105,6 @@ def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, m
             *(network, x, y, config, key),
             bound=0.1,
             directory=directory,
-            run_hash="a",
             progress=progress,
         )
 
@@ -127,16 +126,39 @@ def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, m
         assert jax.tree.all(jax.tree.map(np.array_equal, found.parameters, expected.parameters))
 
 
-def test_the_state_of_another_run_is_not_continued_and_of_another_network_refused(tmp_path):
+def test_the_state_of_another_run_is_not_continued(tmp_path):
     x, y = np.ones((4, 4, 4, 1), np.float32), np.eye(4, 3, dtype=np.float32)
     network, key = Network(fully_connected(1), 4, 3), jax.random.key(0)
-    config = TrainingConfig(steps=2)
-    first = train(network, x, y, config, key, bound=0.1, directory=tmp_path, run_hash="a")
-    other = train(network, 2 * x, y, config, key, bound=0.1, directory=tmp_path, run_hash="b")
-    assert first.loss != other.loss
-    wider = dataclasses.replace(network, width=5)
-    with pytest.raises(UserError, match="another kind of run"):
-        train(wider, x, y, config, key, bound=0.1, directory=tmp_path, run_hash="b")
+    call = {"network": network, "x_support": x, "y_support": y, "config": TrainingConfig(steps=2)}
+    call |= {"key": key, "bound": 0.1}
+    train(**call, directory=tmp_path)
+    changes = {
+        "x_support": 2 * x,
+        "y_support": -y,
+        "config": TrainingConfig(steps=2, l2=0.5),
+        "key": jax.random.key(1),
+        "bound": 0.2,
+        "network": dataclasses.replace(network, width=5),
+    }
+    for name, value in changes.items():
+        other = train(**{**call, name: value}, directory=tmp_path)
+        alone = train(**{**call, name: value})
+        assert jax.tree.all(jax.tree.map(np.array_equal, other.parameters, alone.parameters)), name
+    with pytest.raises(UserError, match="give images as x_calibration"):
+        train(network, x, y, TrainingConfig(steps=2), key)
+
+
+def test_a_network_stays_in_float32_where_jax_defaults_to_float64():
+    x, y = np.ones((4, 8, 8, 1), np.float32), np.eye(4, 3, dtype=np.float32)
+    config, key = TrainingConfig(steps=2), jax.random.key(0)
+    network = Network(convnet(), 4, 3)
+    expected = train(network, x, y, config, key, bound=0.1)
+    with jax.enable_x64(True):
+        found = train(network, x, y, config, key, bound=0.1)
+    leaves = (jax.tree.leaves(trained.parameters) for trained in (found, expected))
+    for a, b in zip(*leaves, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_both_ways_to_the_maximum_learning_rate_agree(monkeypatch):

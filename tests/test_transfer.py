@@ -21,7 +21,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.export import cell_of
 from paper_repro.core.experiment.grid import Settings, choose
-from paper_repro.core.experiment.learned_sets import FILE, FileSet, cell_on, find_set
+from paper_repro.core.experiment.learned_sets import FILE_TO_NN, FileSet, cell_on, find_set
 from paper_repro.core.experiment.presets import SMOKE
 from paper_repro.core.experiment.runner import run_cells
 from paper_repro.core.results import read_rows
@@ -145,7 +145,7 @@ def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
         rows = rows_of(tmp_path / kind, cell, small_fc(from_file), data=data)
         assert rows[0]["test_accuracy"] == rows[1]["test_accuracy"]
         assert (rows[1]["support"]["name"], rows[1]["krr_accuracy"]) == (kind, None)
-        assert rows[1]["method"] == FILE
+        assert rows[1]["method"] == FILE_TO_NN
 
 
 def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):

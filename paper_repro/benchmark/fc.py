@@ -78,7 +78,7 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     state = initial_state(problem, kernel, config, seed=0)
     batches = Batches(problem, kernel, config, seed=0)
     augmented_batches = Batches(problem, kernel, augmented, seed=0)
-    peer = _peer_step(config, state.y_support.shape[1])
+    peer = _peer_step(config)
 
     def ours(batches):
         after, _ = advance(kernel, state, *batches(0, kernel), config)
@@ -122,7 +122,7 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _peer_step(config: Any, n_classes: int) -> Callable[..., Any]:
+def _peer_step(config: Any) -> Callable[..., Any]:
     import jax
     import jax.numpy as jnp
     import optax
@@ -142,7 +142,7 @@ def _peer_step(config: Any, n_classes: int) -> Callable[..., Any]:
 
     @jax.jit
     def step(x_support, y_support, x_target, y_target):
-        x_support = x_support.reshape(len(x_support), -1)
+        x_support, x_target = (x.reshape(len(x), -1) for x in (x_support, x_target))
         gradient = jax.grad(loss)(x_support, y_support, x_target, y_target)
         learned = (x_support, y_support)
         gradients = (gradient, jnp.zeros_like(y_support))

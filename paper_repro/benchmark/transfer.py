@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.threads import available_cores
 
 
 def transfer(
@@ -117,7 +118,7 @@ def measure(
         row["ratio"] = row["images_per_s"] / row["peer_images_per_s"]
     if vmap:
         row["vmap"] = vmap
-    row |= {"backend": jax.default_backend(), "dtype": "float32", "threads": _threads()}
+    row |= {"backend": jax.default_backend(), "dtype": "float32", "threads": available_cores()}
     return row | {"versions": found["versions"], "hardware": found["hardware"]}
 
 
@@ -220,14 +221,8 @@ def _torch() -> Any:
         raise UserError(
             "PyTorch is not installed: `make torch` adds it, or run with --no-peer"
         ) from error
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(available_cores())
     return torch
-
-
-def _threads() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _in_turn(repeats: int, calls: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:

@@ -18,6 +18,10 @@ DIAG_REG = 1e-6
 """Ridge relative to the mean of the support kernel's diagonal (official code)."""
 
 
+class Unsolvable(UserError):
+    """A support kernel that is not finite or not positive definite."""
+
+
 class Ridge(NamedTuple):
     """A factorised support kernel.
 
@@ -42,18 +46,19 @@ def factorise(k_ss: np.ndarray, diag_reg: float = DIAG_REG) -> Ridge:
       diag_reg: ridge relative to the mean diagonal.
 
     Raises:
-      UserError: not square, not finite, or not positive definite even with the ridge.
+      UserError: not square.
+      Unsolvable: not finite, or not positive definite even with the ridge.
     """
     k_ss = np.array(k_ss, np.float64)
     if k_ss.ndim != 2 or k_ss.shape[0] != k_ss.shape[1]:
         raise UserError(f"the support kernel must be square, got shape {k_ss.shape}")
     if not np.isfinite(k_ss).all():
-        raise UserError("the support kernel has NaN or infinite entries: check the images")
+        raise Unsolvable("the support kernel has NaN or infinite entries: check the images")
     k_ss[np.diag_indices_from(k_ss)] += diag_reg * np.trace(k_ss) / len(k_ss)
     try:
         factor = scipy.linalg.cho_factor(k_ss, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:
-        raise UserError(
+        raise Unsolvable(
             f"the support kernel is not positive definite at diag_reg={diag_reg:g} (duplicated "
             "images, or float32 entries): raise diag_reg or compute the kernel in float64"
         ) from error

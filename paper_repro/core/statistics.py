@@ -20,6 +20,11 @@ class Estimate:
     half_width: float | None
     n: int
 
+    @property
+    def draw_half_width(self) -> float | None:
+        """Half the width of the 95 % interval of one more run, `t_(n-1) s sqrt(1 + 1/n)`."""
+        return None if self.half_width is None else self.half_width * math.sqrt(self.n + 1)
+
 
 def mean(values: Sequence[float]) -> float:
     """The arithmetic mean, summed exactly.

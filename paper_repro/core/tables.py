@@ -175,27 +175,38 @@ def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:
         published=spec.published,
         ours=ours,
         paper_budget=spec.paper_budget,
-        our_budget=describe_budget(runs),
+        our_budget=describe_budget(runs) + _diverged(runs, rows),
         verdict=_verdict(spec, ours, runs, rows),
     )
+
+
+def _diverged(runs: Sequence[Row], rows: Iterable[Row]) -> str:
+    """How many seeds of the configuration have no number because they diverged."""
+    hashes, done = {r["config_hash"] for r in runs}, {r["seed"] for r in runs}
+    failed = {r["seed"] for r in rows if r["config_hash"] in hashes and r["status"] == "failed"}
+    if not (lost := len(failed - done)):
+        return ""
+    return f"; {lost} more seed{'s' if lost > 1 else ''} diverged"
 
 
 def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[Row]) -> str:
     if spec.published_only:
         return str(Verdict.PUBLISHED_ONLY)
     if ours is None:
-        started = {r["status"] for r in rows} - {"done"}
-        if "failed" in started:
-            return not_run(f"{spec.needs}; the last attempt failed")
-        if "interrupted" in started:
-            return not_run(f"{spec.needs}; interrupted, the same command resumes")
-        return not_run(spec.needs)
+        last = max(rows, key=lambda r: r["started"], default={"status": ""})["status"]
+        after = {
+            "failed": "; the last attempt failed",
+            "interrupted": "; interrupted, the same command resumes",
+        }
+        return not_run(spec.needs + after.get(last, ""))
     if spec.published is None:
         return str(Verdict.UNPUBLISHED)
+    # A figure without a plus-minus is one run: one of ours would differ from our mean as well.
+    alone = spec.published.plus_minus is None
     return str(
         verdict(
             ours.mean,
-            ours.half_width,
+            ours.draw_half_width if alone else ours.half_width,
             spec.published.accuracy_percent,
             spec.published.plus_minus,
             any(is_reduced(r) for r in runs),

@@ -1,5 +1,6 @@
 """What holds for every kernel of a network, checked over random shapes and architectures."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels.numba_backend.forward import forward_tasks
 from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
 ARCHITECTURES = st.sampled_from(
@@ -146,6 +148,60 @@ def test_empty_batches(backend):
     assert kernel_fn(x[:0], x).shape == (0, 2)
     assert kernel_fn(x, x[:0]).shape == (2, 0)
     assert np.array_equal(kernel_fn.vjp(x, x[:0], np.ones((2, 0))), np.zeros(x.shape))
+    assert kernel_fn.block(x, x[:0]).shape == (2, 0)
+    assert np.array_equal(kernel_fn.block_vjp(x, x[:0], np.ones((2, 0))), np.zeros(x.shape))
+    assert kernel_fn.block_vjp(x[:0], x, np.ones((0, 2))).shape == (0, 8, 8, 3)
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax", "fc"])
+def test_whole_matrices_take_prepared_images(backend):
+    kernel_fn = (
+        network_kernel("fc1") if backend == "fc" else network_kernel("convnet", backend=backend)
+    )
+    x1, x2 = _images(0, 3, (8, 8, 3)), _images(1, 4, (8, 8, 3))
+    cotangent = _images(2, 3, (4,))
+    prepared = kernel_fn.prepare(x2)
+    assert prepared.shape == x2.shape
+    assert np.array_equal(kernel_fn(x1, prepared), kernel_fn(x1, x2))
+    assert np.array_equal(kernel_fn.vjp(x1, prepared, cotangent), kernel_fn.vjp(x1, x2, cotangent))
+    with pytest.raises(UserError, match="one shape"):
+        kernel_fn.block(x1, np.moveaxis(x2, -1, 1))
+
+
+def test_traced_images_of_other_shapes_are_refused():
+    kernel_fn = network_kernel("convnet", backend="jax")
+    x1, x2 = _images(0, 2, (8, 8, 3)), _images(1, 2, (8, 8, 1))
+    with pytest.raises(UserError, match="one shape"):
+        jax.jit(kernel_fn)(x1, x2)
+
+
+def test_what_cannot_be_traced_says_what_can():
+    x = _images(0, 2, (8, 8, 3))
+    kernel_fn = network_kernel("convnet", backend="numba")
+    with pytest.raises(UserError, match="backend='jax'"):
+        jax.grad(lambda x: kernel_fn(x, x).sum())(x)
+    pulled = network_kernel("convnet", backend="jax").block_vjp
+    with pytest.raises(UserError, match="arrays with values"):
+        jax.jit(pulled)(x, x, np.ones((2, 2), np.float32))
+
+
+def test_views_of_jax_arrays_compile_nothing_anew():
+    kernel_fn = network_kernel("convnet", backend="numba")
+    x = _images(0, 2, (8, 8, 3))
+    expected = kernel_fn(x)
+    seen = len(forward_tasks.signatures)
+    assert np.array_equal(kernel_fn(jax.numpy.asarray(x)), expected)
+    assert len(forward_tasks.signatures) == seen
+
+
+def test_float64_entries_under_jit_need_float64_in_jax():
+    x = _images(0, 2, (8, 8, 3))
+    for name in ("fc1", "convnet"):
+        kernel_fn = network_kernel(name, backend="jax", dtype="float64")
+        with pytest.raises(UserError, match="enable_x64"):
+            jax.jit(kernel_fn)(x, x)
+        with jax.enable_x64(True):
+            assert jax.jit(kernel_fn)(x, x).dtype == np.float64
 
 
 @pytest.mark.parametrize("backend", ["numba", "jax", "neural_tangents"])

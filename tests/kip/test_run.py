@@ -15,6 +15,7 @@ from paper_repro.core.kip import KIPConfig, official_steps, run
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.kip.state import Diverged
 from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.preprocess import Standard
 
 FC1 = fully_connected_kernel(1)
 PROBLEM = small_problem(FC1)
@@ -220,6 +221,28 @@ def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
     with pytest.raises(UserError, match="holds another run"):
         run(PROBLEM, FC1, PLAIN, 0, tmp_path, "two")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_states_of_another_scale_transform_or_test_set_are_refused(tmp_path):
+    config = dataclasses.replace(PLAIN, steps=2)
+    problem = small_problem(rbf(1.0))
+    run(problem, rbf(1.0), config, 0, tmp_path)
+    brighter = Standard.fit(255 - problem.x_target // 2)
+    shuffled = dataclasses.replace(problem.test, y=problem.test.y[::-1])
+    for kernel, changed in (
+        (rbf(0.5), problem),
+        (rbf(1.0), dataclasses.replace(problem, transform=brighter)),
+        (rbf(1.0), dataclasses.replace(problem, test=shuffled)),
+    ):
+        with pytest.raises(UserError, match="holds another run"):
+            run(changed, kernel, config, 0, tmp_path)
+
+
+def test_test_images_of_another_shape_are_no_divergence(tmp_path):
+    prepared = FC1.prepare(np.zeros((len(PROBLEM.test.y), 5, 5, 3), np.float32))
+    wrong = dataclasses.replace(PROBLEM.test, prepared=prepared)
+    with pytest.raises(UserError, match="one shape"):
+        run(dataclasses.replace(PROBLEM, test=wrong), FC1, PLAIN, 0, tmp_path)
 
 
 @pytest.mark.parametrize("what", ["images_per_class", "steps", "seed", "kernel", "data"])

@@ -174,7 +174,6 @@ def choose(
             *(network, x, point["label_scale"] * y, settings.training(point), key),
             bound=bound,
             directory=directory,
-            run_hash=f"point {number}",
             progress=progress,
         )
         found = {**point, **_measured(network, trained.parameters, point, validation)}

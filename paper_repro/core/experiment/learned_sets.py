@@ -18,7 +18,12 @@ from paper_repro.core.support_set import read_support_set
 
 Preprocess = Literal["zca", "standard"]
 
-KIP, LS, NATURAL, FILE = "KIP to NN", "LS to NN", "Natural to NN", "File to NN"
+KIP_TO_NN, LS_TO_NN, NATURAL_TO_NN, FILE_TO_NN = (
+    "KIP to NN",
+    "LS to NN",
+    "Natural to NN",
+    "File to NN",
+)
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
 
 
@@ -66,6 +71,12 @@ def file_sets(
     return [FileSet(path, data, zca, path.stem) for path in paths]
 
 
+def refuse_without_files(npz: Sequence[Path], preprocess: Preprocess | None) -> None:
+    """Raise UserError where `preprocess` is given and no file that it could speak of."""
+    if preprocess is not None and not npz:
+        raise UserError("--preprocess says what the images of --npz files went through: give both")
+
+
 def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
     """The sets that were learned with the ConvNet NTK, small ones first.
 
@@ -97,13 +108,13 @@ def cell_on(
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
       step: of KIP, one of its series; None takes the set itself.
-      method: as the table calls it; default `KIP`, `LS` or `FILE`.
+      method: as the table calls it; default `KIP_TO_NN`, `LS_TO_NN` or `FILE_TO_NN`.
 
     Raises:
       UserError: no such file, or images that the classes of the data set cannot share equally.
     """
     if isinstance(learned, FileSet):
-        return _cell_on_file(learned, network, budget, method or FILE)
+        return _cell_on_file(learned, network, budget, method or FILE_TO_NN)
     from paper_repro.core.experiment.export import cell_of  # much code, loaded when needed
 
     record = learned.record
@@ -117,7 +128,7 @@ def cell_on(
     return Cell(
         kip.dataset,
         kip.images_per_class,
-        method or (LS if kip.procedure == "label_solve" else KIP),
+        method or (LS_TO_NN if kip.procedure == "label_solve" else KIP_TO_NN),
         "transfer",
         kip.architecture,
         kip.kernel,
@@ -174,7 +185,7 @@ def natural_cell(
 ) -> Cell:
     """The cell that trains on a class-balanced draw of natural images with their own labels."""
     return Cell(
-        *(dataset, images_per_class, NATURAL, "transfer", "ConvNet", "NTK"),
+        *(dataset, images_per_class, NATURAL_TO_NN, "transfer", "ConvNet", "NTK"),
         zca=zca,
         network=dict(network),
         **budget.data,
@@ -213,7 +224,7 @@ def find_set(
         for learned in sets
         if learned.record["dataset"] == dataset
         and learned.record["images_per_class"] == images_per_class
-        and (learned.record["config"]["procedure"] == "label_solve") == (method == LS)
+        and (learned.record["config"]["procedure"] == "label_solve") == (method == LS_TO_NN)
         and learned_labels in (None, learned.record["learned_labels"])
         and augmentation in (None, learned.record["augmentation"])
     ]

@@ -25,6 +25,9 @@ from paper_repro.core.random import Purpose, generator
 DirectoryOf = Callable[[Cell], Path]
 """Where a cell's run of the same seed keeps its files."""
 
+PAPER_TARGET_BATCH = 5_000
+"""Targets of a KIP step in the papers."""
+
 Report = Callable[[int, int, Mapping[str, Any]], None]
 """Progress: (done, in all, figures to show)."""
 
@@ -69,7 +72,7 @@ def kip(
             "steps": result.steps_run,
             "target_batch": min(config.target_batch, len(problem.labels)),
             "n_train": len(problem.labels),
-            **({} if cell.patience is None or result.converged else {"reduced": True}),
+            **({} if cell.patience is None else {"reduced": _is_reduced(cell, result.converged)}),
         },
         extra={
             "converged": result.converged,
@@ -78,6 +81,11 @@ def kip(
             **{k: v for k, v in metrics.items() if k.startswith("validation_")},
         },
     )
+
+
+def _is_reduced(cell: Cell, converged: bool) -> bool:
+    """Whether a run that was to converge spent less than the papers, whatever its preset."""
+    return not converged or cell.target_batch < PAPER_TARGET_BATCH or cell.n_train is not None
 
 
 def natural(
@@ -155,6 +163,7 @@ def network(
             "width": settings["width"],
             "settings_tried": len(chosen.tried),
             "kip_steps": support.budget["steps"],
+            **({"reduced": True} if support.budget.get("reduced") else {}),
         },
         extra={"width": settings["width"], "chosen": chosen.point, "support_step": support.step},
     )

@@ -8,6 +8,7 @@ backward. Inner products are divided by the number of input features d, as neura
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
@@ -26,6 +27,7 @@ from paper_repro.core.kernels.kernel import (
     is_traced,
     known_get,
     require_images,
+    require_traceable,
 )
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
@@ -92,7 +94,7 @@ def _squared_distance(q12, q11, q22):
 class DotProductKernel(Kernel):
     """A kernel whose entries are a `Form` of inner products, differentiable, in plain JAX.
 
-    Images of any shape are flattened. Prepared targets stay on the device.
+    Images of any shape count as vectors. Prepared targets stay on the device.
     """
 
     def __init__(
@@ -114,16 +116,20 @@ class DotProductKernel(Kernel):
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
         if not is_traced(x1, x2):
             return super().__call__(x1, x2, get, progress)
-        k = self.block(x1, x1 if x2 is None else x2, get)
-        if k.dtype != self.dtype:
-            raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
-        return k
+        require_traceable(self.dtype)
+        return self.block(x1, x1 if x2 is None else x2, get)
+
+    @property
+    def definition(self) -> str:
+        """See `Kernel.definition`."""
+        return f"{super().definition} {self.form} {self._fixed}"
 
     def prepare(self, x: Array) -> Prepared:
-        """Images flattened on the device with |x|^2 / d."""
+        """Images on the device with |x|^2 / d."""
+        require_images(x)
         with precision(self.dtype):
-            flat = self._flat(images_of(x))
-            return Prepared(flat, (_squared_norms(flat),), self.dtype.name)
+            images = jnp.asarray(images_of(x), self.dtype)
+            return Prepared(images, (_squared_norms(images),), self.dtype.name)
 
     def block(self, x1, x2, get=None):
         """See `Kernel.block`."""
@@ -148,8 +154,7 @@ class DotProductKernel(Kernel):
                 cotangent = jnp.asarray(cotangent, self.dtype)
                 if cotangent.shape != k.shape:
                     raise UserError(f"cotangent {cotangent.shape} does not match block {k.shape}")
-                dx1 = _pull_back(derivative, inputs[0], inputs[1], cotangent)
-                return dx1.reshape(np.shape(images_of(x1)))
+                return _pull_back(derivative, inputs[0], inputs[1], cotangent)
 
         return k, pullback
 
@@ -178,9 +183,9 @@ class DotProductKernel(Kernel):
         return self.form, known_get(self.get if get is None else get)
 
     def _inputs(self, x1: Array | Prepared, x2: Array | Prepared) -> tuple[Array, ...]:
-        """Flat images of both arguments, then their scaled squared norms."""
+        """Images of both arguments, then their scaled squared norms."""
+        require_images(x1, x2)
         p1, p2 = self._prepared(x1), self._prepared(x2)
-        require_images(p1, p2)
         return p1.images, p2.images, p1.features[0], p2.features[0]
 
     def _parameters(self) -> dict[str, Array]:
@@ -189,10 +194,6 @@ class DotProductKernel(Kernel):
 
     def _prepared(self, x: Array | Prepared) -> Prepared:
         return x if isinstance(x, Prepared) and x.made_by == self.dtype.name else self.prepare(x)
-
-    def _flat(self, x: Array) -> Array:
-        require_images(x)
-        return jnp.asarray(x, self.dtype).reshape(len(x), -1)
 
 
 def rbf(
@@ -241,7 +242,8 @@ def _with_scale(name, form, scale, learn_scale, dtype):
 
 
 @jax.jit
-def _squared_norms(flat):
+def _squared_norms(x):
+    flat = _flat(x)
     return jnp.sum(flat * flat, axis=1) / flat.shape[1]
 
 
@@ -264,8 +266,10 @@ def _block_and_derivative(form, parameters, x1, x2, q11, q22):
 @jax.jit
 def _pull_back(derivative, x1, x2, cotangent):
     d12, d11 = derivative(cotangent)
-    through_pairs = jnp.dot(d12, x2, precision=jax.lax.Precision.HIGHEST)
-    return (through_pairs + 2 * d11[:, None] * x1) / x1.shape[1]
+    flat1, flat2 = _flat(x1), _flat(x2)
+    through_pairs = jnp.dot(d12, flat2, precision=jax.lax.Precision.HIGHEST)
+    dx1 = (through_pairs + 2 * d11[:, None] * flat1) / flat1.shape[1]
+    return dx1.reshape(x1.shape)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -277,4 +281,9 @@ def _parameter_vjp(form, parameters, x1, x2, q11, q22, cotangent):
 
 
 def _inner(x1, x2):
-    return jnp.dot(x1, x2.T, precision=jax.lax.Precision.HIGHEST) / x1.shape[1]
+    flat1, flat2 = _flat(x1), _flat(x2)
+    return jnp.dot(flat1, flat2.T, precision=jax.lax.Precision.HIGHEST) / flat1.shape[1]
+
+
+def _flat(x):
+    return x.reshape(len(x), math.prod(x.shape[1:]))

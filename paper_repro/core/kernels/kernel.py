@@ -34,7 +34,7 @@ class Prepared:
     Fixed targets are prepared before training; a step takes the rows of its batch.
 
     Attributes:
-      images: float array (n, ...), the images as the kernel consumes them.
+      images: float array (n, ...) of the kernel's dtype, in the shape they were given.
       features: arrays with leading axis n; their meaning belongs to the kernel that made them.
       made_by: that kernel, as far as the features depend on it; another one prepares anew.
     """
@@ -75,6 +75,11 @@ class Kernel(abc.ABC):
     get: Get = "ntk"
     parameters: ClassVar[Mapping[str, float]] | Mapping[str, float] = {}  # noqa: RUF012
     block_pairs: int = 2**22
+
+    @property
+    def definition(self) -> str:
+        """What decides its entries but for learnable parameters and rounding, as text."""
+        return f"{self.name} {self.get} {self.dtype.name}"
 
     def __call__(
         self,
@@ -186,6 +191,29 @@ def is_traced(*arguments: Array | Prepared | None) -> bool:
     """Whether JAX traces what is computed from `arguments` now: a tracer, or inside of `jit`."""
     operands = [images_of(x) for x in arguments]
     return any(isinstance(x, jax.core.Tracer) for x in (*operands, jnp.zeros(())))
+
+
+def require_traceable(dtype: np.dtype) -> None:
+    """Check that a traced computation can have entries of `dtype`.
+
+    Raises:
+      UserError: float64 where JAX computes in float32.
+    """
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
+
+
+def require_concrete(*arguments: Array | Prepared) -> None:
+    """Check that arguments are arrays with values.
+
+    Raises:
+      UserError: JAX traces one.
+    """
+    if is_traced(*arguments):
+        raise UserError(
+            "this call needs arrays with values: under jit or grad call the kernel made with "
+            "backend='jax', or use kernel_fn.vjp outside of them"
+        )
 
 
 def images_of(x: Array | Prepared) -> Array:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from paper_repro.core.architecture import Architecture
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, known_get
 from paper_repro.core.kernels.planner import Plan, plan
 from paper_repro.core.kernels.precision import float_dtype
@@ -33,6 +37,28 @@ class PlannedKernel(Kernel):
     def _maker(self) -> tuple[Architecture, str]:
         """What the features of prepared images depend on."""
         return self.architecture, self.dtype.name
+
+    @property
+    def definition(self) -> str:
+        """See `Kernel.definition`."""
+        return f"{super().definition} {self.architecture}"
+
+    def block_and_pullback(
+        self, x1: Array, x2: Array | Prepared, get: Get | None = None
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """See `Kernel.block_and_pullback`; the variances of `x1` are computed once."""
+        p1 = self._prepared(x1)
+        p2 = p1 if x2 is x1 else x2
+        return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)
+
+    def _cotangent(self, cotangent: Array, p1: Prepared, p2: Prepared) -> np.ndarray:
+        """`cotangent` (n1, n2) in the kernel's dtype; of another shape it is refused."""
+        cotangent = np.asarray(cotangent, self.dtype)
+        if cotangent.shape != (len(p1), len(p2)):
+            raise UserError(
+                f"a cotangent of shape {(len(p1), len(p2))} is needed, got {cotangent.shape}"
+            )
+        return cotangent
 
     def _is_ntk(self, get: Get | None) -> bool:
         return known_get(self.get if get is None else get) == "ntk"

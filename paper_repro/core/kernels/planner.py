@@ -47,7 +47,7 @@ class Segment:
       n_relu: number of conv+ReLU layers.
       radius: offsets at which the covariance is needed.
       variance_radius: offsets at which an image's covariance with itself is needed, for the
-        variances of this segment's and later ReLUs; None where no ReLU follows.
+        variances of this segment's and later ReLUs.
       pools: whether it ends in a 2x2 pool.
     """
 
@@ -135,9 +135,7 @@ class Plan:
 
     def flops_per_pair(self, reverse: bool = False) -> int:
         """Additions and multiplications per image pair, forward or of the gradient."""
-        return sum(
-            flops for _, _, entries, unit in self._work(reverse) for flops in (entries * unit,)
-        )
+        return sum(entries * unit for _, _, entries, unit in self._work(reverse))
 
     def describe(self) -> str:
         """A table: per layer the offsets, entries and flops per pair, and the full covariance's."""

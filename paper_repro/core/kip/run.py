@@ -25,6 +25,7 @@ from paper_repro.core.kip.state import (
     initial_state,
     kernel_at,
 )
+from paper_repro.core.krr import Unsolvable
 from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.pytree import to_tensors
 from paper_repro.core.random import Purpose, generator
@@ -96,7 +97,8 @@ def run(
     Raises:
       UserError: patience without a validation set, a directory of another run, or one whose
         states or metrics were damaged beyond what can be made good.
-      Diverged: a loss that is not finite; the directory keeps everything up to there.
+      Diverged: a loss that is not finite, or a support kernel that is not positive definite; the
+        directory keeps everything up to there.
     """
     if config.patience is not None and problem.validation is None:
         raise UserError("patience needs a validation set: hold out part of the training images")
@@ -178,12 +180,15 @@ def run(
 
 def _identity(problem: Problem, kernels: Sequence[Kernel], config: KIPConfig, seed: int) -> str:
     """A digest of what decides the bits of a run, but for the last bits of a fitted ZCA."""
+    fitted = problem.transform.tensors
+    held_out = [s.y for s in (problem.validation, problem.test) if s is not None]
+    arrays = (problem.x_target, problem.labels, fitted["mean"], fitted["std"], *held_out)
     return config_hash(
         {
             "config": dataclasses.asdict(config),
             "of": seed,
-            "kernels": [[k.name, k.get, k.dtype.name, dict(k.parameters)] for k in kernels],
-            "data": [sha256_of_array(a) for a in (problem.x_target, problem.labels)],
+            "kernels": [[k.definition, dict(k.parameters)] for k in kernels],
+            "data": [sha256_of_array(np.ascontiguousarray(a)) for a in arrays],
             "transform": problem.transform.settings,
         }
     )
@@ -245,7 +250,7 @@ def _measure(problem, kernel, state, config, seconds) -> dict:
         if held_out is not None:
             try:
                 found = held_out.score(kernel, state.x_support, state.y_support, config.diag_reg)
-            except UserError as error:
+            except Unsolvable as error:
                 raise Diverged(f"step {state.step}: {error}") from error
             entry |= {f"{name}_accuracy": found.accuracy, f"{name}_mse": found.mse}
     return entry

@@ -11,11 +11,10 @@ import numpy as np
 import optax
 
 from paper_repro.core import pytree
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array, Kernel, Prepared
 from paper_repro.core.kip.config import KIPConfig
 from paper_repro.core.kip.problem import Problem
-from paper_repro.core.krr import loss_and_gradient
+from paper_repro.core.krr import Unsolvable, loss_and_gradient
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
 from paper_repro.core.random import Purpose, generator
 
@@ -39,7 +38,7 @@ class State(NamedTuple):
 
 
 class Diverged(Exception):
-    """The loss or the support is no longer finite."""
+    """The loss is not finite, or the support kernel cannot be solved."""
 
 
 def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int) -> State:
@@ -98,7 +97,7 @@ def advance(
       The state after the update and the loss before it.
 
     Raises:
-      Diverged: the loss is not finite.
+      Diverged: the loss is not finite, or the support kernel not positive definite.
     """
     kernel = kernel_at(kernel, state)
     x, y = state.x_support, state.y_support
@@ -108,7 +107,7 @@ def advance(
     k_st, pull_st = kernel.block_and_pullback(x, targets)
     try:
         gradient = loss_and_gradient(np.asarray(k_st).T, k_ss, y_target, y, config.diag_reg)
-    except UserError as error:
+    except Unsolvable as error:
         raise Diverged(f"step {state.step}: {error}") from error
     if not np.isfinite(gradient.loss):
         raise Diverged(f"step {state.step}: the loss is {gradient.loss}")

@@ -98,8 +98,8 @@ class Network:
         return x
 
     def _draw(self, w_key: Array, b_key: Array, kernel: tuple[int, ...], fan_out: int):
-        w = jax.random.normal(w_key, (*kernel, fan_out))
-        b = jax.random.normal(b_key, (fan_out,))
+        w = jax.random.normal(w_key, (*kernel, fan_out), jnp.float32)
+        b = jax.random.normal(b_key, (fan_out,), jnp.float32)
         if self.parameterisation == "standard":
             w, b = w * self._w_scale(w), b * self.architecture.b_std
         return {"w": w, "b": b}

@@ -30,10 +30,13 @@ def maximum_learning_rate(network: Network, parameters: Parameters, x: Array) ->
       parameters: at which Theta is taken.
       x: kernel inputs (N, H, W, C); the notebook takes 50 validation images.
     """
-    n_parameters = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    leaves = jax.tree.leaves(parameters)
+    n_parameters = sum(leaf.size for leaf in leaves)
     if 4 * len(x) * n_parameters <= JACOBIAN_BYTES:
-        rows = [np.asarray(_gradient(network, parameters, x[i : i + 1])) for i in range(len(x))]
-        theta = np.stack(rows) @ np.stack(rows).T
+        jacobian = np.empty((len(x), n_parameters), leaves[0].dtype)
+        for i in range(len(x)):
+            jacobian[i] = _gradient(network, parameters, x[i : i + 1])
+        theta = jacobian @ jacobian.T
     else:
         theta = np.asarray(_compiled_ntk(network, parameters, jnp.asarray(x)))
     largest = float(np.linalg.eigvalsh(theta.astype(np.float64))[-1])

@@ -23,6 +23,7 @@ import optax
 
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
+from paper_repro.core.files import sha256_of_array
 from paper_repro.core.kernels.kernel import Array
 from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
@@ -31,6 +32,7 @@ from paper_repro.core.network.losses import Loss, loss_value, require_loss
 from paper_repro.core.network.state import TrainingState, from_tensors
 from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.pytree import to_tensors
+from paper_repro.core.row_schema import config_hash
 
 CHUNK = 100
 """Steps per compiled call: the loss is looked at in between."""
@@ -101,13 +103,13 @@ def train(
     *,
     bound: float | None = None,
     directory: Path | None = None,
-    run_hash: str = "",
     progress: Progress | None = None,
 ) -> Trained:
     """Minimise the loss plus the penalty by SGD with momentum and cosine decay.
 
     With a directory, the state is kept there every `CHECKPOINT_SECONDS` and at the end; the same
-    call goes on from it and ends in the same bits as an uninterrupted one on the same machine.
+    call goes on from it and ends in the same bits as an uninterrupted one on the same machine. The
+    state of another call there (other arrays, key, network or configuration) is replaced.
 
     Args:
       network: to train.
@@ -118,15 +120,19 @@ def train(
       x_calibration: images on which the maximum learning rate is estimated.
       bound: that maximum where it is known already (see `initial_bound`), in place of them.
       directory: of this run's states.
-      run_hash: identifies the run; a state of another one is not continued.
       progress: see `Progress`.
 
     Returns:
       The trained network; a training that diverges stops early with a loss of NaN.
+
+    Raises:
+      UserError: neither `x_calibration` nor `bound` is given.
     """
     x_support, y_support = (jnp.asarray(a, jnp.float32) for a in (x_support, y_support))
     init_key, batch_key = jax.random.split(key)
     parameters = network.init(init_key, x_support.shape[1:])
+    if bound is None and x_calibration is None:
+        raise UserError("give images as x_calibration, or the maximum learning rate as bound")
     if bound is None:
         bound = maximum_learning_rate(network, parameters, x_calibration)
     peak = config.learning_rate_factor * bound
@@ -134,7 +140,8 @@ def train(
     state = TrainingState(0, parameters, optimizer, float("nan"))
     rolling = None if directory is None else checkpoint.Rolling(directory)
     kept = None if rolling is None else rolling.load()
-    if kept is not None and kept.metadata.get("run_hash") == run_hash:
+    identity = _identity(network, config, peak, key, x_support, y_support)
+    if kept is not None and kept.metadata.get("identity") == identity:
         state = from_tensors(kept.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
     shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0)
@@ -154,10 +161,23 @@ def train(
             progress(state.step, state.loss)
         ended = state.step == config.steps or not np.isfinite(state.loss)
         if rolling is not None and (ended or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            rolling.save(to_tensors(state), {"run_hash": run_hash})
+            rolling.save(to_tensors(state), {"identity": identity})
             saved = time.monotonic()
     loss = state.loss if np.isfinite(state.loss) else float("nan")
     return Trained(state.parameters, loss, peak)
+
+
+def _identity(network, config, peak, key, x_support, y_support) -> str:
+    """A digest of what decides the bits of a training."""
+    arrays = (jax.random.key_data(key), x_support, y_support)
+    return config_hash(
+        {
+            "network": repr(network),
+            "config": dataclasses.asdict(config),
+            "peak": float(peak),
+            "arrays": [sha256_of_array(np.asarray(a)) for a in arrays],
+        }
+    )
 
 
 def initial_bound(

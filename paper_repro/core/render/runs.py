@@ -62,6 +62,8 @@ def setting(row: Row) -> str:
         for name, value in chosen.items()
         if name not in _NO_SETTING and value is not None
     ]
+    if (support := row["config"].get("support")) and support["step"] is not None:
+        words.append(f"support of KIP step {support['step']:,}")
     network = row["config"].get("network", {})
     words += ["supports augmented"] if network.get("augmentation") else []
     words += ["learning rate bounded by the support too"] if network.get("stability") else []

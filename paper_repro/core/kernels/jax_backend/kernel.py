@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.architecture import Architecture
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.jax_backend.execute import (
     Stds,
     block_entries,
@@ -24,7 +23,9 @@ from paper_repro.core.kernels.kernel import (
     Prepared,
     images_of,
     is_traced,
+    require_concrete,
     require_images,
+    require_traceable,
 )
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan
@@ -46,8 +47,9 @@ class JaxKernel(PlannedKernel):
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
-      tile_pairs: image pairs in one compiled call; None for a default by device. The memory is
-        about 100 kB a pair for the paper's ConvNet at 32x32, twice that for the gradient.
+      tile_pairs: image pairs in one compiled call; None for a default by device, of the paper's
+        ConvNet: about 100 kB a pair at 32x32, twice that for the gradient. Networks that pool
+        right after the first convolution (Myrtle) need some MB a pair: give fewer on small cards.
     """
 
     block_pairs = 2**14
@@ -70,7 +72,7 @@ class JaxKernel(PlannedKernel):
     def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
         if is_traced(x1, x2):
-            return self._traced(images_of(x1), images_of(x1 if x2 is None else x2), get)
+            return self._traced(x1, x1 if x2 is None else x2, get)
         return super().__call__(x1, x2, get, progress)
 
     def prepare(self, x: Array) -> Prepared:
@@ -86,9 +88,9 @@ class JaxKernel(PlannedKernel):
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); see `Kernel.block`."""
-        require_images(x1, x2)
         if is_traced(x1, x2):
-            return self._traced(images_of(x1), images_of(x2), get)
+            return self._traced(x1, x2, get)
+        require_images(x1, x2)
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else self._prepared(x2)
         out = np.empty((len(p1), len(p2)), self.dtype)
@@ -108,12 +110,9 @@ class JaxKernel(PlannedKernel):
     ) -> Array:
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
+        require_concrete(x1, x2, cotangent)
         p1, p2 = self._prepared(x1), self._prepared(x2)
-        cotangent = np.asarray(cotangent, self.dtype)
-        if cotangent.shape != (len(p1), len(p2)):
-            raise UserError(
-                f"a cotangent of shape {(len(p1), len(p2))} is needed, got {cotangent.shape}"
-            )
+        cotangent = self._cotangent(cotangent, p1, p2)
         planned = self.plan(p1.shape[1:])
         dx = np.zeros(p1.shape, self.dtype)
         if not cotangent.size:
@@ -136,14 +135,6 @@ class JaxKernel(PlannedKernel):
                 dx[rows] += pulled[: rows.stop - rows.start]
         return dx
 
-    def block_and_pullback(
-        self, x1: Array, x2: Array | Prepared, get: Get | None = None
-    ) -> tuple[Array, Callable[[Array], Array]]:
-        """See `Kernel.block_and_pullback`; the variances of `x1` are computed once."""
-        p1 = self._prepared(x1)
-        p2 = p1 if x2 is x1 else x2
-        return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)
-
     def _tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
         columns = min(n2, self.tile_pairs)
         rows = min(n1, max(1, self.tile_pairs // columns), max(8, int(self.tile_pairs**0.5)))
@@ -153,19 +144,17 @@ class JaxKernel(PlannedKernel):
     def _tiles(self, p1: Prepared, p2: Prepared) -> Iterator[tuple[slice, slice, tuple, tuple]]:
         """Slices of rows and columns with their padded images and standard deviations."""
         n_rows, n_columns = self._tile_shape(len(p1), len(p2))
-        left = list(zip(_padded(p1.images, n_rows), _padded(p1.features[0], n_rows), strict=True))
-        for (columns, x2), (_, s2) in zip(
-            _padded(p2.images, n_columns), _padded(p2.features[0], n_columns), strict=True
-        ):
-            for (rows, x1), (_, s1) in left:
-                yield rows, columns, (x1, s1), (x2, s2)
+        left = list(_parts(p1, n_rows))
+        for columns, part2 in _parts(p2, n_columns):
+            for rows, part1 in left:
+                yield rows, columns, part1, part2
 
-    def _traced(self, x1: jax.Array, x2: jax.Array, get: Get | None) -> jax.Array:
+    def _traced(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None) -> jax.Array:
         """The matrix as a traced computation, tile after tile, differentiable in both arguments."""
+        require_images(x1, x2)
+        require_traceable(self.dtype)
         planned, ntk = self.plan(x1.shape[1:]), self._is_ntk(get)
-        x1, x2 = jnp.asarray(x1, self.dtype), jnp.asarray(x2, self.dtype)
-        if x1.dtype != self.dtype:
-            raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
+        x1, x2 = (jnp.asarray(images_of(x), self.dtype) for x in (x1, x2))
         n1, n2 = len(x1), len(x2)
         n_rows, n_columns = self._tile_shape(n1, n2)
         left = _stack_rows(x1, n_rows), _stack_rows(_std_rows(planned, x1), n_rows)
@@ -192,6 +181,13 @@ def _padded(values: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]
         if stop - start < size:
             part = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
         yield slice(start, stop), part
+
+
+def _parts(p: Prepared, size: int) -> Iterator[tuple[slice, tuple[jax.Array, jax.Array]]]:
+    """Rows with their images and standard deviations, put on the device once."""
+    both = zip(_padded(p.images, size), _padded(p.features[0], size), strict=True)
+    for (rows, images), (_, std) in both:
+        yield rows, jax.device_put((images, std))
 
 
 def _stack_rows(values: jax.Array, size: int) -> jax.Array:

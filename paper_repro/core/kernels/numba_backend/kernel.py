@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from paper_repro.core.architecture import Architecture
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.arccosine import coincident
-from paper_repro.core.kernels.kernel import Array, Get, Prepared, images_of, require_images
+from paper_repro.core.kernels.kernel import (
+    Array,
+    Get,
+    Prepared,
+    images_of,
+    require_concrete,
+    require_images,
+)
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.planner import Plan, plan
+from paper_repro.core.kernels.planner import plan
 from paper_repro.core.kernels.threads import available_cores, for_each, pieces
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.
@@ -49,8 +54,10 @@ class NumbaKernel(PlannedKernel):
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
         require_images(x)
-        images = np.ascontiguousarray(images_of(x), self.dtype)
-        _, table = self._tables(images.shape[1:])
+        require_concrete(x)
+        # What is compiled for read-only arrays, as views of JAX's are, is compiled once more.
+        images = np.require(images_of(x), self.dtype, "CW")
+        table = self._tables(images.shape[1:])
         std = np.empty((len(images), table.n_features), self.dtype)
         for start in range(0, len(images), _COLUMNS):
             part = slice(start, start + _COLUMNS)
@@ -89,12 +96,8 @@ class NumbaKernel(PlannedKernel):
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
         p1, p2 = self._prepared(x1), self._prepared(x2)
-        cotangent = np.asarray(cotangent, self.dtype)
-        if cotangent.shape != (len(p1), len(p2)):
-            raise UserError(
-                f"a cotangent of shape {(len(p1), len(p2))} is needed, got {cotangent.shape}"
-            )
-        _, table = self._tables(p1.shape[1:])
+        cotangent = self._cotangent(cotangent, p1, p2)
+        table = self._tables(p1.shape[1:])
         dx = np.zeros((len(p1), table.n_pixels * table.channels), self.dtype)
         d_std = np.zeros((len(p1), table.n_features), self.dtype)
         side1, ntk = self._side1(p1, table), self._is_ntk(get)
@@ -108,16 +111,8 @@ class NumbaKernel(PlannedKernel):
             dx[:] = np.nan
         return dx.reshape(p1.shape)
 
-    def block_and_pullback(
-        self, x1: Array, x2: Array | Prepared, get: Get | None = None
-    ) -> tuple[Array, Callable[[Array], Array]]:
-        """See `Kernel.block_and_pullback`; the variances of `x1` are computed once."""
-        p1 = self._prepared(x1)
-        p2 = p1 if x2 is x1 else x2
-        return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)
-
-    def _tables(self, shape: tuple[int, ...]) -> tuple[Plan, Tables]:
-        return _plan_and_tables(self.architecture, tuple(shape), self.dtype)
+    def _tables(self, shape: tuple[int, ...]) -> Tables:
+        return _tables_of(self.architecture, tuple(shape), self.dtype)
 
     def _to_lanes(self, values: np.ndarray) -> np.ndarray:
         """(n, ...) as flat (groups, ..., lanes); the last group repeats the last row."""
@@ -198,7 +193,7 @@ class NumbaKernel(PlannedKernel):
         return self._to_lanes(p2.images), std, inverse
 
     def _block(self, p1: Prepared, p2: Prepared, ntk: bool, symmetric: bool) -> np.ndarray:
-        _, table = self._tables(p1.shape[1:])
+        table = self._tables(p1.shape[1:])
         lanes = self._lanes
         std, _, scale, shift = self._side1(p1, table)
         x1 = np.ascontiguousarray(p1.images).ravel()
@@ -310,15 +305,12 @@ class NumbaKernel(PlannedKernel):
 
 def _not_finite(p: Prepared) -> np.ndarray:
     """Which images have a NaN or an infinite pixel, (n,)."""
-    return ~np.isfinite(p.images.reshape(len(p), -1)).all(1)
+    return ~np.isfinite(p.images).all(axis=tuple(range(1, p.images.ndim)))
 
 
 @functools.lru_cache(maxsize=64)
-def _plan_and_tables(
-    architecture: Architecture, shape: tuple[int, ...], dtype: np.dtype
-) -> tuple[Plan, Tables]:
-    planned = plan(architecture, shape)
-    return planned, tables(planned, dtype, coincident(dtype))
+def _tables_of(architecture: Architecture, shape: tuple[int, ...], dtype: np.dtype) -> Tables:
+    return tables(plan(architecture, shape), dtype, coincident(dtype))
 
 
 def _inverse(std: np.ndarray) -> np.ndarray:
