@@ -38,6 +38,24 @@ def smoke(tmp_path_factory):
     return out, done
 
 
+def test_a_small_sample_enters_no_real_table():
+    row = {
+        **{"dataset": "svhn_mini", "method": "LS", "preset": "laptop", "test_accuracy": 0.3},
+        **{"algorithm": "KRR", "architecture": "ConvNet", "kernel": "NTK", "zca": True},
+        **{"images_per_class": 1, "status": "done", "seed": 0, "budget": {"reduced": False}},
+        **{"config": {}, "config_hash": "0", "started": "", "table": SCRIPT},
+    }
+    cells = table1.table([row]).cells
+    assert all(cell.ours is None for cell in cells)
+    sampled = table1.table([row], include_smoke=True).cells
+    assert [c.label["Data set"] for c in sampled if c.ours is not None] == ["SVHN"]
+
+
+def test_options_that_evaluate_only_cannot_honour_are_refused(tmp_path):
+    done = run("--evaluate-only", "--random-kernel", "--datasets", "mnist", "--out", tmp_path)
+    assert done.returncode == 2 and "--evaluate-only scores the sets" in done.stderr
+
+
 def test_a_data_set_that_cannot_be_had_costs_its_own_cells_alone(smoke):
     out, done = smoke
     assert done.returncode == 2

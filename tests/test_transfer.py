@@ -397,6 +397,8 @@ def test_figure4_pairs_files_as_it_pairs_a_series(files, checkpoints, data, tmp_
         assert re.fullmatch("start [0-9a-f]{6} to end [0-9a-f]{6}", one["support"]["name"])
         assert one["step"] is None
     assert len(figure4_hyperparameters.table(of_files, include_smoke=True).cells) == 4
+    with pytest.raises(UserError, match="are what they are: leave out --ipc"):
+        figure4_hyperparameters.main("smoke", npz=files["npz"], kip_steps=(1,), out=tmp_path)
     with pytest.raises(UserError, match="--npz needs two files"):
         figure4_hyperparameters.main("smoke", npz=files["npz"][:1], out=tmp_path)
 
@@ -408,7 +410,7 @@ def test_figure4_counts_settings_once_and_says_which_diverged(checkpoints, data,
     again = [rows[0], failed, *rows[2:3], {**rows[3], **undone}, *rows[3:]]
     table = figure4_hyperparameters.table(again, include_smoke=True)
     assert len(table.cells) == len(rows) // 2
-    assert "settings in which both trained" in table.notes[0]
+    assert "lines in which both trained" in table.notes[0]
     assert table.notes[0].endswith("0 diverged on the natural start, 1 on the KIP images.")
     assert "a smaller learning rate; the last attempt failed" in table.cells[0].verdict
 
@@ -418,6 +420,10 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), widths=(8, 0))
     with pytest.raises(UserError, match="no cell is chosen"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
+    with pytest.raises(UserError, match="--preprocess says what the images of --npz"):
+        figure3_width.main("smoke", preprocess="zca", out=tmp_path)
+    with pytest.raises(UserError, match="no series of KIP steps"):
+        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), parts=("step",), out=tmp_path)
     with pytest.raises(UserError, match="--npz needs one --datasets"):
         figure3_width.main("smoke", npz=(tmp_path / "a.npz",), out=tmp_path)
     twice = tmp_path / "a" / "kip.npz", tmp_path / "b" / "kip.npz"

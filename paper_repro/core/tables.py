@@ -168,6 +168,7 @@ def describe_budget(rows: Sequence[Row]) -> str:
 
 
 def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:
+    rows = [r for r in rows if include_smoke or r["preset"] != "smoke"]
     runs = [] if spec.published_only else select_runs(rows, include_smoke=include_smoke)
     ours = estimate([100 * r["test_accuracy"] for r in runs]) if runs else None
     return TableCell(

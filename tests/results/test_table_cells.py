@@ -45,6 +45,27 @@ def test_only_done_rows_that_match_every_field_count():
     assert cell(*rows).ours.n == 1
 
 
+def test_seeds_that_diverged_are_counted_beside_the_mean_of_the_others():
+    lost = [make_row(seed=s, test_accuracy=None, status="failed") for s in (1, 2)]
+    assert cell(*seeds(0.39), *lost).our_budget.endswith("training images; 2 more seeds diverged")
+    other = make_row(seed=3, test_accuracy=None, status="failed", config={"steps": 9})
+    repaired = make_row(seed=2, test_accuracy=0.4)
+    built = cell(*seeds(0.39), *lost, other, repaired)
+    assert (built.ours.n, built.our_budget.split("; ")[1]) == (2, "1 more seed diverged")
+
+
+def test_one_published_run_is_compared_with_one_more_of_ours():
+    def against(accuracy, plus_minus):
+        figure = PublishedFigure(accuracy, plus_minus, "somewhere")
+        built = cell(*seeds(0.274, 0.274, 0.267), spec=CellSpec({}, SPEC.match, figure))
+        return built.verdict
+
+    # Half width 1.0 of the mean 27.17, 2.0 of one more run.
+    assert against(26.1, 0.0) == "higher"
+    assert against(26.1, None) == against(25.2, None) == "matches"
+    assert against(25.0, None) == "higher"
+
+
 def test_the_largest_budget_present_is_shown_and_smoke_never_is():
     config = {preset: {"preset": preset} for preset in ("smoke", "laptop", "gpu", "paper")}
     rows = [make_row(preset=p, config=c, test_accuracy=0.1) for p, c in config.items()]
@@ -123,6 +144,10 @@ def test_published_only_and_unpublished_and_unfinished_cells():
         assert unfinished.ours is None
         assert unfinished.verdict.startswith("not run (needs two cores; ")
         assert words in unfinished.verdict
+    failed = make_row(status="failed", test_accuracy=None)
+    later = make_row(status="interrupted", test_accuracy=None, started="2025-02-01T00:00:00+00:00")
+    assert "resumes" in cell(failed, later).verdict and "failed" not in cell(failed, later).verdict
+    assert cell({**failed, "preset": "smoke"}).verdict == "not run (needs two cores)"
 
 
 def test_match_takes_alternatives_and_looks_into_objects():
