@@ -71,8 +71,9 @@ def main(
         print(json_module.dumps(result))
         return
     low, high = result["interval"]
+    names = result["architecture"], result["kernel"]
     print(
-        f"{file.name}: {result['n_support']} images, {result['architecture']} {result['kernel']}, "
+        f"{file.name}: {result['n_support']} images, {' '.join(dict.fromkeys(names))}, "
         f"{result['preprocess']}\n"
         f"test accuracy {100 * result['accuracy']:.2f} %  "
         f"(95 % binomial {100 * low:.2f} to {100 * high:.2f}, {result['n_test']:,} images)\n"
@@ -86,7 +87,8 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
 
     Returns:
       accuracy (a fraction), mse (with the 0.5 factor), n_test, interval (95 % binomial, of the
-      accuracy), n_support, seconds, and the protocol.
+      accuracy), n_support, seconds, the protocol, sha256 of the file, and what it was scored with:
+      versions, hardware, git.
 
     Raises:
       UserError: bad file, name or number; the message says which.
@@ -94,10 +96,12 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     import numpy as np
 
     from paper_repro.core.data import load_dataset
+    from paper_repro.core.files import sha256_of_file
     from paper_repro.core.kernels import from_name
     from paper_repro.core.krr import predict, score
     from paper_repro.core.labels import centred_one_hot
     from paper_repro.core.preprocess import fitted, load
+    from paper_repro.core.provenance import provenance
     from paper_repro.core.statistics import binomial_interval
     from paper_repro.core.support_set import read_support_set
 
@@ -130,10 +134,12 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         "dataset": data.name,
         "preprocess": str(protocol.transform or protocol.preprocess),
         "architecture": kernel_fn.name,
-        "kernel": protocol.kernel,
+        "kernel": kernel_fn.name if kernel_fn.name in ("RBF", "Laplace") else protocol.kernel,
         "dtype": protocol.dtype,
         "diag_reg": protocol.diag_reg,
         "seconds": round(time.monotonic() - started, 1),
+        "sha256": sha256_of_file(file),
+        **provenance(),
     }
 
 

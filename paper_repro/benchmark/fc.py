@@ -61,7 +61,7 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     from paper_repro.core.augment import Augmentation
     from paper_repro.core.kernels.dot_product import fully_connected_kernel
     from paper_repro.core.kip import KIPConfig, Problem
-    from paper_repro.core.kip.run import Batches
+    from paper_repro.core.kip.batches import Batches
     from paper_repro.core.kip.state import advance, initial_state
     from paper_repro.core.memory import keep_freed_memory
     from paper_repro.core.preprocess import Standard

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +13,7 @@ import numpy as np
 
 from paper_repro.core import checkpoint
 from paper_repro.core.architecture import from_name
-from paper_repro.core.files import append_line
+from paper_repro.core.json_lines import JsonLines
 from paper_repro.core.kip.state import Diverged
 from paper_repro.core.krr import score
 from paper_repro.core.network import Network, TrainingConfig, train
@@ -192,29 +190,29 @@ def choose(
 
 
 class _Log:
-    """What an interrupted call has finished: first the bound, then one line for each point."""
+    """What an interrupted call has finished: the bound, then one entry for each point.
+
+    Attributes:
+      bound: the largest stable learning rate; None before it is known.
+      tried: the points that are done, in order, each with its outcome.
+    """
 
     def __init__(self, path: Path | None, points: list[dict[str, Any]]):
-        self._path, self.bound, self.tried = path, None, []
-        if path is None or not path.exists():
-            return
-        for line in path.read_text().splitlines():
-            # A killed process may have left half a line; what follows it is whole again.
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if "bound" in entry:
-                    self.bound = entry["bound"]
-                elif {k: entry[k] for k in points[len(self.tried)]} == points[len(self.tried)]:
-                    self.tried.append(entry)
+        self._lines = JsonLines(path)
+        entries = self._lines.entries
+        self.bound = next((entry["bound"] for entry in entries if "bound" in entry), None)
+        self.tried = []
+        tried = (entry for entry in entries if "bound" not in entry)
+        for entry, point in zip(tried, points, strict=False):
+            if not point.items() <= entry.items():
+                break
+            self.tried.append(entry)
 
     def append(self, entry: dict[str, Any]) -> None:
+        """Add the bound, or the outcome of the next point."""
         if "bound" not in entry:
             self.tried.append(entry)
-        if self._path is not None:
-            append_line(self._path, "\n" * self._is_torn() + json.dumps(entry))
-
-    def _is_torn(self) -> bool:
-        return self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        self._lines.append(entry)
 
 
 def _is_better(found: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +11,11 @@ import numpy as np
 
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import append_line, sha256_of_array, write_atomic
-from paper_repro.core.kernels.kernel import Kernel, Prepared
+from paper_repro.core.files import sha256_of_array
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.kip.config import KIPConfig, evaluation_steps, official_steps
+from paper_repro.core.kip.log import Log
 from paper_repro.core.kip.problem import Problem
 from paper_repro.core.kip.state import (
     Diverged,
@@ -26,9 +26,7 @@ from paper_repro.core.kip.state import (
     kernel_at,
 )
 from paper_repro.core.krr import Unsolvable
-from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.pytree import to_tensors
-from paper_repro.core.random import Purpose, generator
 from paper_repro.core.row_schema import config_hash
 
 CHECKPOINT_SECONDS = 30.0
@@ -102,7 +100,7 @@ def run(
     """
     if config.patience is not None and problem.validation is None:
         raise UserError("patience needs a validation set: hold out part of the training images")
-    log, losses = _Log(directory / "metrics.jsonl"), _Log(directory / "losses.jsonl")
+    log, losses = Log(directory / "metrics.jsonl"), Log(directory / "losses.jsonl")
     rolling = checkpoint.Rolling(directory)
     state = initial_state(problem, kernel, config, seed)
     identity = _identity(problem, [kernel, *alternatives], config, seed)
@@ -146,8 +144,8 @@ def run(
             flat = config.patience is not None and _is_flat(log.entries, config)
             if state.step >= config.steps or flat:
                 break
-            kernel_fn = _kernel_of(state.step, seed, kernel, alternatives)
-            rows = _support_rows(state.step, seed, config, problem.n_classes)
+            kernel_fn = kernel_of(state.step, seed, kernel, alternatives)
+            rows = support_rows(state.step, seed, config, problem.n_classes)
             state, loss = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
             if progress is not None:
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
@@ -194,50 +192,6 @@ def _identity(problem: Problem, kernels: Sequence[Kernel], config: KIPConfig, se
     )
 
 
-class Batches:
-    """The prepared targets of a step; fixed images are prepared once, augmented ones per step."""
-
-    def __init__(self, problem: Problem, kernel: Kernel, config: KIPConfig, seed: int):
-        self._problem, self._kernel, self._config, self._seed = problem, kernel, config, seed
-        self._sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
-        self._y = problem.y_target
-
-    @functools.cached_property
-    def _prepared(self) -> Prepared:
-        x = self._problem.transform.apply(self._problem.x_target, self._kernel.dtype)
-        return self._kernel.prepare(x)
-
-    def __call__(self, step: int, kernel: Kernel) -> tuple[Prepared, np.ndarray]:
-        """Targets of the step prepared for `kernel`, and their centred labels, float64 (n, K)."""
-        rng = generator(self._seed, Purpose.TARGETS, step)
-        rows = self._sampler.draw(self._config.target_batch, rng)
-        augmentation = self._config.augmentation
-        if augmentation is None and kernel is self._kernel:
-            return self._prepared[rows], self._y[rows]
-        raw = self._problem.x_target[rows]
-        if augmentation is not None:
-            raw = augmentation.apply(raw, generator(self._seed, Purpose.AUGMENTATION, step))
-        x = self._problem.transform.apply(raw, kernel.dtype)
-        return kernel.prepare(x), self._y[rows]
-
-
-def _kernel_of(step: int, seed: int, kernel: Kernel, alternatives: Sequence[Kernel]) -> Kernel:
-    if not alternatives:
-        return kernel
-    drawn = generator(seed, Purpose.KERNEL, step).integers(len(alternatives))
-    return alternatives[int(drawn)]
-
-
-def _support_rows(step: int, seed: int, config: KIPConfig, n_classes: int) -> np.ndarray | None:
-    """Rows of the supports that the step updates, ordered by class as the supports are."""
-    if config.support_batch is None:
-        return None
-    rng = generator(seed, Purpose.SUPPORT_BATCH, step)
-    size = config.images_per_class
-    drawn = [rng.choice(size, config.support_batch, replace=False) for _ in range(n_classes)]
-    return np.concatenate([c * size + np.sort(rows) for c, rows in enumerate(drawn)])
-
-
 def _measure(problem, kernel, state, config, seconds) -> dict:
     """Metrics of the support at an official step; the test ones never enter a decision."""
     kernel = kernel_at(kernel, state)
@@ -279,39 +233,3 @@ def _keep_support(directory: Path, state: State, run_hash: str) -> None:
     tensors = {"images": np.asarray(state.x_support), "labels": np.asarray(state.y_support)}
     path = support_path(directory, state.step)
     checkpoint.save(path, tensors, {"run_hash": run_hash, "step": str(state.step)})
-
-
-class _Log:
-    """One JSON object a line, in the order of their steps."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self.entries: list[dict] = []
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                self.entries.append(json.loads(line))
-            except ValueError:  # the line that a killed process was writing
-                break
-
-    def drop_after(self, step: int) -> None:
-        """Forget what an interrupted session measured beyond the state that was kept."""
-        self.entries = [entry for entry in self.entries if entry["step"] <= step]
-        write_atomic(self._path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
-
-    def require(self, steps: set[int]) -> None:
-        """The choice of a checkpoint needs every step that an earlier session has measured."""
-        if missing := steps - {entry["step"] for entry in self.entries}:
-            raise UserError(
-                f"{self._path} is damaged or gone, or was written with another test_share: step "
-                f"{min(missing)} is not in it; delete {self._path.parent} and run again"
-            )
-
-    def append(self, entry: dict) -> None:
-        append_line(self._path, json.dumps(entry))
-        self.entries.append(entry)
-
-    def has(self, step: int) -> bool:
-        return any(entry["step"] == step for entry in self.entries)
-
-    def latest(self) -> dict:
-        return self.entries[-1] if self.entries else {}
