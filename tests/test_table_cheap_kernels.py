@@ -207,7 +207,7 @@ def test_a_run_that_is_asked_to_end_leaves_a_row_and_resumes(uninterrupted, data
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1].startswith("interrupted: the same command resumes")
+    assert errors.splitlines()[-1].startswith("interrupted: what was finished is kept")
     assert "Traceback" not in errors
     (row,) = read_rows(small_table.rows_of(out))
     assert row["status"] == "interrupted" and row["test_accuracy"] is None
