@@ -221,7 +221,9 @@ def _refuse_foreign(out: Path) -> None:
     try:
         manifest = read_manifest(out)
     except UserError as error:
-        raise UserError(f"{error}; remove {out} or choose another --out") from error
+        raise UserError(
+            f"{out} exists and is no release folder of this version: choose another --out"
+        ) from error
     if strangers := unlisted(out, manifest, hidden=True):
         raise UserError(
             f"{out} holds {strangers[0]}, which is not of the release there and would be lost: "

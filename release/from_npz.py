@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,12 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_file
 from release.layout import KINDS, is_name
 from release.npz_guard import check_npz
-from release.records import check_record, kind_of
+from release.records import check_record
 from release.sets import SupportSet, check_arrays, refuse_doubled, slot_classes
+
+if TYPE_CHECKING:
+    from paper_repro.core.data import Dataset
+    from paper_repro.core.preprocess import Transform
 
 _UNSCORED = {"test_accuracy": 0.0, "test_mse": 0.0, "n_test": 1}
 
@@ -69,21 +74,25 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[SupportSet]:
         raise UserError(f"n_test must be at least 1, not {given.n_test}")
     for path in given.npz:
         check_npz(path)
-    sets = [_read(path, given, data_dir) for path in given.npz]
-    refuse_doubled([learned.name for learned in sets], "the npz files")
-    return [_scored(learned, data_dir, given.n_test) for learned in sets]
-
-
-def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
+    if not given.npz:
+        return []
     from paper_repro.core.data import load_dataset
+    from paper_repro.core.preprocess import fitted
+
+    data = load_dataset(given.dataset, data_dir)
+    transform = fitted(data, given.preprocess)
+    sets = [_read(path, given, data, transform) for path in given.npz]
+    refuse_doubled([learned.name for learned in sets], "the npz files")
+    return [_scored(learned, data, transform, given.n_test) for learned in sets]
+
+
+def _read(path: Path, given: NpzSets, data: Dataset, transform: Transform) -> SupportSet:
     from paper_repro.core.data.npz import read_npz
     from paper_repro.core.labels import centred_one_hot, is_centred_one_hot
-    from paper_repro.core.preprocess import fitted
     from paper_repro.core.preprocess.transform import digest
     from paper_repro.core.provenance import versions
     from paper_repro.core.support_set import read_support_set
 
-    data = load_dataset(given.dataset, data_dir)
     read = read_support_set(path, data.image_shape, data.n_classes)
     images, labels = (a.astype(np.float32) for a in (read.kernel_inputs, read.labels))
     n, n_classes = labels.shape
@@ -99,7 +108,6 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
         classes = slot_classes(n // n_classes, n_classes)
     if classes.shape != (n,) or not np.issubdtype(classes.dtype, np.integer):
         raise UserError(f"{path}: classes must be {n} class numbers")
-    transform = fitted(data, given.preprocess)
     record = {
         "format": 1,
         "name": given.name or _name(given, data.name, n // n_classes, fixed),
@@ -138,14 +146,12 @@ def _read(path: Path, given: NpzSets, data_dir: Path | None) -> SupportSet:
     return SupportSet(record["name"], images, labels, classes, record)
 
 
-def _scored(learned: SupportSet, data_dir: Path | None, n_test: int | None) -> SupportSet:
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.preprocess import fitted
+def _scored(
+    learned: SupportSet, data: Dataset, transform: Transform, n_test: int | None
+) -> SupportSet:
     from release.score import score_set
 
     record = dict(learned.record)
-    data = load_dataset(record["dataset"], data_dir)
-    transform = fitted(data, kind_of(record))
     found = score_set(learned.images, learned.labels, record, transform, data, slice(n_test))
     record["metrics"] = {
         "test_accuracy": found.accuracy,

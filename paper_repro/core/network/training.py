@@ -140,7 +140,9 @@ def train(
     state = TrainingState(0, parameters, optimizer, float("nan"))
     rolling = None if directory is None else checkpoint.Rolling(directory)
     kept = None if rolling is None else rolling.load()
-    identity = _identity(network, config, peak, key, x_support, y_support)
+    identity = ""
+    if rolling is not None:
+        identity = _identity(network, config, peak, key, x_support, y_support)
     if kept is not None and kept.metadata.get("identity") == identity:
         state = from_tensors(kept.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
