@@ -1,6 +1,10 @@
 """Label Solve against the pseudo-inverse of the whole matrix, and against perturbed labels."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.krr import DIAG_REG, loss_and_gradient, predict
 from paper_repro.core.label_solve import label_solve
 from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.partial_factor import PartialFactor
 from paper_repro.core.preprocess import Standard
 
 N_SUPPORT, N_TARGET, N_CLASSES = 20, 300, 10
@@ -134,6 +139,69 @@ def test_images_and_labels_that_do_not_match_are_refused(problem):
     x[0, 0, 0, 0] = np.nan
     with pytest.raises(UserError, match="NaN or infinite"):
         problem.solve(kernel, x)
+
+
+# Stopping and resuming
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from paper_repro.core import label_solve, partial_factor
+from paper_repro.core.partial_factor import PartialFactor
+sys.path.insert(0, {tests!r})
+from test_label_solve import KERNELS, Problem
+
+def progress(done, of):
+    if done == {last}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+label_solve.BLOCK, partial_factor.SECONDS = 40, 0.0
+problem, kernel = Problem(), KERNELS["FC2 NTK"]("float32")
+x = problem.support(kernel)
+problem.solve(kernel, x, progress=progress, kept=PartialFactor(Path({directory!r}), "this"))
+"""
+
+
+def resumed(problem, directory, seen):
+    kernel = KERNELS["FC2 NTK"]("float32")
+    kept = PartialFactor(directory, "this")
+    x = problem.support(kernel)
+    return problem.solve(kernel, x, progress=lambda *done: seen.append(done[0]), kept=kept)
+
+
+def test_a_solve_killed_twice_ends_in_the_bits_of_an_uninterrupted_one(
+    problem, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "BLOCK", 40)
+    tests = str(Path(__file__).parent)
+    for last in (80, 200):
+        code = KILLED.format(tests=tests, last=last, directory=str(tmp_path / "killed"))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    seen = []
+    found = resumed(problem, tmp_path / "killed", seen)
+    assert seen == [240, 280, 300]
+    assert np.array_equal(found, resumed(problem, tmp_path / "whole", []))
+
+
+def test_a_solve_that_is_interrupted_keeps_its_last_block(problem, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 40)
+    kernel = KERNELS["FC2 NTK"]("float32")
+
+    def stop(done, of):
+        if done == 120:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        x = problem.support(kernel)
+        problem.solve(kernel, x, progress=stop, kept=PartialFactor(tmp_path, "this"))
+    kept = PartialFactor(tmp_path, "this")
+    assert kept.n_done == 120 and kept.factor.dtype == np.float64
+    seen = []
+    resumed(problem, tmp_path, seen)
+    assert seen[0] == 160
+    with pytest.raises(UserError, match="holds another run: choose another --out"):
+        PartialFactor(tmp_path, "that")
 
 
 # The benchmark of precision

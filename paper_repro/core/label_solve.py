@@ -17,6 +17,7 @@ import scipy.linalg
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Kernel, Prepared
 from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.partial_factor import PartialFactor
 from paper_repro.core.preprocess import Transform
 
 BLOCK = 5_000
@@ -31,6 +32,7 @@ def label_solve(
     transform: Transform,
     diag_reg: float = DIAG_REG,
     progress: Callable[[int, int], None] | None = None,
+    kept: PartialFactor | None = None,
 ) -> np.ndarray:
     """Optimal labels of fixed support images.
 
@@ -42,6 +44,8 @@ def label_solve(
       transform: from raw images to kernel inputs, applied block by block.
       diag_reg: ridge that the labels will be used with.
       progress: called with (targets done, targets in all).
+      kept: what an interrupted call has done, and where this one keeps its own; a call that goes
+        on ends in the same labels, bit for bit, on the same machine.
 
     Returns:
       y_support, float64 (n_support, n_classes). Directions of K_ts with singular values below
@@ -54,7 +58,7 @@ def label_solve(
     if len(images) != len(y_target):
         raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
     support = kernel.prepare(x_support)
-    factor = triangular_factor(kernel, support, images, y_target, transform, progress)
+    factor = triangular_factor(kernel, support, images, y_target, transform, progress, kept)
     return labels_of(factor, kernel, support, diag_reg)
 
 
@@ -80,6 +84,7 @@ def triangular_factor(
     y_target: np.ndarray,
     transform: Transform,
     progress: Callable[[int, int], None] | None = None,
+    kept: PartialFactor | None = None,
 ) -> np.ndarray:
     """R of the QR factorisation of [K_ts, y_t], float64, its columns those of the two.
 
@@ -87,19 +92,33 @@ def triangular_factor(
     `label_solve`.
     """
     y_target = np.asarray(y_target, np.float64)
-    factor = np.empty((0, len(support) + y_target.shape[1]))
-    for start in range(0, len(images), BLOCK):
-        rows = slice(start, start + BLOCK)
-        x = transform.apply(images[rows], kernel.dtype)
-        k_ts = np.asarray(kernel.block(x, support), np.float64)
-        if not np.isfinite(k_ts).all():
-            raise UserError("the kernel has NaN or infinite entries: check the images")
-        stacked = np.vstack([factor, np.hstack([k_ts, y_target[rows]])])
-        (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
-        factor = factor[: stacked.shape[1]]
-        if progress is not None:
-            progress(min(start + BLOCK, len(images)), len(images))
+    factor, first = np.empty((0, len(support) + y_target.shape[1])), 0
+    if kept is not None and kept.factor is not None:
+        factor, first = kept.factor, kept.n_done
+    try:
+        for start in range(first, len(images), BLOCK):
+            stop = min(start + BLOCK, len(images))
+            x = transform.apply(images[start:stop], kernel.dtype)
+            k_ts = np.asarray(kernel.block(x, support), np.float64)
+            if not np.isfinite(k_ts).all():
+                raise UserError("the kernel has NaN or infinite entries: check the images")
+            factor = _folded(factor, np.hstack([k_ts, y_target[start:stop]]))
+            if kept is not None:
+                kept.update(factor, stop)
+            if progress is not None:
+                progress(stop, len(images))
+    except KeyboardInterrupt:
+        if kept is not None:
+            kept.write()
+        raise
     return factor
+
+
+def _folded(factor: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """R of `factor` stacked on `block`."""
+    stacked = np.vstack([factor, block])
+    (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+    return factor[: stacked.shape[1]]
 
 
 def rounding(dtype: np.dtype, n_rows: int) -> float:

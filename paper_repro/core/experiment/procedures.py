@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from paper_repro.core.kip.run import support_path
 from paper_repro.core.krr import score
 from paper_repro.core.label_solve import label_solve
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.partial_factor import PartialFactor
 from paper_repro.core.random import Purpose, generator
 
 DirectoryOf = Callable[[Cell], Path]
@@ -104,6 +106,8 @@ def label_solved(
     x, _ = _draw(cell, context, seed)
     data = context.dataset
     y_target = centred_one_hot(data.y_train, data.n_classes)
+    directory = directory_of(cell)
+    kept = PartialFactor(directory, f"{cell.config_hash}-{data.data_sha256[:16]}-{seed}")
     y = label_solve(
         context.kernel,
         x,
@@ -112,9 +116,11 @@ def label_solved(
         context.transform,
         cell.diag_reg,
         progress=lambda done, of: report(done, of, {}),
+        kept=kept,
     )
     budget = {"n_targets": len(y_target), "reduced": cell.n_train is not None}
-    return _score(cell, context, x, y, directory_of(cell), budget)
+    solved = _score(cell, context, x, y, directory, budget)
+    return dataclasses.replace(solved, seconds=kept.seconds)
 
 
 def _draw(cell: Cell, context: Context, seed: int) -> tuple[np.ndarray, np.ndarray]:
