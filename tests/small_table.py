@@ -1,6 +1,6 @@
 """A table of one KIP cell on a small data set of its own, as a command: tests stop and resume it.
 
-python small_table.py --out DIR --data-dir DIR --steps 300
+python small_table.py --out DIR --data-dir DIR --steps 300 --architecture ConvNet
 """
 
 from pathlib import Path
@@ -16,11 +16,10 @@ from paper_repro.core.results import results_path
 SCRIPT = "small_table"
 
 
-def cell(steps: int) -> Cell:
+def cell(steps: int, architecture: str = "FC1") -> Cell:
     budget = Preset("smoke", steps=steps, target_batch=120)
-    return Cell(
-        "small", 2, "KIP", "kip", "FC1", "NTK", learned_labels=True, **budget.kip, **budget.data
-    )
+    settings = {**budget.kip, **budget.data, "learned_labels": True}
+    return Cell("small", 2, "KIP", "kip", architecture, "NTK", **settings)
 
 
 def write_data(directory: Path) -> Path:
@@ -42,19 +41,20 @@ def rows_of(out: Path) -> Path:
     return results_path(out, SCRIPT)
 
 
-def run_of(out: Path, steps: int) -> Path:
-    return run_directory(out, cell(steps), seed=0)
+def run_of(out: Path, steps: int, architecture: str = "FC1") -> Path:
+    return run_directory(out, cell(steps, architecture), seed=0)
 
 
-def main(out: Path, data_dir: Path, steps: int = 30) -> None:
+def main(out: Path, data_dir: Path, steps: int = 30, architecture: str = "FC1") -> None:
     """Run the cell.
 
     Args:
         out: where to.
         data_dir: where `small.npz` is.
         steps: of KIP.
+        architecture: by name.
     """
-    run_cells(SCRIPT, [cell(steps)], [0], "smoke", out, data_dir)
+    run_cells(SCRIPT, [cell(steps, architecture)], [0], "smoke", out, data_dir)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.kip import KIPConfig, official_steps, run
+from paper_repro.core.kip.batches import support_rows
 from paper_repro.core.kip.config import evaluation_steps
 from paper_repro.core.kip.run import support_path
 
@@ -57,19 +58,39 @@ def test_what_is_scored_does_not_change_the_support(tmp_path):
     assert often.metrics == rarely.metrics
 
 
-def moved(directory, n_support):
-    """Which supports the first step changed."""
+def moved(directory, step, name):
+    """Which supports or labels a step changed."""
     before, after = (
-        checkpoint.load(support_path(directory, step)).tensors["images"] for step in (0, 1)
+        checkpoint.load(support_path(directory, s)).tensors[name] for s in (step - 1, step)
     )
-    return [i for i in range(n_support) if not np.array_equal(before[i], after[i])]
+    return [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if (a != b).any()]
 
 
-def test_a_support_batch_updates_as_many_images_of_each_class(tmp_path):
-    config = KIPConfig(images_per_class=3, steps=1, target_batch=120, support_batch=2)
+def test_every_step_updates_its_support_batch_alone(tmp_path):
+    # From the second step on Adam's moments would move the others as well.
+    config = KIPConfig(
+        images_per_class=3, steps=2, target_batch=120, support_batch=2, learn_labels=True
+    )
     run(PROBLEM, FC1, config, 0, tmp_path)
-    rows = moved(tmp_path, 9)
-    assert [row // 3 for row in rows] == [0, 0, 1, 1, 2, 2]
+    drawn = [support_rows(step, 0, config, N_CLASSES).tolist() for step in (0, 1)]
+    assert drawn[0] != drawn[1]
+    for step, rows in enumerate(drawn, 1):
+        assert [row // 3 for row in rows] == [0, 0, 1, 1, 2, 2]
+        for name in ("images", "labels"):
+            assert moved(tmp_path, step, name) == rows
+
+
+def test_a_support_batch_of_one_moves_as_without_the_others(tmp_path):
+    """The moments of what was not drawn stay: an image drawn first in step 2 takes a first step."""
+    config = KIPConfig(images_per_class=3, steps=2, target_batch=120, support_batch=1)
+    result = run(PROBLEM, FC1, config, 0, tmp_path)
+    first, second = (set(support_rows(s, 0, config, N_CLASSES).tolist()) for s in (0, 1))
+    before = checkpoint.load(support_path(tmp_path, 1)).tensors["images"]
+    b1, b2, g = 0.9, 0.999, 1.0  # Adam's step for a first gradient, bias-corrected for step 2
+    scale = (1 - b1) * g / (1 - b1**2) / np.sqrt((1 - b2) * g**2 / (1 - b2**2))
+    for row in second - first:
+        change = np.abs(result.x_support[row] - before[row])
+        np.testing.assert_allclose(np.median(change), 0.04 * scale, rtol=1e-3)
 
 
 def test_over_the_steps_a_support_batch_reaches_every_image(tmp_path):

@@ -32,7 +32,7 @@ class KIPConfig:
         steps, use every training image as a target, and select the last checkpoint.
       flat: relative improvement that counts as none.
       support_batch: supports per class that a step draws and updates (arXiv 2011.00050,
-        Algorithm 1); the others get a gradient of zero. None updates all of them.
+        Algorithm 1); the others stay as they are, with their moments. None updates all of them.
     """
 
     images_per_class: int

@@ -12,6 +12,7 @@ import numpy as np
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_array
+from paper_repro.core.json_lines import Entry
 from paper_repro.core.kernels.kernel import Kernel
 from paper_repro.core.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.kip.config import KIPConfig, evaluation_steps, official_steps
@@ -83,8 +84,9 @@ def run(
       kernel: between images.
       config: of the run.
       seed: of supports, batches and augmentation.
-      directory: of this run alone: metrics.jsonl (scores at official steps), losses.jsonl (of
-        training, at every saved state), support_*.safetensors, state*.safetensors.
+      directory: of this run alone: metrics.jsonl (scores at official steps), losses.jsonl
+        (training loss of the support before the update, at every saved state),
+        support_*.safetensors, state*.safetensors.
       run_hash: what else identifies the run; a directory with another hash, configuration, seed,
         kernel or data is refused.
       progress: see `Progress`; not called for steps that an earlier call did.
@@ -116,14 +118,17 @@ def run(
     n_test = len(problem.test.y) if problem.test is not None else 1
     measured = set(evaluation_steps(config, len(state.x_support), n_test, test_share))
     log.require({step for step in measured if step < state.step})
-    for entries in (log, losses):
-        entries.drop_after(state.step)
+    log.drop_after(state.step)
+    losses.drop_after(state.step - 1)
+    latest: Entry | None = None
     started = time.monotonic()
 
     def seconds() -> float:
         return before + time.monotonic() - started
 
     def save(state: State) -> None:
+        if latest is not None and not losses.has(latest["step"]):
+            losses.append(latest)
         rolling.save(
             to_tensors(state),
             {"run_hash": run_hash, "identity": identity, "seconds": f"{seconds():.1f}"},
@@ -146,12 +151,12 @@ def run(
                 break
             kernel_fn = kernel_of(state.step, seed, kernel, alternatives)
             rows = support_rows(state.step, seed, config, problem.n_classes)
+            before_update = state.step
             state, loss = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
+            latest = {"step": before_update, "loss": float(loss), "seconds": round(seconds(), 1)}
             if progress is not None:
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
             if time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-                entry = {"step": state.step, "loss": float(loss), "seconds": round(seconds(), 1)}
-                losses.append(entry)
                 save(state)
                 last_saved = time.monotonic()
     except KeyboardInterrupt:

@@ -122,12 +122,14 @@ def advance(
             for name, value in kernel.parameters.items()
         }
     dy = np.asarray(dy, np.float32)
+    drawn = None
     if rows is not None:
         dx = jnp.zeros_like(state.x_support).at[rows].set(dx)
         dy = jnp.zeros_like(state.y_support).at[rows].set(dy)
+        drawn = np.isin(np.arange(len(state.x_support)), rows)
     gradients = (dx, dy, d_log)
     learned, optimizer = _update(
-        config.learning_rate, gradients, state.optimizer, tuple(state[1:4])
+        config.learning_rate, gradients, state.optimizer, tuple(state[1:4]), drawn
     )
     return State(state.step + 1, *learned, optimizer), gradient.loss
 
@@ -147,9 +149,30 @@ def _adam(learning_rate: float) -> optax.GradientTransformation:
 
 
 @partial(jax.jit, static_argnums=0)
-def _update(learning_rate, gradients, optimizer, learned):
-    updates, optimizer = _adam(learning_rate).update(gradients, optimizer, learned)
-    return optax.apply_updates(learned, updates), optimizer
+def _update(learning_rate, gradients, optimizer, learned, drawn):
+    """Adam on all supports, or on those that `drawn` marks; the moments of the others stay too."""
+    adam = _adam(learning_rate)
+    updates, moved = adam.update(gradients, optimizer, learned)
+    updated = optax.apply_updates(learned, updates)
+    if drawn is None:
+        return updated, moved
+    x, y, log_parameters = learned
+    masks = (
+        drawn.reshape(-1, *(1,) * (x.ndim - 1)),
+        drawn.reshape(-1, *(1,) * (y.ndim - 1)),
+        jax.tree.map(lambda _: True, log_parameters),
+    )
+
+    of_state = optax.tree.map_params(
+        adam, lambda _, mask: mask, moved, masks, transform_non_params=lambda _: True
+    )
+
+    def kept(new, old, mask):
+        return jnp.where(mask, new, old)
+
+    return jax.tree.map(kept, updated, learned, masks), jax.tree.map(
+        kept, moved, optimizer, of_state
+    )
 
 
 @jax.jit
