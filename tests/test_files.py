@@ -193,6 +193,25 @@ def test_a_disk_that_fills_up_is_one_error_line_and_the_run_goes_on_later(mounte
     assert supports(out) == expected
 
 
+def test_a_directory_that_became_read_only_keeps_what_is_finished(mounted, tmp_path):
+    data, directory = small_table.write_data(tmp_path / "data"), mounted("size=4m")
+    out = directory / "out"
+    small_table.main(out, data, STEPS)
+
+    def content():
+        return {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+    before = content()
+    subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+    done = run_small_table(out, data)
+    assert_one_error_line(done, f"{out} (read-only file system)")
+    assert content() == before
+    subprocess.run(["mount", "-o", "remount,rw", directory], check=True)
+    again = run_small_table(out, data)
+    assert again.returncode == 0, again.stderr
+    assert content() == before
+
+
 KEEP_TWO_STATES = """
 import resource
 from pathlib import Path

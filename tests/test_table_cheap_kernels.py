@@ -1,14 +1,9 @@
-import json
 import os
 import resource
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-import small_table
 from PIL import Image
 
 from paper_repro import table_cheap_kernels
@@ -128,89 +123,3 @@ def test_help_shows_examples_within_two_seconds_of_a_core(command, tmp_path):
             assert option in done.stdout
     assert min(done.cpu_seconds for done in runs) < 2
     assert list(tmp_path.iterdir()) == []
-
-
-# Stopping and resuming, with a command of the same machinery that takes seconds.
-
-STEPS = 483
-
-
-def start(out, data):
-    script = Path(small_table.__file__)
-    arguments = ["--out", out, "--data-dir", data, "--steps", STEPS]
-    return subprocess.Popen(
-        [sys.executable, script, *map(str, arguments)], stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(out, data):
-    process = start(out, data)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return errors
-
-
-def wait_for_step(out, step, process):
-    metrics = small_table.run_of(out, STEPS) / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not metrics.exists() or f'"step": {step},' not in metrics.read_text():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def everything_but_seconds(out):
-    run = small_table.run_of(out, STEPS)
-    entries = [json.loads(line) for line in (run / "metrics.jsonl").open()]
-    for entry in entries:
-        del entry["seconds"]
-    return entries, {path.name: path.read_bytes() for path in run.glob("support_*")}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_table.write_data(tmp_path_factory.mktemp("small") / "data")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(data):
-    out = data.parent / "uninterrupted"
-    small_table.main(out, data, STEPS)
-    return out
-
-
-def test_a_run_killed_twice_and_damaged_ends_in_the_bytes_of_an_uninterrupted_one(
-    uninterrupted, data
-):
-    out = data.parent / "killed"
-    for step in (26, 112):
-        process = start(out, data)
-        wait_for_step(out, step, process)
-        time.sleep(0.02)  # somewhere after it
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    assert read_rows(small_table.rows_of(out)) == []
-    state = small_table.run_of(out, STEPS) / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
-    assert f"checkpoint {state} is truncated or damaged" in finish(out, data)
-    assert everything_but_seconds(out) == everything_but_seconds(uninterrupted)
-    (row,), (expected,) = (read_rows(small_table.rows_of(o)) for o in (out, uninterrupted))
-    assert row["test_accuracy"] == expected["test_accuracy"]
-    assert (row["status"], row["step"]) == ("done", STEPS)
-
-
-def test_a_run_that_is_asked_to_end_leaves_a_row_and_resumes(uninterrupted, data):
-    out = data.parent / "asked"
-    process = start(out, data)
-    wait_for_step(out, 54, process)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1].startswith("interrupted: what was finished is kept")
-    assert "Traceback" not in errors
-    (row,) = read_rows(small_table.rows_of(out))
-    assert row["status"] == "interrupted" and row["test_accuracy"] is None
-    finish(out, data)
-    assert everything_but_seconds(out) == everything_but_seconds(uninterrupted)
-    assert [r["status"] for r in read_rows(small_table.rows_of(out))] == ["interrupted", "done"]

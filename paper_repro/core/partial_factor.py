@@ -1,4 +1,4 @@
-"""What an interrupted Label Solve has done: the factor of its first targets, kept in a directory."""
+"""What an interrupted Label Solve has done: the factor of its first targets, in a directory."""
 
 from __future__ import annotations
 
