@@ -67,9 +67,11 @@ def cells(budget: Preset) -> list[Cell]:
 
 
 def _title(dataset: str) -> str:
-    """As the paper's table calls the data set, or the one that a small sample stands for."""
-    stands_for = {sample: name for name, sample in SAMPLES.items()}
-    return registry.DATASETS[stands_for.get(dataset, dataset)].title
+    """As the paper's table calls the data set; a small sample is called one."""
+    for name, sample in SAMPLES.items():
+        if dataset == sample:
+            return f"{registry.DATASETS[name].title} (small sample)"
+    return registry.DATASETS[dataset].title
 
 
 def _support_size(dataset: str, ipc: int) -> int:
@@ -100,9 +102,11 @@ _COLUMNS = {
 def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
     """The published table beside what `rows` hold, with the official LS runs as an appendix."""
     smoke = ("A smoke test: 200 test images, pooled to 8x8.",) if include_smoke else ()
+    samples = {}
     for name, sample in SAMPLES.items():
         if include_smoke and any(row["dataset"] == sample for row in rows):
-            smoke += (f"{_title(name)}: not the data set but the small sample {sample}.",)
+            samples[name] = sample
+            smoke += (f"{_title(sample)}: not the data set but the file {sample}.npz.",)
     official = [_official_spec(run) for run in published.official_ls() if _in_appendix(run)]
     return ResultTable(
         "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
@@ -110,7 +114,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         "batches, augmentation) with its 95 % interval. Labels are learned throughout; ZCA for "
         "the RGB sets with the ConvNet, standard preprocessing elsewhere.",
         build_cells(
-            [_spec(cell, include_smoke) for cell in published.table1()],
+            [_spec(cell, samples) for cell in published.table1()],
             rows,
             include_smoke=include_smoke,
         ),
@@ -159,7 +163,7 @@ def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Re
     return (ResultTable(title, caption, cells),)
 
 
-def _spec(cell: ComparisonCell, include_smoke: bool) -> CellSpec:
+def _spec(cell: ComparisonCell, samples: Mapping[str, str]) -> CellSpec:
     label = {
         "Data set": cell.dataset,
         "Images per class": str(cell.images_per_class),
@@ -167,10 +171,13 @@ def _spec(cell: ComparisonCell, include_smoke: bool) -> CellSpec:
     }
     if cell.method not in _COLUMNS:
         return CellSpec(label, published=cell.figure, published_only=True)
+    name = registry.find(cell.dataset).name
+    name = samples.get(name, name)
+    label["Data set"] = _title(name)
     method, architecture = _COLUMNS[cell.method]
     dataset = registry.find(cell.dataset)
     match = {
-        "dataset": (dataset.name, SAMPLES.get(dataset.name) if include_smoke else None),
+        "dataset": name,
         "algorithm": "KRR",
         "architecture": architecture,
         "kernel": "NTK",

@@ -1,9 +1,11 @@
 """Table 1 as a command: its cells, a smoke run on real data, sets that cannot be had, options."""
 
+import collections
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from paper_repro import table1_comparison as table1
 from paper_repro.core import published
 from paper_repro.core.data import cache_directory, load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
 from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import problem_with
 
@@ -48,7 +51,36 @@ def test_a_small_sample_enters_no_real_table():
     cells = table1.table([row]).cells
     assert all(cell.ours is None for cell in cells)
     sampled = table1.table([row], include_smoke=True).cells
-    assert [c.label["Data set"] for c in sampled if c.ours is not None] == ["SVHN"]
+    assert [c.label["Data set"] for c in sampled if c.ours is not None] == ["SVHN (small sample)"]
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """A smoke run of the smallest cells of all five data sets, SVHN on the small sample."""
+    directory = Path(os.environ.get("KIP_MORE_DATA", "no such directory"))
+    if not all((directory / f"{name}.npz").is_file() for name in ("cifar100", "svhn_mini")):
+        pytest.skip("KIP_MORE_DATA names no directory with cifar100.npz and svhn_mini.npz")
+    out = tmp_path_factory.mktemp("five")
+    done = run("--preset", "smoke", "--ipc", "1", "--out", out, "--data-dir", directory)
+    assert done.returncode == 0, done.stderr
+    return read_rows(out / f"{SCRIPT}.jsonl"), done.stdout
+
+
+def test_the_smoke_preset_runs_all_five_data_sets(five):
+    rows, _ = five
+    assert {row["status"] for row in rows} == {"done"}
+    runs = collections.Counter(row["dataset"] for row in rows)
+    gray = dict.fromkeys(("mnist", "fashion_mnist"), 4)
+    assert runs == {**gray, **dict.fromkeys(("svhn_mini", "cifar10", "cifar100"), 5)}
+    assert all(cell.ours is None for cell in table1.table(rows).cells)
+
+
+def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
+    _, printed = five
+    assert "SVHN (small sample)  1" in printed
+    assert "SVHN (small sample): not the data set but the file svhn_mini.npz" in printed
+    assert not [line for line in printed.splitlines() if line.startswith("SVHN  ")]
+    assert ZCA_REGULARISATION["svhn_mini"] == ZCA_REGULARISATION["svhn"] == 100
 
 
 def test_options_that_evaluate_only_cannot_honour_are_refused(tmp_path):

@@ -85,10 +85,10 @@ def test_real_sets(name):
 
 @pytest.mark.parametrize("name", ["cifar100", "svhn_mini"])
 def test_sets_in_the_data_directory(name):
-    directory = os.environ.get("KIP_DATA_DIR")
+    directory = os.environ.get("KIP_MORE_DATA")
     if not directory or not (Path(directory) / f"{name}.npz").is_file():
-        pytest.skip(f"KIP_DATA_DIR has no {name}.npz")
-    dataset = load_dataset(name)
+        pytest.skip(f"KIP_MORE_DATA names no directory with {name}.npz")
+    dataset = load_dataset(name, directory)
     assert dataset.image_shape == (32, 32, 3)
     if name == "cifar100":
         assert dataset.array_sha256 == DATASETS[name].sha256

@@ -14,7 +14,7 @@ from paper_repro.core.preprocess.zca import ZCA
 
 NAMES = ("standard", "zca")
 
-ZCA_REGULARISATION = {"cifar10": 0.1, "cifar100": 0.1, "svhn": 100.0}
+ZCA_REGULARISATION = {"cifar10": 0.1, "cifar100": 0.1, "svhn": 100.0, "svhn_mini": 100.0}
 """lambda of the official release by data set (arXiv 2107.13034, appendix A); others take 0.1."""
 
 
