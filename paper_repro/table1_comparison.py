@@ -12,8 +12,9 @@ A cell that was not run says what it needs at the laptop preset:
 
     python -m paper_repro.table1_comparison --datasets mnist --ipc 10 --methods "KIP (l)"
 
-A KIP step costs about 0.42 ms for every pair of a support image and a target on two AVX-512 cores,
-LS 0.11 ms for every pair of a support image and a training image (28x28 images: 0.31 and 0.08).
+A KIP step costs about 0.55 ms for every pair of a support image and a target on two AVX-512 cores,
+LS 0.11 ms for every pair of a support image and a training image (28x28 images: 0.41 and 0.08);
+without AVX-512 two to three times as much.
 
 Deviations. Ours are the ranges of the augmentation (10 degrees, shifts of a tenth, flips for RGB,
 every target) and the criterion of convergence (README). The laptop preset takes fewer steps with

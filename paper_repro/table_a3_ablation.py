@@ -8,7 +8,8 @@ neither), fixed above learned for the finite network.
     python -m paper_repro.table_a3_ablation --ipc 1
     python -m paper_repro.table_a3_ablation --preset gpu --ipc 1 10
 
-A KIP step costs about 0.42 ms for every pair of a support image and a target on two AVX-512 cores.
+A KIP step costs about 0.55 ms for every pair of a support image and a target on two AVX-512 cores,
+two to three times as much without AVX-512.
 Deviations: as in `table1_comparison`.
 """
 

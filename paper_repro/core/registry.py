@@ -57,7 +57,7 @@ _SCRIPTS = (
     Script(
         "table1_comparison",
         "KIP and LS with the ConvNet kernel on five data sets, beside DC, DSA and KIP-FC",
-        "laptop: 5 minutes for a KIP cell of 10 images, 80 s for LS",
+        "laptop: 11 to 23 minutes for a KIP cell of 10 images, 2 to 6 for LS, without AVX-512",
         "1,000 KIP steps with target batch 5,000, three draws a cell",
     ),
     Script(
@@ -82,13 +82,13 @@ _SCRIPTS = (
     Script(
         "figure_kip_trajectory",
         "The first KIP steps on CIFAR-10 against the official release's index",
-        "laptop: 6 to 15 minutes a draw; paper: three draws",
+        "laptop: 6 to 8 minutes a draw, without AVX-512; paper: three draws",
         "six KIP steps with target batch 5,000, three draws",
     ),
     Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
-        "laptop: 40 minutes for the eight cells of 10 images",
+        "laptop: two hours for the eight cells of 10 images, without AVX-512",
         "1,000 KIP steps with target batch 5,000, three draws a cell",
     ),
     Script(
