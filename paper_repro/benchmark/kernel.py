@@ -219,15 +219,17 @@ def _row(name, shape, backend, mode, dtype, n_pairs, ms, peer_ms, error, peak) -
 def _machine() -> dict[str, Any]:
     import jax
 
-    from paper_repro.benchmark.measure import peak_gflops, processor
-    from paper_repro.core.kernels.threads import available_cores
+    from paper_repro.benchmark.measure import peak_gflops
+    from paper_repro.core.provenance import hardware, versions
 
-    cores = available_cores()
+    found = hardware()
     return {
-        "processor": processor(),
-        "cores": cores,
+        "processor": found["cpu"],
+        "simd": found["simd"],
+        "cores": found["cores"],
         "device": jax.devices()[0].device_kind,
-        "float32_gflops": peak_gflops(cores),
+        "float32_gflops": peak_gflops(found["cores"]),
+        "versions": versions(),
     }
 
 

@@ -104,14 +104,3 @@ def peak_gflops(threads: int, repeats: int = 5) -> float:
         lambda: for_each(lambda out: chains(out, steps), outputs, threads), 2.0, repeats
     )
     return threads * flops(steps) / seconds / 1e9
-
-
-def processor() -> str:
-    """The CPU's name."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    import platform
-
-    return platform.processor() or platform.machine()

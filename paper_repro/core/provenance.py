@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from paper_repro.core.kernels.threads import available_cores
+
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -49,14 +51,15 @@ def versions() -> dict[str, str | None]:
 
 
 def hardware() -> dict[str, Any]:
-    """CPU model, cores this process may use, physical memory in GiB, accelerator or None.
+    """CPU model and vector set, cores this process may use, memory in GiB, accelerator or None.
 
     The accelerator is known only when JAX is loaded; this never loads it. The name of the machine
     is not recorded.
     """
     return {
         "cpu": _cpu_model(),
-        "cores": _cores(),
+        "simd": _simd(),
+        "cores": available_cores(),
         "ram_gb": _ram_gb(),
         "gpu": _accelerator(),
         "system": platform.system(),
@@ -112,18 +115,30 @@ def peak_mb() -> float | None:
 
 
 def _cpu_model() -> str:
+    found = _cpuinfo("model name", "Hardware", "cpu model")
+    return " ".join(found.split()) or platform.processor() or platform.machine() or "unknown"
+
+
+def _simd() -> str | None:
+    """The widest vector instructions of an x86 processor, which decide the numba backend's speed.
+
+    None where the system does not list them.
+    """
+    flags = _cpuinfo("flags").split()
+    for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX")):
+        if flag in flags:
+            return name
+    return None
+
+
+def _cpuinfo(*names: str) -> str:
+    """What Linux says of the first processor under one of `names`; empty elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Hardware", "cpu model") and value.strip():
-                return " ".join(value.split())
-    return platform.processor() or platform.machine() or "unknown"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+            if name.strip() in names and value.strip():
+                return value.strip()
+    return ""
 
 
 def _ram_gb() -> float | None:

@@ -8,8 +8,8 @@ from paper_repro.core.data import registry
 from paper_repro.core.experiment.cell import Cell
 
 _MS_PER_PAIR = {32: (0.11, 0.55), 28: (0.08, 0.41)}
-"""By image side: a forward pass (`benchmark kernel`) and all of a KIP step (a run with 100 supports;
-of 28x28 images in proportion to the forward passes)."""
+"""By image side: a forward pass (`benchmark kernel`) and all of a KIP step (of a run with 100
+supports; of 28x28 images in proportion to the forward passes)."""
 
 
 def needs(cell: Cell) -> str:

@@ -71,14 +71,14 @@ def setting(row: Row) -> str:
 
 
 def hardware(found: Mapping[str, Any]) -> str:
-    """Such as `2 cores, AMD EPYC` or `1 x NVIDIA A100`; `-` where nothing is recorded."""
+    """Such as `2 cores, Intel Xeon, AVX-512` or `1 x NVIDIA A100`; `-` where nothing is recorded."""
     if found.get("gpu"):
         return str(found["gpu"])
     cpu = str(found.get("cpu") or "").replace("(R)", "").replace("(TM)", "")
     cpu = cpu.split(" @ ")[0].removesuffix("Processor").removesuffix("CPU").strip()
     n = found.get("cores")
     cores = f"{n} core{'s' if n > 1 else ''}" if n else ""
-    return ", ".join(word for word in (cores, cpu) if word) or NOTHING
+    return ", ".join(word for word in (cores, cpu, found.get("simd")) if word) or NOTHING
 
 
 def revision(git: Mapping[str, Any] | None) -> str:
