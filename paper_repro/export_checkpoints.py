@@ -1,6 +1,6 @@
 """Export the learned sets of finished runs into `checkpoints/`, with records and pictures.
 
-    python -m paper_repro.export_checkpoints --results results
+    python -m paper_repro.export_checkpoints --results runs
 
 For every KIP and LS cell with a finished row whose run directory is at hand: the selected support
 of one seed, the series of official steps (where the set is small), `record.json` and pictures. A
@@ -15,7 +15,7 @@ from paper_repro.core import cli
 
 
 def main(
-    results: Path = Path("results"),
+    results: Path = Path("runs"),
     out: Path = Path("checkpoints"),
     seed: int = 0,
     series_limit: int = 100,
@@ -36,7 +36,10 @@ def main(
     """
     from paper_repro.core.experiment.export import export
 
-    for learned in export(results, out, (seed,), series_limit, data_dir):
+    written = export(results, out, (seed,), series_limit, data_dir)
+    if not written:
+        print(f"{results / 'runs'} holds no run that would replace or add a set of {out}")
+    for learned in written:
         metrics = learned.record["metrics"]
         print(
             f"{learned.name}: step {learned.record['step']}, test accuracy "

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +222,13 @@ def test_labels_are_float32_and_images_are_kernel_inputs(runs):
         images, labels = learned.tensors()
         assert images.dtype == labels.dtype == np.float32
         assert (images.shape, labels.shape) == ((6, 8, 8, 3), (6, 3))
+
+
+def test_the_committed_sets_are_those_their_records_name():
+    for learned in read_catalogue(Path(__file__).parents[1] / "checkpoints"):
+        record = learned.record
+        size = record["images_per_class"] * record["n_classes"]
+        for images, labels in (learned.tensors(), *map(learned.at_step, learned.steps)):
+            assert images.dtype == labels.dtype == np.float32
+            assert len(images) == size and labels.shape == (size, record["n_classes"])
+            assert np.isfinite(images).all() and np.isfinite(labels).all()

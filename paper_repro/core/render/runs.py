@@ -71,7 +71,7 @@ def setting(row: Row) -> str:
 
 
 def hardware(found: Mapping[str, Any]) -> str:
-    """Such as `2 cores, Intel Xeon, AVX-512` or `1 x NVIDIA A100`; `-` where nothing is recorded."""
+    """Such as `2 cores, Intel Xeon, AVX-512` or `1 x NVIDIA A100`; `-` where none is recorded."""
     if found.get("gpu"):
         return str(found["gpu"])
     cpu = str(found.get("cpu") or "").replace("(R)", "").replace("(TM)", "")
