@@ -187,10 +187,14 @@ def known_get(get: Get) -> Get:
     return get
 
 
+def is_tracer(*arguments: Array | Prepared | None) -> bool:
+    """Whether JAX traces one of `arguments`, whose values are then not known yet."""
+    return any(isinstance(images_of(x), jax.core.Tracer) for x in arguments)
+
+
 def is_traced(*arguments: Array | Prepared | None) -> bool:
-    """Whether JAX traces what is computed from `arguments` now: a tracer, or inside of `jit`."""
-    operands = [images_of(x) for x in arguments]
-    return any(isinstance(x, jax.core.Tracer) for x in (*operands, jnp.zeros(())))
+    """Whether JAX traces what it computes from `arguments` now: a tracer, or inside of `jit`."""
+    return is_tracer(*arguments, jnp.zeros(()))
 
 
 def require_traceable(dtype: np.dtype) -> None:
@@ -203,16 +207,16 @@ def require_traceable(dtype: np.dtype) -> None:
         raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
 
 
-def require_concrete(*arguments: Array | Prepared) -> None:
+def require_concrete(*arguments: Array | Prepared | None) -> None:
     """Check that arguments are arrays with values.
 
     Raises:
       UserError: JAX traces one.
     """
-    if is_traced(*arguments):
+    if is_tracer(*arguments):
         raise UserError(
-            "this call needs arrays with values: under jit or grad call the kernel made with "
-            "backend='jax', or use kernel_fn.vjp outside of them"
+            "this call needs arrays with values: under jit, grad or vmap let JAX differentiate "
+            "kernel_fn(x1, x2) of the numba or jax backend, or make this call outside of them"
         )
 
 

@@ -22,9 +22,10 @@ def network_kernel(
 
     Args:
       architecture: layers, or a name that `architecture.from_name` takes.
-      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU; works under `jit` and `grad`),
-        `neural_tangents` (the slow oracle), or `auto`: numba where JAX's default device is a CPU,
-        else jax. Fully connected networks have a closed form, which numba and jax share.
+      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `neural_tangents` (the slow oracle), or
+        `auto`: numba where JAX's default device is a CPU, else jax. Under `jit`, `grad` and
+        `vmap` call `kernel_fn(x1, x2)` of numba or jax. Fully connected networks have a closed
+        form, which these two share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
 

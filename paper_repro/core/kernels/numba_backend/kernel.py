@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.kernels.arccosine import coincident
+from paper_repro.core.kernels.callback import traced_matrix
 from paper_repro.core.kernels.kernel import (
     Array,
     Get,
     Prepared,
     images_of,
+    is_tracer,
+    known_get,
     require_concrete,
     require_images,
 )
@@ -30,6 +35,11 @@ _COLUMNS = 1024
 
 class NumbaKernel(PlannedKernel):
     """NTK or NNGP of a convolutional architecture on CPU cores.
+
+    `kernel_fn(x1, x2)` also works under `jax.jit`, `jax.grad` (once, in reverse mode, with respect
+    to either argument) and `jax.vmap`, by a callback from the compiled program, which must run on a
+    CPU; float64 then needs `jax.enable_x64` around the call. What has values there is computed at
+    once, while JAX traces.
 
     Args:
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
@@ -50,6 +60,18 @@ class NumbaKernel(PlannedKernel):
         super().__init__(architecture, dtype, get)
         self.threads = threads or available_cores()
         self._lanes = BYTES // self.dtype.itemsize
+
+    def __call__(
+        self,
+        x1: Array | Prepared,
+        x2: Array | Prepared | None = None,
+        get: Get | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """The whole matrix; see `Kernel.__call__`. Of traced images it is traced."""
+        if is_tracer(x1, x2):
+            return self._traced(x1, x2, get)
+        return super().__call__(x1, x2, get, progress)
 
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
@@ -72,6 +94,8 @@ class NumbaKernel(PlannedKernel):
 
         See `Kernel.block`.
         """
+        if is_tracer(x1, x2):
+            return self._traced(x1, x2, get)
         require_images(x1, x2)
         symmetric = x1 is x2
         p1 = self._prepared(x1)
@@ -95,6 +119,7 @@ class NumbaKernel(PlannedKernel):
     ) -> Array:
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
+        require_concrete(x1, x2, cotangent)
         p1, p2 = self._prepared(x1), self._prepared(x2)
         cotangent = self._cotangent(cotangent, p1, p2)
         table = self._tables(p1.shape[1:])
@@ -110,6 +135,15 @@ class NumbaKernel(PlannedKernel):
         if _not_finite(p2).any():
             dx[:] = np.nan
         return dx.reshape(p1.shape)
+
+    def _traced(self, x1: Array | Prepared, x2: Array | Prepared | None, get: Get | None) -> Array:
+        """The matrix as a traced computation, differentiable in both arguments."""
+        require_images(x1, *(() if x2 is None else (x2,)))
+        # A callback cannot refuse: what it could not compute is refused here.
+        self.plan(x1.shape[1:])
+        get = known_get(self.get if get is None else get)
+        n1, n2 = len(x1), len(x1 if x2 is None else x2)
+        return traced_matrix(self, x1, x2, get) if n1 * n2 else jnp.zeros((n1, n2), self.dtype)
 
     def _tables(self, shape: tuple[int, ...]) -> Tables:
         return _tables_of(self.architecture, tuple(shape), self.dtype)
