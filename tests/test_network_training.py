@@ -9,7 +9,7 @@ import pytest
 
 from paper_repro.core.architecture import convnet, fully_connected
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 from paper_repro.core.network import (
     Network,
     TrainingConfig,

@@ -79,7 +79,7 @@ def compare(
     import numpy as np
 
     from paper_repro.core.architecture import from_name
-    from paper_repro.core.kernels.network_kernel import network_kernel
+    from paper_repro.core.kernels import network_kernel
 
     rng = np.random.default_rng(0)
     x1 = rng.normal(size=(8, *shape)).astype(dtype)
@@ -127,7 +127,7 @@ def growing(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     """Rows of the paper's ConvNet for a growing number of pairs, whole matrices in blocks."""
     import numpy as np
 
-    from paper_repro.core.kernels.network_kernel import network_kernel
+    from paper_repro.core.kernels import network_kernel
 
     kernel_fn = network_kernel("convnet", backend="numba")
     rng = np.random.default_rng(0)

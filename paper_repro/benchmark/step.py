@@ -57,7 +57,7 @@ def measure(n_support: int, target_batch: int, peer_batch: int, repeats: int) ->
     import numpy as np
 
     from paper_repro.benchmark.measure import in_turn
-    from paper_repro.core.kernels.network_kernel import network_kernel
+    from paper_repro.core.kernels import network_kernel
     from paper_repro.core.kip import KIPConfig, Problem
     from paper_repro.core.kip.batches import Batches
     from paper_repro.core.kip.state import advance, initial_state

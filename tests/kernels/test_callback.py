@@ -10,7 +10,7 @@ import pytest
 
 from paper_repro.core.architecture import convnet
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 
 ARCHITECTURE = convnet(1)
 
@@ -149,7 +149,7 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import jax, jax.numpy as jnp, numpy as np
 from paper_repro.core.architecture import conv
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 kernel_fn = network_kernel(conv(1), backend="numba")
 rng = np.random.default_rng(0)
 latent, targets = (rng.normal(size=(n, 3072)).astype("float32") for n in (20, 200))

@@ -4,7 +4,7 @@ import kernel_oracle as oracle
 import numpy as np
 import pytest
 
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 
 SHAPE = (10, 9, 1)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.architecture import AvgPool, Conv, Dense, Flatten, ReLU, convnet
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 
 WIDTH, NETWORKS, SHAPE = 192, 24, (6, 5, 2)
 

@@ -28,7 +28,7 @@ FIELDS = [
 LARGE = """
 import resource, sys
 import numpy as np
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 rng = np.random.default_rng(0)
 x2 = rng.standard_normal((10_000, 32, 32, 3), dtype="float32")
 k = network_kernel("convnet", backend="numba")(x2[:100] + 1, x2)

@@ -1,5 +1,8 @@
 """What holds for every kernel of a network, checked over random shapes and architectures."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 
 from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.numba_backend.forward import forward_tasks
 from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
@@ -212,6 +215,18 @@ def test_errors_say_what_to_do(backend):
         kernel_fn.vjp(x, x, np.ones((2, 2)), argument=3)
     with pytest.raises(UserError, match="cotangent"):
         kernel_fn.vjp(x, x, np.ones((2, 3)))
+
+
+def test_the_package_has_the_factory_and_imports_nothing_heavy_for_it():
+    code = """if True:
+        import sys
+        import paper_repro.core.kernels as kernels
+        assert not {"jax", "numba"} & set(sys.modules)
+        assert kernels.network_kernel("fc1").name == "FC1"
+        assert not hasattr(kernels, "network_kernels")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_factory_errors():

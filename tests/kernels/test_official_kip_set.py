@@ -12,7 +12,7 @@ import pytest
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.network_kernel import network_kernel
+from paper_repro.core.kernels import network_kernel
 from paper_repro.core.krr import predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted

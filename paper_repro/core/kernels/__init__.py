@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paper_repro.core.errors import UserError
 
 if TYPE_CHECKING:
+    from paper_repro.core.kernels.factory import network_kernel
     from paper_repro.core.kernels.kernel import Kernel
+
+__all__ = ["from_name", "network_kernel"]
+
+
+def __getattr__(name: str) -> Any:
+    """`network_kernel`, when it is asked for: it imports JAX, which this package does not."""
+    if name != "network_kernel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from paper_repro.core.kernels.factory import network_kernel
+
+    return network_kernel
 
 
 def from_name(architecture: str, kernel: str, dtype: str = "float32") -> Kernel:
@@ -22,7 +34,7 @@ def from_name(architecture: str, kernel: str, dtype: str = "float32") -> Kernel:
       UserError: unknown architecture or kernel.
     """
     from paper_repro.core.kernels import dot_product
-    from paper_repro.core.kernels.network_kernel import network_kernel
+    from paper_repro.core.kernels.factory import network_kernel
 
     distances = {"rbf": dot_product.rbf, "laplace": dot_product.laplace}
     if architecture.lower() in distances:
