@@ -135,12 +135,6 @@ def test_second_derivatives_and_forward_mode_are_refused():
         jax.jvp(kernel_fn, (x,), (x,))
 
 
-def test_empty_matrices():
-    x, kernel_fn = _images(0, 2), _numba()
-    assert jax.jit(kernel_fn)(x, x[:0]).shape == (2, 0)
-    assert not np.any(jax.grad(lambda x: kernel_fn(x, x[:0]).sum())(x))
-
-
 # On one core a callback that waited for JAX, say for its own arguments, would wait for ever, so the
 # process has a time to be done in. Images of this size JAX hands around asynchronously.
 REALISTIC = """

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels import network_kernel
+from paper_repro.core.kernels import from_name, network_kernel
+from paper_repro.core.kernels.dot_product import rbf
 from paper_repro.core.kernels.numba_backend.forward import forward_tasks
 from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
@@ -154,6 +155,8 @@ def test_empty_batches(backend):
     assert kernel_fn.block(x, x[:0]).shape == (2, 0)
     assert np.array_equal(kernel_fn.block_vjp(x, x[:0], np.ones((2, 0))), np.zeros(x.shape))
     assert kernel_fn.block_vjp(x[:0], x, np.ones((0, 2))).shape == (0, 8, 8, 3)
+    assert jax.jit(kernel_fn)(x, x[:0]).shape == (2, 0)
+    assert not np.any(jax.grad(lambda x: kernel_fn(x, x[:0]).sum())(x))
 
 
 @pytest.mark.parametrize("backend", ["numba", "jax", "fc"])
@@ -178,12 +181,26 @@ def test_traced_images_of_other_shapes_are_refused():
         jax.jit(kernel_fn)(x1, x2)
 
 
-@pytest.mark.parametrize("backend", ["numba", "jax"])
+@pytest.mark.parametrize("backend", ["numba", "jax", "neural_tangents", "fc", "rbf"])
 def test_what_cannot_be_traced_says_what_can(backend):
-    x = _images(0, 2, (8, 8, 3))
-    pulled = network_kernel("convnet", backend=backend).block_vjp
-    with pytest.raises(UserError, match="arrays with values"):
-        jax.jit(pulled)(x, x, np.ones((2, 2), np.float32))
+    kernels = {"fc": lambda: from_name("FC1", "NTK"), "rbf": lambda: rbf(learn_scale=True)}
+    kernel_fn = kernels.get(backend, lambda: network_kernel("convnet", backend=backend))()
+    x, cotangent = _images(0, 2, (8, 8, 3)).astype("float32"), np.ones((2, 2), np.float32)
+    calls = [kernel_fn.vjp, lambda x1, x2, c: kernel_fn.vjp(x, x, c)]
+    if backend in ("fc", "rbf"):
+        calls += [kernel_fn.parameter_vjp] * bool(kernel_fn.parameters)
+    else:
+        calls += [
+            kernel_fn.block_vjp,
+            lambda x1, x2, c: kernel_fn.block_vjp(x, x, c),
+            lambda x1, x2, c: kernel_fn.prepare(x1).images,
+            lambda x1, x2, c: kernel_fn.block_and_pullback(x, x)[1](c),
+        ]
+    if backend == "neural_tangents":
+        calls += [lambda x1, x2, c: kernel_fn(x1), kernel_fn.block_and_pullback]
+    for call in calls:
+        with pytest.raises(UserError, match="arrays with values"):
+            jax.jit(call)(x, x, cotangent)
 
 
 def test_views_of_jax_arrays_compile_nothing_anew():

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, require_images
+from paper_repro.core.kernels.kernel import (
+    Array,
+    Get,
+    Kernel,
+    Prepared,
+    require_concrete,
+    require_images,
+)
 
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and the total after every block."""
@@ -37,7 +44,11 @@ def kernel_matrix(
 
     Returns:
       (n1, n2) NumPy array of the kernel's dtype.
+
+    Raises:
+      UserError: the images are not of one shape, or JAX traces them.
     """
+    require_concrete(x1, x2)
     symmetric = x2 is None
     x2 = x1 if symmetric else x2
     require_images(x1, x2)
@@ -79,8 +90,9 @@ def kernel_vjp(
     With x2 None the matrix is the self kernel and both of its arguments move.
 
     Raises:
-      UserError: `argument` is neither 1 nor 2, or the cotangent does not fit.
+      UserError: `argument` is neither 1 nor 2, the cotangent does not fit, or JAX traces an array.
     """
+    require_concrete(x1, x2, cotangent)
     if argument not in (1, 2):
         raise UserError(f"argument is 1 or 2, the argument to differentiate, not {argument}")
     require_images(x1, *(() if x2 is None else (x2,)))

@@ -27,6 +27,7 @@ from paper_repro.core.kernels.kernel import (
     is_traced,
     known_get,
     require_images,
+    require_outside_jit,
     require_traceable,
 )
 from paper_repro.core.kernels.precision import float_dtype, precision
@@ -170,6 +171,7 @@ class DotProductKernel(Kernel):
         """See `Kernel.parameter_vjp`."""
         if not self.parameters:
             return {}
+        require_outside_jit(x1, x2, cotangent)
         with precision(self.dtype):
             gradient = _parameter_vjp(
                 self._form(None),

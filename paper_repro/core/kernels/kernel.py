@@ -108,6 +108,7 @@ class Kernel(abc.ABC):
         """
         from paper_repro.core.kernels.blocks import kernel_vjp
 
+        require_outside_jit(x1, x2, cotangent)
         return kernel_vjp(self, x1, x2, cotangent, get, argument, progress)
 
     @abc.abstractmethod
@@ -152,6 +153,7 @@ class Kernel(abc.ABC):
 
     def prepare(self, x: Array) -> Prepared:
         """Images in the kernel's dtype with the per-image features that `block` reuses."""
+        require_concrete(x)
         return Prepared(np.asarray(x, self.dtype))
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Self:
@@ -214,10 +216,23 @@ def require_concrete(*arguments: Array | Prepared | None) -> None:
       UserError: JAX traces one.
     """
     if is_tracer(*arguments):
-        raise UserError(
-            "this call needs arrays with values: under jit, grad or vmap let JAX differentiate "
-            "kernel_fn(x1, x2) of the numba or jax backend, or make this call outside of them"
-        )
+        raise UserError(_NEEDS_VALUES)
+
+
+def require_outside_jit(*arguments: Array | Prepared | None) -> None:
+    """Check that what JAX computes from arguments now has values.
+
+    Raises:
+      UserError: JAX traces an argument, or everything (inside of `jit`).
+    """
+    if is_traced(*arguments):
+        raise UserError(_NEEDS_VALUES)
+
+
+_NEEDS_VALUES = (
+    "this call needs arrays with values: under jit, grad or vmap let JAX differentiate "
+    "kernel_fn(x1, x2) of the numba or jax backend, or make this call outside of them"
+)
 
 
 def images_of(x: Array | Prepared) -> Array:

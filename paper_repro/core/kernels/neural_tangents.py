@@ -37,6 +37,7 @@ from paper_repro.core.kernels.kernel import (
     Prepared,
     images_of,
     require_images,
+    require_outside_jit,
 )
 from paper_repro.core.kernels.precision import float_dtype, precision
 
@@ -151,6 +152,7 @@ class NeuralTangentsKernel(Kernel):
     ) -> Array:
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         x1, x2 = self._cast(x1, x2)
+        require_outside_jit(cotangent)
         cotangent = np.asarray(cotangent, self.dtype)
         out = np.zeros_like(x1)
         with precision(self.dtype):
@@ -166,6 +168,7 @@ class NeuralTangentsKernel(Kernel):
 
     def _cast(self, *images: Array | Prepared) -> tuple[np.ndarray, ...]:
         require_images(*images)
+        require_outside_jit(*images)
         return tuple(np.asarray(images_of(x), self.dtype) for x in images)
 
     def _tiles(self, x1: np.ndarray, x2: np.ndarray) -> Iterator[tuple[slice, slice]]:

@@ -23,8 +23,8 @@ from paper_repro.core.kernels.kernel import (
     Prepared,
     images_of,
     is_traced,
-    require_concrete,
     require_images,
+    require_outside_jit,
     require_traceable,
 )
 from paper_repro.core.kernels.planned import PlannedKernel
@@ -78,6 +78,7 @@ class JaxKernel(PlannedKernel):
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
         require_images(x)
+        require_outside_jit(x)
         images = np.ascontiguousarray(images_of(x), self.dtype)
         planned = self.plan(images.shape[1:])
         std = np.empty((len(images), planned.n_features), self.dtype)
@@ -110,7 +111,7 @@ class JaxKernel(PlannedKernel):
     ) -> Array:
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
-        require_concrete(x1, x2, cotangent)
+        require_outside_jit(x1, x2, cotangent)
         p1, p2 = self._prepared(x1), self._prepared(x2)
         cotangent = self._cotangent(cotangent, p1, p2)
         planned = self.plan(p1.shape[1:])
@@ -156,6 +157,8 @@ class JaxKernel(PlannedKernel):
         planned, ntk = self.plan(x1.shape[1:]), self._is_ntk(get)
         x1, x2 = (jnp.asarray(images_of(x), self.dtype) for x in (x1, x2))
         n1, n2 = len(x1), len(x2)
+        if not n1 * n2:
+            return jnp.zeros((n1, n2), self.dtype)
         n_rows, n_columns = self._tile_shape(n1, n2)
         left = _stack_rows(x1, n_rows), _stack_rows(_std_rows(planned, x1), n_rows)
         right = _stack_rows(x2, n_columns), _stack_rows(_std_rows(planned, x2), n_columns)
