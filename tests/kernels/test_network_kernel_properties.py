@@ -1,7 +1,9 @@
 """What holds for every kernel of a network, checked over random shapes and architectures."""
 
+import inspect
 import subprocess
 import sys
+import typing
 
 import jax
 import numpy as np
@@ -244,6 +246,18 @@ def test_the_package_has_the_factory_and_imports_nothing_heavy_for_it():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax", "neural_tangents", "fc"])
+def test_what_is_public_is_annotated(backend):
+    kernel_fn = from_name("FC1", "NTK")
+    if backend != "fc":
+        kernel_fn = network_kernel("conv-1", backend=backend)
+    assert typing.get_type_hints(type(kernel_fn))["dtype"] is np.dtype
+    for name, member in inspect.getmembers(type(kernel_fn), inspect.isfunction):
+        if name == "__call__" or not name.startswith("_"):
+            hints = typing.get_type_hints(member)
+            assert set(hints) == {*inspect.signature(member).parameters, "return"} - {"self"}, name
 
 
 def test_factory_errors():

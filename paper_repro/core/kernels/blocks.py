@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from paper_repro.core.kernels.kernel import (
     Get,
     Kernel,
     Prepared,
+    Progress,
     require_concrete,
     require_images,
 )
-
-Progress = Callable[[int, int], None]
-"""Called with the number of pairs done and the total after every block."""
 
 _MAX_ROWS = 1024
 _MIN_COLUMNS = 64

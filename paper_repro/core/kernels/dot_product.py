@@ -23,6 +23,7 @@ from paper_repro.core.kernels.kernel import (
     Get,
     Kernel,
     Prepared,
+    Progress,
     images_of,
     is_traced,
     known_get,
@@ -113,7 +114,13 @@ class DotProductKernel(Kernel):
         self.parameters = dict(parameters or {})
         self._fixed: dict[str, float] = {}
 
-    def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
+    def __call__(
+        self,
+        x1: Array | Prepared,
+        x2: Array | Prepared | None = None,
+        get: Get | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
         if not is_traced(x1, x2):
             return super().__call__(x1, x2, get, progress)
@@ -132,12 +139,14 @@ class DotProductKernel(Kernel):
             images = jnp.asarray(images_of(x), self.dtype)
             return Prepared(images, (_squared_norms(images),), self.dtype.name)
 
-    def block(self, x1, x2, get=None):
+    def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """See `Kernel.block`."""
         with precision(self.dtype):
             return _block(self._form(get), self._parameters(), *self._inputs(x1, x2))
 
-    def block_vjp(self, x1, x2, cotangent, get=None):
+    def block_vjp(
+        self, x1: Array, x2: Array | Prepared, cotangent: Array, get: Get | None = None
+    ) -> Array:
         """See `Kernel.block_vjp`."""
         _, pullback = self.block_and_pullback(x1, x2, get)
         return pullback(cotangent)
@@ -167,7 +176,9 @@ class DotProductKernel(Kernel):
         changed._fixed = self._fixed
         return changed
 
-    def parameter_vjp(self, x1, x2, cotangent):
+    def parameter_vjp(
+        self, x1: Array, x2: Array | Prepared, cotangent: Array
+    ) -> Mapping[str, float]:
         """See `Kernel.parameter_vjp`."""
         if not self.parameters:
             return {}

@@ -13,7 +13,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar, Literal, Self, get_args
+from types import MappingProxyType
+from typing import Any, Literal, Self, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,9 @@ from paper_repro.core.kernels.precision import precision
 Get = Literal["ntk", "nngp"]
 Array = Any
 """A NumPy or JAX array; a backend returns its own kind, and `np.asarray` reads either."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pairs done and the total after every block."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Kernel(abc.ABC):
     name: str
     dtype: np.dtype
     get: Get = "ntk"
-    parameters: ClassVar[Mapping[str, float]] | Mapping[str, float] = {}  # noqa: RUF012
+    parameters: Mapping[str, float] = MappingProxyType({})
     block_pairs: int = 2**22
 
     @property
@@ -86,7 +90,7 @@ class Kernel(abc.ABC):
         x1: Array | Prepared,
         x2: Array | Prepared | None = None,
         get: Get | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Array:
         """The whole matrix k(x1, x2), or k(x1, x1), block by block; see `blocks.kernel_matrix`."""
         from paper_repro.core.kernels.blocks import kernel_matrix
@@ -100,7 +104,7 @@ class Kernel(abc.ABC):
         cotangent: Array,
         get: Get | None = None,
         argument: int = 1,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Array:
         """Gradient of `sum(cotangent * self(x1, x2))` with respect to x1 (or x2: argument=2).
 

@@ -21,6 +21,7 @@ from paper_repro.core.kernels.kernel import (
     Array,
     Get,
     Prepared,
+    Progress,
     images_of,
     is_traced,
     require_images,
@@ -69,7 +70,13 @@ class JaxKernel(PlannedKernel):
         """Image pairs in one compiled call."""
         return self._tile_pairs or _TILE_PAIRS.get(jax.default_backend(), _TILE_PAIRS_ACCELERATOR)
 
-    def __call__(self, x1, x2=None, get=None, progress=None) -> Array:
+    def __call__(
+        self,
+        x1: Array | Prepared,
+        x2: Array | Prepared | None = None,
+        get: Get | None = None,
+        progress: Progress | None = None,
+    ) -> Array:
         """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
         if is_traced(x1, x2):
             return self._traced(x1, x1 if x2 is None else x2, get)

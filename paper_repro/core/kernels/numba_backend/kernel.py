@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from paper_repro.core.kernels.kernel import (
     Array,
     Get,
     Prepared,
+    Progress,
     images_of,
     is_tracer,
     known_get,
@@ -66,7 +66,7 @@ class NumbaKernel(PlannedKernel):
         x1: Array | Prepared,
         x2: Array | Prepared | None = None,
         get: Get | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Array:
         """The whole matrix; see `Kernel.__call__`. Of traced images it is traced."""
         if is_tracer(x1, x2):
@@ -265,7 +265,17 @@ class NumbaKernel(PlannedKernel):
             out[lower] = out.T[lower]
         return out
 
-    def _reverse(self, p1, side1, p2, cotangent, ntk, table, dx, d_std) -> None:
+    def _reverse(
+        self,
+        p1: Prepared,
+        side1: tuple[np.ndarray, ...],
+        p2: Prepared,
+        cotangent: np.ndarray,
+        ntk: bool,
+        table: Tables,
+        dx: np.ndarray,
+        d_std: np.ndarray,
+    ) -> None:
         """Add what one set of columns contributes to the gradients `dx` and `d_std`."""
         lanes = self._lanes
         groups = -(-len(p2) // lanes)
