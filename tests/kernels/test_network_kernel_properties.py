@@ -264,5 +264,10 @@ def test_factory_errors():
     for wrong in ({"backend": "torch"}, {"dtype": "float16"}, {"dtype": "x"}, {"get": "both"}):
         with pytest.raises(UserError):
             network_kernel("convnet", **wrong)
+    layers = (arch.Conv(), arch.ReLU(), arch.Flatten(), arch.Dense())
+    for wrong in (layers[1:], layers[:-1], layers[2:], layers[-1:], ()):
+        for backend in ("numba", "jax"):
+            with pytest.raises(UserError, match="not stacks"):
+                network_kernel(arch.Architecture("Wrong", wrong), backend=backend)
     with pytest.raises(UserError, match="does not fit"):
         network_kernel("convnet", backend="numba")(_images(0, 1, (7, 7, 1)))

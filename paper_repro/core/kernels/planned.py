@@ -10,7 +10,7 @@ import numpy as np
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Array, Get, Kernel, Prepared, known_get
-from paper_repro.core.kernels.planner import Plan, plan
+from paper_repro.core.kernels.planner import Plan, plan, stacks
 from paper_repro.core.kernels.precision import float_dtype
 
 
@@ -21,9 +21,13 @@ class PlannedKernel(Kernel):
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
+
+    Raises:
+      UserError: other layers, or an unknown dtype or `get`.
     """
 
     def __init__(self, architecture: Architecture, dtype: Any, get: Get):
+        stacks(architecture)
         self.name = architecture.name
         self.architecture = architecture
         self.dtype = float_dtype(dtype)

@@ -186,7 +186,7 @@ def plan(architecture: Architecture, shape: tuple[int, ...]) -> Plan:
     if len(shape) != 3 or min(shape) < 1:
         raise UserError(f"{architecture.name} needs images (height, width, channels), got {shape}")
     height, width, _ = shape
-    blocks, readout = _parse(architecture)
+    blocks, readout = stacks(architecture)
     sizes = []
     for n_relu, pools in blocks:
         if pools and min(height, width) < 2:
@@ -222,10 +222,15 @@ def _entries(size: int, radius: int) -> int:
     return sum(size - abs(d) for d in range(-radius, radius + 1))
 
 
-def _parse(architecture: Architecture) -> tuple[list[tuple[int, bool]], Flatten | GlobalAvgPool]:
-    """(number of conv+ReLU, whether a pool follows) per segment, and the readout."""
-    *body, readout, dense = architecture.layers
-    supported = isinstance(readout, Flatten | GlobalAvgPool) and isinstance(dense, Dense)
+def stacks(architecture: Architecture) -> tuple[list[tuple[int, bool]], Flatten | GlobalAvgPool]:
+    """(number of conv+ReLU, whether a pool follows) per segment, and the readout.
+
+    Raises:
+      UserError: no plan executes these layers, whatever the images; see `plan`.
+    """
+    body, end = architecture.layers[:-2], architecture.layers[-2:]
+    readout = end[0] if len(end) == 2 else None
+    supported = isinstance(readout, Flatten | GlobalAvgPool) and isinstance(end[1], Dense)
     blocks: list[tuple[int, bool]] = []
     n_relu = 0
     position = 0
