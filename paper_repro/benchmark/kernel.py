@@ -165,14 +165,14 @@ def _peer(architecture, dtype, mode, images, seeds, quick: bool):
     x1, x2 = images
     rng = np.random.default_rng(1)
     for pairs in (1, 4) if quick else (1, 2, 4, 8):
-        peer = NeuralTangentsKernel(architecture, dtype, pairs_per_call=pairs)
+        peer = NeuralTangentsKernel(architecture, dtype, tile_pairs=pairs)
         y2 = rng.normal(size=(pairs, *x2.shape[1:])).astype(dtype)
         operands = (x1[:1], y2) if mode == "forward" else (x1[:1], y2, np.ones((1, pairs), dtype))
         call = peer.block if mode == "forward" else peer.block_vjp
         call(*operands)
         ms, _ = _time(call, operands, 1.0 if quick else 2.0)
         best = min(best, ms / pairs)
-    exact = NeuralTangentsKernel(architecture, "float64", pairs_per_call=2)
+    exact = NeuralTangentsKernel(architecture, "float64", tile_pairs=2)
     expected = exact.block(*images) if mode == "forward" else exact.block_vjp(*images, seeds)
     return best, expected
 

@@ -5,18 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from paper_repro.core import architecture as arch
 from paper_repro.core.kernels import network_kernel
+from paper_repro.core.kernels.jax_backend.tiles import default_pairs, tile_shape
+from paper_repro.core.kernels.planner import plan
 
 
 def test_jit_and_grad_with_respect_to_both_arguments():
     rng = np.random.default_rng(0)
     x1, x2 = (rng.normal(size=(n, 6, 5, 2)).astype("float32") for n in (3, 5))
     cotangent = rng.normal(size=(3, 5)).astype("float32")
-    from paper_repro.core.architecture import convnet
-
-    kernel_fn = network_kernel(convnet(1), backend="jax")
-    kernel_fn._tile_pairs = 4
-    reference = network_kernel(convnet(1), backend="numba", dtype="float64")
+    kernel_fn = network_kernel(arch.convnet(1), backend="jax", tile_pairs=4)
+    reference = network_kernel(arch.convnet(1), backend="numba", dtype="float64")
 
     @jax.jit
     def loss(a, b):
@@ -28,7 +28,7 @@ def test_jit_and_grad_with_respect_to_both_arguments():
         wanted = reference.vjp(x1, x2, cotangent, argument=argument)
         assert np.linalg.norm(found - wanted) <= 1e-5 * np.linalg.norm(wanted)
     with jax.enable_x64(True):
-        kernel_fn = network_kernel(convnet(1), backend="jax", dtype="float64")
+        kernel_fn = network_kernel(arch.convnet(1), backend="jax", dtype="float64")
         k = jax.jit(kernel_fn)(jnp.asarray(x1, "float64"), jnp.asarray(x2, "float64"))
         np.testing.assert_allclose(k, reference(x1, x2), rtol=1e-11)
 
@@ -49,8 +49,20 @@ def test_fully_connected_kernels_and_closed_over_images_are_traced():
 
 @pytest.mark.parametrize("shape", [(10, 5_000), (10, 10_000), (100, 5_000), (1, 1), (17, 3)])
 def test_tiles_are_filled(shape):
-    kernel_fn = network_kernel("convnet", backend="jax")
-    kernel_fn._tile_pairs = 4096
-    tile = kernel_fn._tile_shape(*shape)
+    tile = tile_shape(*shape, 4096)
     computed = [-(-n // size) * size for n, size in zip(shape, tile, strict=True)]
     assert np.prod(tile) <= 4096 and np.prod(computed) <= 1.05 * np.prod(shape)
+
+
+def test_tiles_on_accelerators_follow_what_the_plan_carries(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def pairs(architecture, size=32, dtype="float32"):
+        return default_pairs(plan(architecture, (size, size, 3)), np.dtype(dtype))
+
+    assert pairs(arch.convnet()) == pairs(arch.conv(8)) == 4096
+    assert pairs(arch.convnet(), dtype="float64") == 2**29 // (2 * 8 * (49 * 256 + 9 * 64 + 16))
+    # All offsets at 16x16, at 8x8, and at the global average of 8x8.
+    carried = 31**2 * 256 + 2 * 15**2 * 64
+    assert pairs(arch.myrtle(10)) == 2**29 // (2 * 4 * carried)
+    assert pairs(arch.myrtle(5), 512) == 1

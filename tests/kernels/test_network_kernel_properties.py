@@ -16,7 +16,6 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name, network_kernel
 from paper_repro.core.kernels.dot_product import rbf
 from paper_repro.core.kernels.numba_backend.forward import forward_tasks
-from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
 ARCHITECTURES = st.sampled_from(
     [
@@ -106,7 +105,7 @@ def test_prepared_images_and_their_rows():
 
 def test_results_do_not_depend_on_the_threads():
     x1, x2 = _images(0, 3, (8, 8, 3)), _images(1, 300, (8, 8, 3))
-    one, three = (NumbaKernel(arch.convnet(), threads=n) for n in (1, 3))
+    one, three = (network_kernel("convnet", backend="numba", threads=n) for n in (1, 3))
     assert np.array_equal(one.block(x1, x2), three.block(x1, x2))
     cotangent = _images(2, 1, (3, 300))[0]
     assert np.array_equal(one.block_vjp(x1, x2, cotangent), three.block_vjp(x1, x2, cotangent))
@@ -264,6 +263,16 @@ def test_factory_errors():
     for wrong in ({"backend": "torch"}, {"dtype": "float16"}, {"dtype": "x"}, {"get": "both"}):
         with pytest.raises(UserError):
             network_kernel("convnet", **wrong)
+    for wrong in (
+        {"backend": "numba", "tile_pairs": 4},
+        {"backend": "jax", "threads": 1},
+        {"backend": "numba", "threads": 0},
+        {"backend": "jax", "tile_pairs": 0},
+    ):
+        with pytest.raises(UserError, match=r"leave it out|a positive number"):
+            network_kernel("convnet", **wrong)
+    with pytest.raises(UserError, match="closed form"):
+        network_kernel("fc1", threads=1)
     layers = (arch.Conv(), arch.ReLU(), arch.Flatten(), arch.Dense())
     for wrong in (layers[1:], layers[:-1], layers[2:], layers[-1:], ()):
         for backend in ("numba", "jax"):

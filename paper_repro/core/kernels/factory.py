@@ -10,6 +10,13 @@ from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 
 Backend = Literal["auto", "jax", "numba", "neural_tangents"]
 
+_OPTIONS = {
+    "numba": ("threads",),
+    "jax": ("tile_pairs",),
+    "neural_tangents": ("tile_pairs",),
+    "closed form": (),
+}
+
 
 def network_kernel(
     architecture: Architecture | str,
@@ -17,6 +24,8 @@ def network_kernel(
     backend: Backend = "auto",
     dtype: Any = "float32",
     get: Get = "ntk",
+    threads: int | None = None,
+    tile_pairs: int | None = None,
 ) -> Kernel:
     """The exact NTK or NNGP kernel of an infinitely wide network.
 
@@ -28,9 +37,14 @@ def network_kernel(
         form, which these two share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
+      threads: of the numba backend; None for all cores that the process may use. Results do not
+        depend on it.
+      tile_pairs: image pairs in one compiled call of the jax and neural_tangents backends; None
+        for what suits the device and the network. Fewer need less memory.
 
     Raises:
-      UserError: unknown backend, dtype or architecture.
+      UserError: unknown backend, dtype or architecture, layers that the backend does not execute,
+        or an option that it does not have.
     """
     if isinstance(architecture, str):
         architecture = from_name(architecture)
@@ -39,25 +53,40 @@ def network_kernel(
             f"unknown backend {backend!r}: choose one of {', '.join(get_args(Backend))}"
         )
     known_get(get)
-    if backend == "neural_tangents":
-        from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
-
-        return NeuralTangentsKernel(architecture, dtype, get)
-    if depth := _fully_connected_depth(architecture):
+    depth = _fully_connected_depth(architecture)
+    if depth and backend != "neural_tangents":
+        backend = "closed form"
+    elif backend == "auto":
+        backend = _backend_of_device()
+    options = _options_of(backend, threads=threads, tile_pairs=tile_pairs)
+    if backend == "closed form":
         from paper_repro.core.kernels.dot_product import fully_connected_kernel
 
         return fully_connected_kernel(
             depth, dtype, get, w_std=architecture.w_std, b_std=architecture.b_std
         )
-    if backend == "auto":
-        backend = _backend_of_device()
+    if backend == "neural_tangents":
+        from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
+
+        return NeuralTangentsKernel(architecture, dtype, get, **options)
     if backend == "numba":
         from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
-        return NumbaKernel(architecture, dtype, get)
+        return NumbaKernel(architecture, dtype, get, **options)
     from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
 
-    return JaxKernel(architecture, dtype, get)
+    return JaxKernel(architecture, dtype, get, **options)
+
+
+def _options_of(backend: str, **options: int | None) -> dict[str, int]:
+    """The options that are given, each a positive number that `backend` has a use for."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in _OPTIONS[backend]:
+            raise UserError(f"{name} means nothing to the {backend} backend: leave it out")
+        if value < 1:
+            raise UserError(f"{name} is a positive number, not {value}")
+    return given
 
 
 def _fully_connected_depth(architecture: Architecture) -> int:

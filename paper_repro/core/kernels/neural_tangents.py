@@ -105,7 +105,7 @@ class NeuralTangentsKernel(Kernel):
       architecture: any stack of layers.
       dtype: float32 or float64 (without the global x64 flag).
       get: `ntk` or `nngp`, the default of `block`.
-      pairs_per_call: image pairs in one compiled call; None chooses about 4 million covariance
+      tile_pairs: image pairs in one compiled call; None chooses about 4 million covariance
         entries, 4 pairs at 32x32.
     """
 
@@ -114,13 +114,13 @@ class NeuralTangentsKernel(Kernel):
         architecture: Architecture,
         dtype: Any = "float32",
         get: Get = "ntk",
-        pairs_per_call: int | None = None,
+        tile_pairs: int | None = None,
     ):
         self.name = architecture.name
         self.architecture = architecture
         self.dtype = float_dtype(dtype)
         self.get = get
-        self.pairs_per_call = pairs_per_call
+        self.tile_pairs = tile_pairs
         kernel_fn = stax_kernel_fn(architecture)
 
         def value(x1: jax.Array, x2: jax.Array, get: Get) -> jax.Array:
@@ -173,7 +173,7 @@ class NeuralTangentsKernel(Kernel):
 
     def _tiles(self, x1: np.ndarray, x2: np.ndarray) -> Iterator[tuple[slice, slice]]:
         pixels = int(np.prod(x1.shape[1:3]))
-        pairs = self.pairs_per_call or max(1, 2**22 // pixels**2)
+        pairs = self.tile_pairs or max(1, 2**22 // pixels**2)
         n_columns = max(1, min(len(x2), pairs))
         n_rows = max(1, pairs // n_columns)
         for i in range(0, len(x1), n_rows):

@@ -17,6 +17,7 @@ from paper_repro.core.kernels.jax_backend.execute import (
     block_vjp,
     standard_deviations,
 )
+from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, tile_shape
 from paper_repro.core.kernels.kernel import (
     Array,
     Get,
@@ -32,9 +33,6 @@ from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan
 from paper_repro.core.kernels.precision import precision
 
-# Pairs in one compiled call: what keeps a tile in a CPU's cache, what fills a GPU.
-_TILE_PAIRS = {"cpu": 64}
-_TILE_PAIRS_ACCELERATOR = 4096
 _IMAGES = 256
 
 
@@ -48,9 +46,8 @@ class JaxKernel(PlannedKernel):
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
-      tile_pairs: image pairs in one compiled call; None for a default by device, of the paper's
-        ConvNet: about 100 kB a pair at 32x32, twice that for the gradient. Networks that pool
-        right after the first convolution (Myrtle) need some MB a pair: give fewer on small cards.
+      tile_pairs: image pairs in one compiled call; None for `tiles.default_pairs`, by device and
+        plan. Give fewer where a small card runs out of memory.
     """
 
     block_pairs = 2**14
@@ -63,12 +60,7 @@ class JaxKernel(PlannedKernel):
         tile_pairs: int | None = None,
     ):
         super().__init__(architecture, dtype, get)
-        self._tile_pairs = tile_pairs
-
-    @property
-    def tile_pairs(self) -> int:
-        """Image pairs in one compiled call."""
-        return self._tile_pairs or _TILE_PAIRS.get(jax.default_backend(), _TILE_PAIRS_ACCELERATOR)
+        self.tile_pairs = tile_pairs
 
     def __call__(
         self,
@@ -90,7 +82,7 @@ class JaxKernel(PlannedKernel):
         planned = self.plan(images.shape[1:])
         std = np.empty((len(images), planned.n_features), self.dtype)
         with precision(self.dtype):
-            for rows, part in _padded(images, min(_IMAGES, len(images))):
+            for rows, part in padded(images, min(_IMAGES, len(images))):
                 std[rows] = np.asarray(_std_rows(planned, part))[: rows.stop - rows.start]
         return Prepared(images, (std,), self._maker)
 
@@ -136,22 +128,20 @@ class JaxKernel(PlannedKernel):
                 dx[rows] += np.asarray(d_image)[:n]
                 d_std[rows] += np.asarray(d_feature)[:n]
             size = max(1, min(_IMAGES, len(p1)))
-            for rows, part in _padded(p1.images, size):
+            for rows, part in padded(p1.images, size):
                 seeds = np.zeros((size, d_std.shape[1]), self.dtype)
                 seeds[: rows.stop - rows.start] = d_std[rows]
                 pulled = np.asarray(_std_vjp(planned, part, seeds))
                 dx[rows] += pulled[: rows.stop - rows.start]
         return dx
 
-    def _tile_shape(self, n1: int, n2: int) -> tuple[int, int]:
-        columns = min(n2, self.tile_pairs)
-        rows = min(n1, max(1, self.tile_pairs // columns), max(8, int(self.tile_pairs**0.5)))
-        rows = _evenly(n1, rows)
-        return rows, _evenly(n2, min(n2, self.tile_pairs // rows))
+    def _tile_shape(self, planned: Plan, n1: int, n2: int) -> tuple[int, int]:
+        return tile_shape(n1, n2, self.tile_pairs or default_pairs(planned, self.dtype))
 
     def _tiles(self, p1: Prepared, p2: Prepared) -> Iterator[tuple[slice, slice, tuple, tuple]]:
         """Slices of rows and columns with their padded images and standard deviations."""
-        n_rows, n_columns = self._tile_shape(len(p1), len(p2))
+        planned = self.plan(p1.shape[1:])
+        n_rows, n_columns = self._tile_shape(planned, len(p1), len(p2))
         left = list(_parts(p1, n_rows))
         for columns, part2 in _parts(p2, n_columns):
             for rows, part1 in left:
@@ -166,7 +156,7 @@ class JaxKernel(PlannedKernel):
         n1, n2 = len(x1), len(x2)
         if not n1 * n2:
             return jnp.zeros((n1, n2), self.dtype)
-        n_rows, n_columns = self._tile_shape(n1, n2)
+        n_rows, n_columns = self._tile_shape(planned, n1, n2)
         left = _stack_rows(x1, n_rows), _stack_rows(_std_rows(planned, x1), n_rows)
         right = _stack_rows(x2, n_columns), _stack_rows(_std_rows(planned, x2), n_columns)
 
@@ -178,24 +168,9 @@ class JaxKernel(PlannedKernel):
         return whole[:n1, :n2]
 
 
-def _evenly(n: int, most: int) -> int:
-    """Size of the parts when `n` is cut into as few as `most` allows: the least padding."""
-    return -(-n // -(-n // most)) if n and most else 1
-
-
-def _padded(values: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows in parts of exactly `size`; the last part repeats its last row."""
-    for start in range(0, len(values), max(1, size)):
-        stop = min(len(values), start + size)
-        part = values[start:stop]
-        if stop - start < size:
-            part = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-        yield slice(start, stop), part
-
-
 def _parts(p: Prepared, size: int) -> Iterator[tuple[slice, tuple[jax.Array, jax.Array]]]:
     """Rows with their images and standard deviations, put on the device once."""
-    both = zip(_padded(p.images, size), _padded(p.features[0], size), strict=True)
+    both = zip(padded(p.images, size), padded(p.features[0], size), strict=True)
     for (rows, images), (_, std) in both:
         yield rows, jax.device_put((images, std))
 
