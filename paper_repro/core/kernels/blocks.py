@@ -7,15 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Kernel,
-    Prepared,
-    Progress,
-    require_concrete,
-    require_images,
-)
+from paper_repro.core.kernels.kernel import Get, Kernel, Progress
+from paper_repro.core.kernels.prepared import Array, Prepared, require_images
+from paper_repro.core.kernels.tracing import require_concrete
 
 _MAX_ROWS = 1024
 _MIN_COLUMNS = 64

@@ -21,14 +21,9 @@ from jax.experimental.buffer_callback import buffer_callback
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.blocks import kernel_matrix, kernel_vjp
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Kernel,
-    Prepared,
-    images_of,
-    require_traceable,
-)
+from paper_repro.core.kernels.kernel import Get, Kernel
+from paper_repro.core.kernels.prepared import Array, Prepared, images_of
+from paper_repro.core.kernels.tracing import require_traceable
 
 Operands = tuple[jax.Array, ...]
 """The images x1 and x2 of a matrix, or x1 alone of a self kernel."""

@@ -18,21 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Kernel,
-    Prepared,
-    Progress,
-    images_of,
-    is_traced,
-    known_get,
-    require_images,
-    require_outside_jit,
-    require_traceable,
-)
+from paper_repro.core.kernels.kernel import Get, Kernel, Progress, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
+from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
+from paper_repro.core.kernels.tracing import is_traced, require_outside_jit, require_traceable
 
 Parameters = Mapping[str, Array]
 

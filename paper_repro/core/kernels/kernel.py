@@ -11,56 +11,19 @@ constant gives the whole gradient, and one routine serves both matrices.
 from __future__ import annotations
 
 import abc
-import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.precision import precision
+from paper_repro.core.kernels.prepared import Array, Prepared
+from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
 
 Get = Literal["ntk", "nngp"]
-Array = Any
-"""A NumPy or JAX array; a backend returns its own kind, and `np.asarray` reads either."""
-
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and the total after every block."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """Images with what a kernel has computed about each of them once (norms, variances).
-
-    Fixed targets are prepared before training; a step takes the rows of its batch.
-
-    Attributes:
-      images: float array (n, ...) of the kernel's dtype, in the shape they were given.
-      features: arrays with leading axis n; their meaning belongs to the kernel that made them.
-      made_by: that kernel, as far as the features depend on it; another one prepares anew.
-    """
-
-    images: np.ndarray
-    features: tuple[np.ndarray, ...] = ()
-    made_by: Hashable = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the images, (n, ...)."""
-        return self.images.shape
-
-    def __getitem__(self, rows: slice | np.ndarray) -> Prepared:
-        """The images and features of `rows` (a slice or an integer array), as NumPy indexes."""
-        if not isinstance(rows, slice):
-            rows = np.arange(len(self))[rows]
-        features = tuple(_rows(f, rows) for f in self.features)
-        return Prepared(_rows(self.images, rows), features, self.made_by)
 
 
 class Kernel(abc.ABC):
@@ -174,14 +137,6 @@ class Kernel(abc.ABC):
         return {}
 
 
-def _rows(array: Array, rows: slice | np.ndarray) -> Array:
-    if isinstance(array, np.ndarray):
-        return array[rows]
-    with precision(array.dtype):
-        # JAX's own indexing checks bounds in a way that is slow for large rows.
-        return array[rows] if isinstance(rows, slice) else jnp.take(array, rows, 0, mode="clip")
-
-
 def known_get(get: Get) -> Get:
     """`get`, which must be one of the kernels of a network.
 
@@ -191,67 +146,3 @@ def known_get(get: Get) -> Get:
     if get not in get_args(Get):
         raise UserError(f"unknown kernel {get!r}: choose ntk or nngp")
     return get
-
-
-def is_tracer(*arguments: Array | Prepared | None) -> bool:
-    """Whether JAX traces one of `arguments`, whose values are then not known yet."""
-    return any(isinstance(images_of(x), jax.core.Tracer) for x in arguments)
-
-
-def is_traced(*arguments: Array | Prepared | None) -> bool:
-    """Whether JAX traces what it computes from `arguments` now: a tracer, or inside of `jit`."""
-    return is_tracer(*arguments, jnp.zeros(()))
-
-
-def require_traceable(dtype: np.dtype) -> None:
-    """Check that a traced computation can have entries of `dtype`.
-
-    Raises:
-      UserError: float64 where JAX computes in float32.
-    """
-    if dtype == np.float64 and not jax.config.jax_enable_x64:
-        raise UserError("float64 under jit or grad needs jax.enable_x64(True) around the call")
-
-
-def require_concrete(*arguments: Array | Prepared | None) -> None:
-    """Check that arguments are arrays with values.
-
-    Raises:
-      UserError: JAX traces one.
-    """
-    if is_tracer(*arguments):
-        raise UserError(_NEEDS_VALUES)
-
-
-def require_outside_jit(*arguments: Array | Prepared | None) -> None:
-    """Check that what JAX computes from arguments now has values.
-
-    Raises:
-      UserError: JAX traces an argument, or everything (inside of `jit`).
-    """
-    if is_traced(*arguments):
-        raise UserError(_NEEDS_VALUES)
-
-
-_NEEDS_VALUES = (
-    "this call needs arrays with values: under jit, grad or vmap let JAX differentiate "
-    "kernel_fn(x1, x2) of the numba or jax backend, or make this call outside of them"
-)
-
-
-def images_of(x: Array | Prepared) -> Array:
-    """The images of a possibly prepared argument."""
-    return x.images if isinstance(x, Prepared) else x
-
-
-def require_images(*arguments: Array | Prepared) -> None:
-    """Check that arguments are batches of images of one shape.
-
-    Raises:
-      UserError: an argument has no batch axis, or the image shapes differ.
-    """
-    shapes = [tuple(np.shape(images_of(x))) for x in arguments]
-    if any(len(shape) < 2 for shape in shapes):
-        raise UserError(f"expected batches of images (n, ...), got shapes {shapes}")
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise UserError(f"images of one shape are needed, got {shapes}")

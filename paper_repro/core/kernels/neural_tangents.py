@@ -30,16 +30,10 @@ from paper_repro.core.architecture import (
     ReLU,
 )
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Kernel,
-    Prepared,
-    images_of,
-    require_images,
-    require_outside_jit,
-)
+from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.precision import float_dtype, precision
+from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
+from paper_repro.core.kernels.tracing import require_outside_jit
 
 _PACKAGE = "_neural_tangents_stax_only"
 

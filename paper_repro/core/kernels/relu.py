@@ -16,7 +16,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.kernels.prepared import Array
 
 COINCIDENT = 128
 """Correlations within this many eps of +-1 count as +-1.

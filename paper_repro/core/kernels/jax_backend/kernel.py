@@ -18,20 +18,12 @@ from paper_repro.core.kernels.jax_backend.execute import (
     standard_deviations,
 )
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, tile_shape
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Prepared,
-    Progress,
-    images_of,
-    is_traced,
-    require_images,
-    require_outside_jit,
-    require_traceable,
-)
+from paper_repro.core.kernels.kernel import Get, Progress
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan
 from paper_repro.core.kernels.precision import precision
+from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
+from paper_repro.core.kernels.tracing import is_traced, require_outside_jit, require_traceable
 
 _IMAGES = 256
 

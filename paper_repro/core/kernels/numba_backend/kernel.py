@@ -11,23 +11,15 @@ import numpy as np
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.kernels.arccosine import coincident
 from paper_repro.core.kernels.callback import traced_matrix
-from paper_repro.core.kernels.kernel import (
-    Array,
-    Get,
-    Prepared,
-    Progress,
-    images_of,
-    is_tracer,
-    known_get,
-    require_concrete,
-    require_images,
-)
+from paper_repro.core.kernels.kernel import Get, Progress, known_get
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import plan
+from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.threads import available_cores, for_each, pieces
+from paper_repro.core.kernels.tracing import is_tracer, require_concrete
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.
 _COLUMNS = 1024
