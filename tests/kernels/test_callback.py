@@ -123,16 +123,20 @@ def test_what_a_callback_could_not_compute_is_refused_while_tracing():
         jax.jit(lambda x: kernel_fn(x, x, "both"))(x)
 
 
-def test_second_derivatives_and_forward_mode_are_refused():
-    x, kernel_fn = _images(0, 2), _numba()
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_second_derivatives_and_forward_mode_are_refused(backend):
+    x, kernel_fn = _images(0, 2), network_kernel(ARCHITECTURE, backend=backend)
 
-    def gradient(x):
-        return jax.grad(lambda x: kernel_fn(x).sum())(x).sum()
+    def total(x):
+        return kernel_fn(x).sum()
 
-    with pytest.raises(UserError, match="second derivatives"):
-        jax.grad(gradient)(x)
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(kernel_fn, (x,), (x,))
+    twice = jax.grad(lambda x: jax.grad(total)(x).sum())
+    for second in (twice, jax.jit(twice)):
+        with pytest.raises(UserError, match="second derivatives"):
+            second(x)
+    for forward in (jax.jacfwd(total), jax.hessian(total)):
+        with pytest.raises(TypeError, match="forward-mode"):
+            forward(x)
 
 
 # On one core a callback that waited for JAX, say for its own arguments, would wait for ever, so the

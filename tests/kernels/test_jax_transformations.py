@@ -47,6 +47,21 @@ def test_fully_connected_kernels_and_closed_over_images_are_traced():
         assert np.linalg.norm(gradient - pulled) <= 1e-4 * np.linalg.norm(pulled)
 
 
+def test_vmap_over_supports():
+    rng = np.random.default_rng(2)
+    supports, fixed = (rng.normal(size=(n, 3, 6, 5, 2)).astype("float32") for n in (2, 1))
+    for name in (arch.convnet(1), "fc2"):
+        kernel_fn = network_kernel(name, backend="jax")
+
+        def gradient(x, kernel_fn=kernel_fn):
+            return jax.grad(lambda x: kernel_fn(x, fixed[0]).sum())(x)
+
+        found = jax.jit(jax.vmap(gradient))(supports)
+        for row, x in zip(found, supports, strict=True):
+            wanted = kernel_fn.vjp(x, fixed[0], np.ones((3, 3)))
+            assert np.linalg.norm(row - wanted) <= 1e-5 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize("shape", [(10, 5_000), (10, 10_000), (100, 5_000), (1, 1), (17, 3)])
 def test_tiles_are_filled(shape):
     tile = tile_shape(*shape, 4096)

@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.blocks import kernel_matrix, kernel_vjp
 from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of
-from paper_repro.core.kernels.tracing import require_traceable
+from paper_repro.core.kernels.tracing import require_traceable, second_derivative
 
 Operands = tuple[jax.Array, ...]
 """The images x1 and x2 of a matrix, or x1 alone of a self kernel."""
@@ -123,7 +122,4 @@ def _gradient(kernel, get, argument: int, cotangent: jax.Array, operands: Operan
 
 @_gradient.defjvp
 def _no_second_derivative(kernel, get, argument, primals, tangents):
-    raise UserError(
-        f"second derivatives of {kernel.name} are not available here: make the kernel with "
-        "backend='jax' and differentiate twice in reverse mode"
-    )
+    raise second_derivative(kernel.name)

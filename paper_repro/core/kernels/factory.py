@@ -29,12 +29,16 @@ def network_kernel(
 ) -> Kernel:
     """The exact NTK or NNGP kernel of an infinitely wide network.
 
+    `kernel_fn(x1, x2)` of every backend but neural_tangents may be traced by `jax.jit`, `jax.vmap`
+    and `jax.grad`. Convolutional ones are differentiated once, in reverse mode: `jax.jvp`,
+    `jax.jacfwd` and `jax.hessian` are refused. Outside of JAX's transformations
+    `kernel_fn.vjp` has the gradients.
+
     Args:
       architecture: layers, or a name that `architecture.from_name` takes.
       backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `neural_tangents` (the slow oracle), or
-        `auto`: numba where JAX's default device is a CPU, else jax. Under `jit`, `grad` and
-        `vmap` call `kernel_fn(x1, x2)` of numba or jax. Fully connected networks have a closed
-        form, which these two share.
+        `auto`: numba where JAX's default device is a CPU, else jax. Fully connected networks have
+        a closed form, which numba and jax share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
       threads: of the numba backend; None for all cores that the process may use. Results do not

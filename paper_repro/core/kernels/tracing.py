@@ -53,3 +53,11 @@ def require_outside_jit(*arguments: Array | Prepared | None) -> None:
     """
     if is_traced(*arguments):
         raise UserError(_NEEDS_VALUES)
+
+
+def second_derivative(name: str) -> UserError:
+    """The error where JAX is asked to differentiate the gradient of the kernel called `name`."""
+    return UserError(
+        f"the {name} kernel is differentiated once, in reverse mode: take second derivatives as "
+        "finite differences of its gradient"
+    )

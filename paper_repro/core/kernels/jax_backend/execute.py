@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from paper_repro.core.kernels.jax_backend.relu import box, relu, standard_deviation
 from paper_repro.core.kernels.planner import Plan, Radius
+from paper_repro.core.kernels.tracing import second_derivative
 
 Tiles = tuple[jax.Array, jax.Array]
 Stds = tuple[jax.Array, ...]
@@ -206,13 +207,19 @@ def _entries_fwd(plan, ntk, *operands):
 
 def _entries_bwd(plan, ntk, operands, cotangent):
     x1, s1, x2, s2 = operands
-    first = block_vjp(plan, ntk, x1, s1, x2, s2, cotangent)
+    first = _gradient(plan, ntk, x1, s1, x2, s2, cotangent)
     # k(x, y) = k(y, x); XLA drops this half where nobody asks for it.
-    second = block_vjp(plan, ntk, x2, s2, x1, s1, cotangent.T)
+    second = _gradient(plan, ntk, x2, s2, x1, s1, cotangent.T)
     return *first, *second
 
 
 block_entries.defvjp(_entries_fwd, _entries_bwd)
+_gradient = jax.custom_jvp(block_vjp, nondiff_argnums=(0, 1))
+
+
+@_gradient.defjvp
+def _no_second_derivative(plan, ntk, primals, tangents):
+    raise second_derivative(plan.architecture.name)
 
 
 def standard_deviations(plan: Plan, x: jax.Array) -> Stds:

@@ -31,8 +31,10 @@ _IMAGES = 256
 class JaxKernel(PlannedKernel):
     """NTK or NNGP of a convolutional architecture in plain JAX.
 
-    `kernel_fn(x1, x2)` also works inside `jax.jit` and under `jax.grad`, with respect to either
-    argument; float64 then needs `jax.enable_x64` around the call.
+    `kernel_fn(x1, x2)` also works under `jax.jit`, `jax.vmap` and `jax.grad`, with respect to
+    either argument; float64 then needs `jax.enable_x64` around the call. It is differentiated once,
+    in reverse mode: no forward mode (`jax.jvp`, `jax.jacfwd`), no second derivatives
+    (`jax.hessian`).
 
     Args:
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.

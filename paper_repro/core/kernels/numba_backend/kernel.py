@@ -28,10 +28,10 @@ _COLUMNS = 1024
 class NumbaKernel(PlannedKernel):
     """NTK or NNGP of a convolutional architecture on CPU cores.
 
-    `kernel_fn(x1, x2)` also works under `jax.jit`, `jax.grad` (once, in reverse mode, with respect
-    to either argument) and `jax.vmap`, by a callback from the compiled program, which must run on a
-    CPU; float64 then needs `jax.enable_x64` around the call. What has values there is computed at
-    once, while JAX traces.
+    `kernel_fn(x1, x2)` also works under `jax.jit`, `jax.vmap` and `jax.grad`, with respect to
+    either argument, by a callback from the compiled program, which must run on a CPU; float64 then
+    needs `jax.enable_x64` around the call. What has values there is computed at once, while JAX
+    traces. It is differentiated once, in reverse mode, as the jax backend is.
 
     Args:
       architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
