@@ -1,5 +1,7 @@
 """The jax backend inside `jit` and under `grad`."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,27 @@ def test_vmap_over_supports():
         for row, x in zip(found, supports, strict=True):
             wanted = kernel_fn.vjp(x, fixed[0], np.ones((3, 3)))
             assert np.linalg.norm(row - wanted) <= 1e-5 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize(
+    ("backend", "architecture"),
+    [("jax", arch.convnet(1)), ("numba", arch.convnet(1)), ("jax", arch.fully_connected(2))],
+)
+def test_prepared_images_are_arguments_of_a_compiled_function(backend, architecture):
+    rng = np.random.default_rng(3)
+    x1, x2 = (rng.normal(size=(n, 6, 5, 2)).astype("float32") for n in (3, 5))
+    kernel_fn = network_kernel(architecture, backend=backend)
+    targets = kernel_fn.prepare(x2)
+    value_and_grad = jax.jit(jax.value_and_grad(lambda x, t: kernel_fn(x, t).sum()))
+    value, gradient = value_and_grad(x1, targets)
+    np.testing.assert_allclose(value, kernel_fn(x1, x2).sum(), rtol=1e-5)
+    wanted = kernel_fn.vjp(x1, x2, np.ones((3, 5)))
+    assert np.linalg.norm(gradient - wanted) <= 1e-5 * np.linalg.norm(wanted)
+    # The features are used where the kernel made them, and there alone; a callback has no need to.
+    other = dataclasses.replace(targets, features=(targets.features[0] * 2,))
+    assert np.isclose(value_and_grad(x1, other)[0], value, rtol=1e-5) == (backend == "numba")
+    foreign = dataclasses.replace(other, made_by="another kernel")
+    np.testing.assert_allclose(value_and_grad(x1, foreign)[0], value, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(10, 5_000), (10, 10_000), (100, 5_000), (1, 1), (17, 3)])

@@ -69,4 +69,8 @@ class PlannedKernel(Kernel):
         return known_get(self.get if get is None else get) == "ntk"
 
     def _prepared(self, x: Array | Prepared) -> Prepared:
-        return x if isinstance(x, Prepared) and x.made_by == self._maker else self.prepare(x)
+        return x if self._has_made(x) else self.prepare(x)
+
+    def _has_made(self, x: Array | Prepared) -> bool:
+        """Whether `x` has the features that this kernel would compute."""
+        return isinstance(x, Prepared) and x.made_by == self._maker

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,11 +18,18 @@ Array = Any
 """A NumPy or JAX array; a backend returns its own kind, and `np.asarray` reads either."""
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["images", "features"],
+    meta_fields=["made_by"],
+)
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """Images with what a kernel has computed about each of them once (norms, variances).
 
-    Fixed targets are prepared before training; a step takes the rows of its batch.
+    Fixed targets are prepared before training; a step takes the rows of its batch. To JAX they are
+    a pytree, an argument of a function under `jit`; the features of images that move are theirs of
+    before, so differentiate with respect to images as they are.
 
     Attributes:
       images: float array (n, ...) of the kernel's dtype, in the shape they were given.

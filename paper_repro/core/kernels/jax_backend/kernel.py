@@ -146,13 +146,14 @@ class JaxKernel(PlannedKernel):
         require_images(x1, x2)
         require_traceable(self.dtype)
         planned, ntk = self.plan(x1.shape[1:]), self._is_ntk(get)
-        x1, x2 = (jnp.asarray(images_of(x), self.dtype) for x in (x1, x2))
         n1, n2 = len(x1), len(x2)
         if not n1 * n2:
             return jnp.zeros((n1, n2), self.dtype)
         n_rows, n_columns = self._tile_shape(planned, n1, n2)
-        left = _stack_rows(x1, n_rows), _stack_rows(_std_rows(planned, x1), n_rows)
-        right = _stack_rows(x2, n_columns), _stack_rows(_std_rows(planned, x2), n_columns)
+        left, right = (
+            tuple(_stack_rows(a, size) for a in self._images_and_std(planned, x))
+            for x, size in ((x1, n_rows), (x2, n_columns))
+        )
 
         def row(part1):
             return jax.lax.map(lambda part2: _tile(planned, ntk, *part1, *part2), right)
@@ -160,6 +161,12 @@ class JaxKernel(PlannedKernel):
         tiles = jax.lax.map(row, left)
         whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * n_rows, -1)
         return whole[:n1, :n2]
+
+    def _images_and_std(self, planned: Plan, x: Array | Prepared) -> tuple[jax.Array, jax.Array]:
+        images = jnp.asarray(images_of(x), self.dtype)
+        if self._has_made(x):
+            return images, jnp.asarray(x.features[0], self.dtype)
+        return images, _std_rows(planned, images)
 
 
 def _parts(p: Prepared, size: int) -> Iterator[tuple[slice, tuple[jax.Array, jax.Array]]]:
