@@ -95,6 +95,7 @@ def main(
     """
     from paper_repro.core.experiment.gallery import draw
     from paper_repro.core.experiment.runner import run_cells
+    from paper_repro.core.preprocess import usual
     from paper_repro.core.render.terminal import print_table
     from paper_repro.core.results import finished, rows_for
 
@@ -116,7 +117,7 @@ def main(
     cells = []
     for data in _loaded(datasets, ipc, data_dir):
         _refuse_other_images(data, rows_for(COMMAND, out), out)
-        zca = data.image_shape[-1] == 3 if preprocess is None else preprocess == "zca"
+        zca = (preprocess or usual(data)) == "zca"
         for images, network in itertools.product(ipc, networks):
             named = {"architecture": network, "kernel": kernel, "zca": zca}
             made = [distilling_cell(m, data.name, images, budget, **named) for m in methods]

@@ -17,6 +17,8 @@ from paper_repro.core import cli
 from paper_repro.core.errors import UserError
 
 PREPROCESS = ("zca", "standard", "none")
+QUIET_SECONDS = 3.0
+"""A computation that takes longer shows its progress."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +27,10 @@ class Protocol:
 
     Attributes:
       dataset: whose test images are predicted.
-      preprocess: of the test images: zca, standard or none (raw pixels); as the set was made.
+      preprocess: of the test images, as the set was made: zca, standard or none (raw pixels);
+        default zca for RGB, else standard.
       transform: a fitted transform saved by this project, instead of `preprocess`.
-      raw: the images in the file are raw pixels and go through the same preprocessing.
+      raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
       architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
       kernel: NTK or NNGP, for networks.
       dtype: of the kernel entries, float32 or float64; the solve is float64 always.
@@ -37,7 +40,7 @@ class Protocol:
     """
 
     dataset: str = "cifar10"
-    preprocess: str = "zca"
+    preprocess: str | None = None
     transform: Path | None = None
     raw: bool = False
     architecture: str = "convnet"
@@ -57,6 +60,7 @@ def main(
 
     Examples:
         python -m paper_repro.evaluate kip.npz --dataset cifar10 --preprocess zca
+        python -m paper_repro.evaluate photos.npz --dataset cifar10 --raw --n-test 1000
         python -m paper_repro.evaluate kip.npz --dataset mnist --preprocess standard --json
         python -m paper_repro.evaluate theirs.npz --transform theirs.safetensors --n-test 2000
 
@@ -87,8 +91,9 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
 
     Returns:
       accuracy (a fraction), mse (with the 0.5 factor), n_test, interval (95 % binomial, of the
-      accuracy), n_support, seconds, the protocol, sha256 of the file, and what it was scored with:
-      versions, hardware, git.
+      accuracy), n_support, seconds, the protocol with its defaults resolved, sha256 of the file,
+      transform_sha256 (None without a transform), and what it was scored with: versions, hardware,
+      git.
 
     Raises:
       UserError: bad file, name or number; the message says which.
@@ -96,43 +101,55 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     import numpy as np
 
     from paper_repro.core.data import load_dataset
+    from paper_repro.core.experiment.progress import Progress
     from paper_repro.core.files import sha256_of_file
     from paper_repro.core.kernels import from_name
     from paper_repro.core.krr import predict, score
     from paper_repro.core.labels import centred_one_hot
-    from paper_repro.core.preprocess import fitted, load
+    from paper_repro.core.preprocess import fitted, load, usual
+    from paper_repro.core.preprocess.transform import digest
     from paper_repro.core.provenance import provenance
     from paper_repro.core.statistics import binomial_interval
     from paper_repro.core.support_set import read_support_set
 
-    if protocol.preprocess not in PREPROCESS:
-        raise UserError(
-            f"unknown preprocessing {protocol.preprocess!r}: choose {', '.join(PREPROCESS)}"
-        )
-    if protocol.n_test is not None and protocol.n_test < 1:
-        raise UserError(f"n_test must be at least 1, not {protocol.n_test}")
+    _refuse_contradictions(protocol)
     started = time.monotonic()
     kernel_fn = from_name(protocol.architecture, protocol.kernel, protocol.dtype)
     data = load_dataset(protocol.dataset, protocol.data_dir)
     support = read_support_set(file, data.image_shape, data.n_classes)
-    x_support, x_test = support.images, data.x_test[: protocol.n_test]
+    x_test = data.x_test[: protocol.n_test]
     y_test = centred_one_hot(data.y_test[: protocol.n_test], data.n_classes)
-    if protocol.transform is not None or protocol.preprocess != "none":
+    preprocess = str(protocol.transform or protocol.preprocess or usual(data))
+    if protocol.preprocess == "none":
+        fit, x_support = None, support.pixels
+    else:
         by_file = protocol.transform is not None
-        fit = load(protocol.transform) if by_file else fitted(data, protocol.preprocess)
+        fit = load(protocol.transform) if by_file else fitted(data, preprocess)
         x_test = fit.apply(x_test, protocol.dtype)
-        x_support = fit.apply(x_support, protocol.dtype) if protocol.raw else support.kernel_inputs
-    k_ss = np.asarray(kernel_fn(x_support))
-    k_ts = np.asarray(kernel_fn(x_test, x_support))
+        raw = protocol.raw
+        x_support = fit.apply(support.pixels, protocol.dtype) if raw else support.kernel_inputs
+    n_support = len(x_support)
+    pairs = n_support * (n_support + len(x_test))
+    with Progress(None, quiet_seconds=QUIET_SECONDS) as progress:
+        progress.start(f"{file.name}: kernel entries")
+
+        def report(done: int, of: int) -> None:
+            progress.step(pairs - of + done, pairs, {})
+
+        progress.step(0, pairs, {})
+        k_ss = np.asarray(kernel_fn(x_support))
+        k_ts = np.asarray(kernel_fn(x_test, x_support, progress=report))
     found = score(predict(k_ts, k_ss, support.labels, protocol.diag_reg), y_test)
     return {
         "accuracy": found.accuracy,
         "mse": found.mse,
         "n_test": found.n,
         "interval": binomial_interval(found.accuracy, found.n),
-        "n_support": len(x_support),
+        "n_support": n_support,
         "dataset": data.name,
-        "preprocess": str(protocol.transform or protocol.preprocess),
+        "preprocess": preprocess,
+        "transform_sha256": None if fit is None else digest(fit),
+        "raw": protocol.raw,
         "architecture": kernel_fn.name,
         "kernel": kernel_fn.name if kernel_fn.name in ("RBF", "Laplace") else protocol.kernel,
         "dtype": protocol.dtype,
@@ -141,6 +158,22 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         "sha256": sha256_of_file(file),
         **provenance(),
     }
+
+
+def _refuse_contradictions(protocol: Protocol) -> None:
+    if protocol.preprocess not in (None, *PREPROCESS):
+        raise UserError(
+            f"unknown preprocessing {protocol.preprocess!r}: choose {', '.join(PREPROCESS)}"
+        )
+    if protocol.preprocess is not None and protocol.transform is not None:
+        raise UserError("--transform is instead of --preprocess: leave one of them out")
+    if protocol.preprocess == "none" and protocol.raw:
+        raise UserError(
+            "with --preprocess none the images are raw as it is: leave out --raw, or name the "
+            "preprocessing that they need"
+        )
+    if protocol.n_test is not None and protocol.n_test < 1:
+        raise UserError(f"n_test must be at least 1, not {protocol.n_test}")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import small_table
 
+from paper_repro.core.catalogue import read_catalogue
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.preprocess import fitted, save
+from paper_repro.core.preprocess import ZCA, fitted, load, save
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.support_set import SupportSet
 from paper_repro.evaluate import Protocol, evaluate
 
+ROOT = Path(__file__).resolve().parents[1]
 N_TEST = 200
 
 
@@ -69,7 +75,7 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
     np.savez(tmp_path / "raw.npz", images=mnist.x_train[:50], labels=labels)
     assert score(tmp_path / "raw.npz", raw=True)["mse"] == pytest.approx(expected, rel=1e-6)
     save(fitted(mnist, "standard"), tmp_path / "standard.safetensors")
-    by_file = score(path, preprocess="none", transform=tmp_path / "standard.safetensors")
+    by_file = score(path, preprocess=None, transform=tmp_path / "standard.safetensors")
     assert by_file["mse"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -81,15 +87,144 @@ def test_raw_images_are_not_taken_for_preprocessed_ones(mnist, tmp_path):
     assert score(path, raw=True)["accuracy"] > 0.3
 
 
-def test_command_prints_json(support):
-    command = [sys.executable, "-m", "paper_repro.evaluate", str(support[0]), "--json"]
-    options = ["--dataset", "mnist", "--preprocess", "standard", "--architecture", "fc2"]
-    done = subprocess.run(
-        [*command, *options, "--n-test", str(N_TEST)], capture_output=True, text=True
-    )
+def test_float_pixels_are_not_taken_for_preprocessed_ones_nor_fractions_for_pixels(mnist, tmp_path):
+    for name, scale in (("bytes", 1), ("fractions", 255)):
+        images = (mnist.x_train[:50] / scale).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=mnist.y_train[:50])
+        with pytest.raises(UserError, match=r"no negative value, so raw pixels: .*--raw"):
+            score(tmp_path / f"{name}.npz")
+    for change in ({"raw": True}, {"preprocess": "none"}):
+        assert score(tmp_path / "bytes.npz", **change)["accuracy"] > 0.3
+        with pytest.raises(UserError, match=r"fractions\.npz: .* in 0\.\.1: multiply by 255"):
+            score(tmp_path / "fractions.npz", **change)
+
+
+def test_sets_that_were_made_are_never_taken_for_pixels():
+    found = 0
+    for learned in read_catalogue(ROOT / "checkpoints"):
+        for images, labels in (learned.tensors(), *map(learned.at_step, learned.steps)):
+            for some in (images, *np.split(images, len(images))):  # any part of a set as well
+                given = SupportSet(learned.directory, some, labels)
+                assert given.kernel_inputs is given.pixels is some
+                found += 1
+    assert found > 500
+    nothing = np.zeros((2, 28, 28, 1))  # what becomes of constant images
+    assert SupportSet(ROOT, nothing, np.zeros((2, 10))).kernel_inputs is nothing
+
+
+def command(path, *options, dataset="mnist", **keywords):
+    words = [sys.executable, "-m", "paper_repro.evaluate", path, "--dataset", dataset, *options]
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, **keywords)
+
+
+def test_command_prints_json(mnist, support):
+    done = command(support[0], "--architecture", "fc2", "--n-test", N_TEST, "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["accuracy"] == score(support[0])["accuracy"]
+    assert (printed["preprocess"], printed["raw"]) == ("standard", False)
+    assert printed["transform_sha256"] == digest(fitted(mnist, "standard"))
+
+
+def test_command_prints_the_binomial_interval(support):
+    done = command(support[0], "--architecture", "fc2", "--n-test", N_TEST)
+    assert done.returncode == 0, done.stderr
+    first, second, third, last = done.stdout.splitlines()
+    assert first == "natural.npz: 50 images, FC2 NTK, standard"
+    found = score(support[0])
+    low, high = (100 * end for end in found["interval"])
+    assert second == (
+        f"test accuracy {100 * found['accuracy']:.2f} %  "
+        f"(95 % binomial {low:.2f} to {high:.2f}, 200 images)"
+    )
+    assert third == f"test MSE      {found['mse']:.5f}  (0.5 x mean squared error)"
+    assert last.endswith(" s")
+
+
+# Color images, with the kernel of the ConvNet.
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(data directory, its data set, whitened supports): images of 8x8x3."""
+    place = small_table.write_data(tmp_path_factory.mktemp("color") / "data")
+    data = load_dataset("small", place)
+    path = place.parent / "white.npz"
+    np.savez(path, images=fitted(data, "zca").apply(data.x_train[:9]), labels=data.y_train[:9])
+    return place, data, path
+
+
+def score_small(place, path, **changes):
+    return evaluate(path, Protocol(dataset="small", data_dir=place, **changes))
+
+
+def test_color_images_are_whitened_unless_told(small, tmp_path):
+    place, data, path = small
+    found = score_small(place, path)
+    assert (found["architecture"], found["preprocess"], found["n_test"]) == ("ConvNet", "zca", 90)
+    assert found["transform_sha256"] == digest(fitted(data, "zca"))
+    for options in ({"preprocess": "zca"}, {"raw": True}):
+        given = path
+        if "raw" in options:
+            given = tmp_path / "raw.npz"
+            np.savez(given, images=data.x_train[:9], labels=data.y_train[:9])
+        again = score_small(place, given, **options)
+        assert again["mse"] == pytest.approx(found["mse"], rel=1e-6)
+        assert again["raw"] == options.get("raw", False)
+    none = score_small(place, given, preprocess="none")
+    assert none["transform_sha256"] is None and none["mse"] != pytest.approx(found["mse"], rel=1e-3)
+
+
+def test_channels_may_come_first_in_color_too(small, tmp_path):
+    place, _, path = small
+    kept = np.load(path)
+    np.savez(
+        tmp_path / "nchw.npz", images=kept["images"].transpose(0, 3, 1, 2), labels=kept["labels"]
+    )
+    assert score_small(place, tmp_path / "nchw.npz")["mse"] == score_small(place, path)["mse"]
+
+
+def test_another_transform_gives_another_score(small, tmp_path):
+    place, data, path = small
+    other = tmp_path / "strong.safetensors"
+    save(ZCA.fit(data.x_train[:120], 10.0), other)
+    done = command(path, "--transform", other, "--data-dir", place, "--json", dataset="small")
+    assert done.returncode == 0, done.stderr
+    printed, usual = json.loads(done.stdout), score_small(place, path)
+    assert printed["preprocess"] == str(other)
+    assert printed["transform_sha256"] == digest(load(other)) != usual["transform_sha256"]
+    assert printed["mse"] != pytest.approx(usual["mse"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--preprocess", "zca", "--transform", "t.safetensors"], "leave one of them out"),
+        (["--preprocess", "none", "--raw"], "leave out --raw"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(support, options, says):
+    done = command(support[0], *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
+    place, _, path = small
+    score_small(place, path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("paper_repro.evaluate.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("paper_repro.core.experiment.progress.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("paper_repro.core.kernels.blocks._MAX_ROWS", 30)
+    score_small(place, path)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "white.npz: kernel entries: 0/891",
+        *(
+            f"white.npz: kernel entries: {done}/891, at most 0.0 min left"
+            for done in (351, 621, 891)
+        ),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,32 @@ class SupportSet:
         """The images as preprocessed ones, floats (n, H, W, C) of the file's dtype.
 
         Raises:
-          UserError: integers, which are raw pixels.
+          UserError: integers, or floats none of which is negative, which are raw pixels: whitened
+            and standardised images have values on both sides of the mean.
         """
+        what = None
         if not np.issubdtype(self.images.dtype, np.floating):
+            what = f"are {self.images.dtype}"
+        elif self.images.max() > self.images.min() >= 0:
+            what = "have no negative value"
+        if what is not None:
             raise UserError(
-                f"{self.path}: the images are {self.images.dtype}, so raw pixels: store what the "
+                f"{self.path}: the images {what}, so raw pixels: store what the "
                 "transform of their preprocessing makes of them (evaluate takes raw with --raw)"
             )
+        return self.images
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images as raw ones, (n, H, W, C) of the file's dtype.
+
+        Raises:
+          UserError: floats in 0..1, where the pixels of data sets are in 0..255.
+        """
+        from paper_repro.core.preprocess.transform import is_fraction
+
+        if is_fraction(self.images):
+            raise UserError(f"{self.path}: the images are pixels in 0..1: multiply by 255")
         return self.images
 
 

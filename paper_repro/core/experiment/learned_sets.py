@@ -14,6 +14,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import is_centred_one_hot
+from paper_repro.core.preprocess import usual
 from paper_repro.core.support_set import read_support_set
 
 Preprocess = Literal["zca", "standard"]
@@ -67,7 +68,7 @@ def file_sets(
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"two files are named {min(twice)}: rename one, rows go by these names")
     data = load_dataset(datasets[0], data_dir)
-    zca = data.image_shape[-1] == 3 if preprocess is None else preprocess == "zca"
+    zca = (preprocess or usual(data)) == "zca"
     return [FileSet(path, data, zca, path.stem) for path in paths]
 
 

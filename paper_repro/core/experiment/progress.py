@@ -13,7 +13,14 @@ LOG_SECONDS = 30.0
 class Progress:
     """Two levels: runs of the table, and steps of the current run. Writes to stderr."""
 
-    def __init__(self, runs: int, done: int):
+    def __init__(self, runs: int | None, done: int = 0, quiet_seconds: float = 0.0):
+        """Nothing is shown yet.
+
+        Args:
+          runs: of the table; None where there is one computation alone.
+          done: runs that are finished already.
+          quiet_seconds: how long a computation may take without anything being shown.
+        """
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -35,14 +42,18 @@ class Progress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._table = self._bars.add_task("runs", total=runs, completed=done, figures="")
+        self._table = self._bars.add_task(
+            "runs", total=runs, completed=done, figures="", visible=runs is not None
+        )
         self._run = self._bars.add_task("", total=None, figures="", visible=False)
         self._name = ""
-        self._said = 0.0
+        self._quiet_until = time.monotonic() + quiet_seconds
+        self._said = float("-inf")
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if time.monotonic() >= self._quiet_until:
+            self._bars.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -64,13 +75,17 @@ class Progress:
         now = time.monotonic()
         if self._first is None:
             self._first = now, done
+        if now < self._quiet_until:
+            return
+        self._bars.start()  # without effect once started
         if not self._bars.disable or now - self._said < LOG_SECONDS:
             return
         self._said = now
         since, first = self._first
         rate = (now - since) / (done - first) if done > first else float("nan")
         eta = f", at most {rate * (of - done) / 60:.1f} min left" if done > first else ""
-        print(f"{self._name}: {done}/{of} {shown}{eta}", file=sys.stderr, flush=True)
+        counted = f"{done}/{of} {shown}".rstrip()
+        print(f"{self._name}: {counted}{eta}", file=sys.stderr, flush=True)
 
     def finish(self, row: Mapping[str, Any]) -> None:
         """The current run ended with this row."""

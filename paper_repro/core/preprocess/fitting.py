@@ -18,6 +18,11 @@ ZCA_REGULARISATION = {"cifar10": 0.1, "cifar100": 0.1, "svhn": 100.0, "svhn_mini
 """lambda of the official release by data set (arXiv 2107.13034, appendix A); others take 0.1."""
 
 
+def usual(dataset: Dataset) -> str:
+    """What the papers do to such images: `zca` to RGB ones, `standard` to others."""
+    return "zca" if dataset.image_shape[-1] == 3 else "standard"
+
+
 def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> Transform:
     """The transform `name` fitted on all training images of `dataset`.
 

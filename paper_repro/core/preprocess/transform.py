@@ -60,6 +60,13 @@ def checked(images: np.ndarray, image_shape: tuple[int, ...] | None = None) -> n
     return images
 
 
+def is_fraction(images: np.ndarray) -> bool:
+    """Whether images are floats in 0..1, not all 0, as pixels divided by 255 are."""
+    if not np.issubdtype(images.dtype, np.floating) or not images.size:
+        return False
+    return 0 < images.max() <= 1 and images.min() >= 0
+
+
 def blocks(n: int) -> Iterator[slice]:
     """Slices of at most BLOCK that cover range(n)."""
     for start in range(0, n, BLOCK):
