@@ -19,7 +19,7 @@ COMMANDS = (
     ("paper_repro.benchmark", "kernel, fc, step, transfer: timed against their peers"),
     ("release", "build, verify, push, load, diff: sets for the Hub"),
     ("paper_repro.core.data", "fetch data sets into the cache ahead of time"),
-    ("paper_repro.core.preprocess", "check the published ZCA test vector of a data set"),
+    ("paper_repro.core.preprocess", "check the ZCA test vector of a data set, or save its ZCA"),
 )
 
 

@@ -1,6 +1,7 @@
 """Standardisation and regularised ZCA: definition, inverse, files, and the published vector."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_table
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
@@ -328,6 +330,62 @@ def test_the_command_verifies_the_shipped_vector(cifar10):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "test vector holds" in done.stdout
+
+
+def preprocess(*options):
+    command = [sys.executable, "-m", "paper_repro.core.preprocess", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command_saves_a_transform_as_it_is_asked_to_be_fitted(tmp_path):
+    place = small_table.write_data(tmp_path / "data")
+    data = load_dataset("small", place)
+    for options, expected in (
+        ((), ZCA.fit(data.x_train, 0.1)),
+        (("--n-train", 100, "--regularisation", 2.5), ZCA.fit(data.x_train[:100], 2.5)),
+        (("--regularisation", 2.5), ZCA.fit(data.x_train, 2.5)),
+    ):
+        path = tmp_path / "new" / "zca.safetensors"
+        done = preprocess("--dataset", "small", "--data-dir", place, *options, "--save", path)
+        assert done.returncode == 0, done.stderr
+        found = load(path)
+        assert digest(found) == digest(expected)
+        n = 100 if "--n-train" in options else 240
+        assert f"ZCA of {n} training images, regularisation {found.regularisation:g}" in done.stdout
+        assert digest(found) in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--n-train", 10], "give --save FILE too"),
+        (["--regularisation", 1], "give --save FILE too"),
+        (["--save", "a", "--write", "b"], "give one of them"),
+        (["--save", "."], ". is a directory: name a file"),
+        (["--save", "a", "--n-train", 241], "between 1 and 240, the training images of small"),
+        (["--save", "a", "--n-train", 0], "not 0"),
+        (["--save", "a", "--n-train", 9, "--regularisation", 0], "must be positive, not 0"),
+    ],
+)
+def test_options_of_the_command_that_cannot_be_used(options, says, tmp_path, monkeypatch):
+    place = small_table.write_data(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    done = preprocess("--dataset", "small", "--data-dir", place, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_damaged_fit_in_the_cache_is_to_be_deleted(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIP_CACHE_DIR", str(tmp_path / "cache"))
+    data = load_dataset("small", small_table.write_data(tmp_path / "data"))
+    fitted(data, "zca")
+    (path,) = (tmp_path / "cache" / "transforms").iterdir()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=re.escape(f": delete {path} and run again")):
+        fitted(data, "zca")
+    path.unlink()
+    fitted(data, "zca")
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
         try:
             return load(path)
         except UserError as error:
-            raise UserError(f"{error}; deleted, it is fitted again") from error
+            raise UserError(f"{error}: delete {path} and run again") from error
     transform = ZCA.fit(dataset.x_train, regularisation)
     try:
         save(transform, path)
