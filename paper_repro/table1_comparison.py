@@ -324,14 +324,17 @@ def main(
 
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
-    if evaluate_only and (random_kernel or support_batch is not None):
-        raise UserError(
-            "--evaluate-only scores the sets in checkpoints/, which no --random-kernel or "
-            "--support-batch made: leave these out"
-        )
     if evaluate_only:
-        from paper_repro.core.experiment.rescore import rescore
+        from paper_repro.core.experiment.rescore import refuse_options_of_runs, rescore
 
+        refuse_options_of_runs(
+            seeds=seeds,
+            steps=steps is not None,
+            target_batch=target_batch,
+            random_kernel=random_kernel,
+            support_batch=support_batch is not None,
+            beside=beside,
+        )
         return rescore(chosen, checkpoints, data_dir)
 
     from paper_repro.core.experiment.runner import run_table

@@ -220,8 +220,9 @@ def main(
     chosen = [cell for cell in chosen if zca is None or cell.zca == zca]
 
     if evaluate_only:
-        from paper_repro.core.experiment.rescore import rescore
+        from paper_repro.core.experiment.rescore import refuse_options_of_runs, rescore
 
+        refuse_options_of_runs(seeds=seeds, steps=steps is not None, target_batch=target_batch)
         return rescore(chosen, checkpoints, data_dir)
 
     from paper_repro.core.experiment.runner import run_table

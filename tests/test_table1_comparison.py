@@ -11,17 +11,19 @@ import pytest
 
 from paper_repro import table1_comparison as table1
 from paper_repro.core import published
+from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import cache_directory, load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
 from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import problem_with
 
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = table1.SCRIPT
 
 
-def run(*arguments, **environment):
-    command = [sys.executable, "-m", f"paper_repro.{SCRIPT}", *map(str, arguments)]
+def run(*arguments, script=SCRIPT, **environment):
+    command = [sys.executable, "-m", f"paper_repro.{script}", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200", **environment}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -83,9 +85,43 @@ def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
     assert ZCA_REGULARISATION["svhn_mini"] == ZCA_REGULARISATION["svhn"] == 100
 
 
-def test_options_that_evaluate_only_cannot_honour_are_refused(tmp_path):
-    done = run("--evaluate-only", "--random-kernel", "--datasets", "mnist", "--out", tmp_path)
-    assert done.returncode == 2 and "--evaluate-only scores the sets" in done.stderr
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        (SCRIPT, ["--random-kernel"]),
+        (SCRIPT, ["--support-batch", "0"]),
+        (SCRIPT, ["--seeds", "1", "--beside", "results"]),
+        (SCRIPT, ["--steps", "0", "--target-batch", "7"]),
+        ("table_a3_ablation", ["--seeds", "1", "--steps", "0", "--target-batch", "7"]),
+    ],
+    ids=str,
+)
+def test_options_that_evaluate_only_cannot_honour_are_refused(script, options, tmp_path):
+    done = run("--evaluate-only", *options, "--out", tmp_path, script=script)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--evaluate-only scores the sets" in done.stderr
+    names = ", ".join(word for word in options if word.startswith("--"))
+    assert done.stderr.endswith(f" leave out {names}\n")
+
+
+def test_sets_are_scored_again_and_cells_without_one_are_named():
+    sets = ROOT / "checkpoints"
+    chosen = ("--datasets", "mnist", "--ipc", "1", "50", "--methods", "LS")
+    done = run("--evaluate-only", *chosen, "--checkpoints", sets)
+    assert done.returncode == 0, done.stderr
+    scored, missing = done.stdout.splitlines()
+    record = read_set(sets, "mnist-convnet-ipc1-standard-ls").record
+    percent = f"{100 * record['metrics']['test_accuracy']:.2f} %"
+    assert scored.startswith(f"{record['name']}: test accuracy {percent}, MSE ")
+    assert f"on 10,000 images (record: {percent}," in scored
+    assert missing == f"no set in {sets}: mnist-convnet-ipc50-standard-ls"
+
+
+def test_rows_beside_that_are_nowhere_are_an_error_before_anything_runs(tmp_path):
+    done = run("--preset", "smoke", "--out", tmp_path / "out", "--beside", tmp_path / "gone")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --beside {tmp_path / 'gone'} is not a directory")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_data_set_that_cannot_be_had_costs_its_own_cells_alone(smoke):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from paper_repro.core.catalogue import LearnedSet, read_catalogue, set_name
 from paper_repro.core.errors import UserError
@@ -14,10 +15,21 @@ from paper_repro.core.krr import Score
 from paper_repro.core.preprocess.recorded import require_recorded
 
 
+def refuse_options_of_runs(**given: Any) -> None:
+    """Raise UserError where options are given that only a run heeds, by the names of `main`."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if names:
+        raise UserError(
+            "--evaluate-only scores the sets in --checkpoints as they are and runs nothing: leave "
+            f"out {', '.join(names)}"
+        )
+
+
 def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> None:
     """Print KRR accuracy and MSE of every set that one of `cells` names, beside its record.
 
-    Each set is scored with the kernel, transform and test images that its own record states.
+    Each set is scored with the kernel, transform and test images that its own record states. A
+    last line names the cells without a set.
 
     Raises:
       UserError: no such set, other data or another transform than the set was made with (see
@@ -39,6 +51,8 @@ def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> 
         )
         if abs(result.accuracy - stated["test_accuracy"]) > 1e-3:
             wrong.append(learned.name)
+    if missing := names - {learned.name for learned in found}:
+        print(f"no set in {checkpoints}: {', '.join(sorted(missing))}")
     if wrong:
         raise UserError(f"these sets do not score what their records say: {', '.join(wrong)}")
 

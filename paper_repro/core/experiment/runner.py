@@ -61,6 +61,10 @@ def run_table(
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")
+    if beside is not None and not beside.is_dir():
+        raise UserError(
+            f"--beside {beside} is not a directory: name one with rows, or leave it out"
+        )
     used = tuple(seeds) or tuple(range(budget.seeds))
     if not cells:
         raise UserError("no cell is chosen: name at least one value for every option that is given")
