@@ -281,6 +281,7 @@ def main(
     ipc: tuple[int, ...] = (),
     methods: tuple[str, ...] = (),
     architectures: tuple[str, ...] = (),
+    zca: bool | None = None,
     seeds: tuple[int, ...] = (),
     steps: int | None = None,
     target_batch: int | None = None,
@@ -297,6 +298,7 @@ def main(
     Examples:
         python -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1
         python -m paper_repro.table1_comparison --methods LS --seeds 0 1 2 --out results
+        python -m paper_repro.table1_comparison --datasets cifar10 --methods LS --zca True
         python -m paper_repro.table1_comparison --preset gpu --datasets cifar10 --ipc 1 10
         python -m paper_repro.table1_comparison --evaluate-only --datasets mnist
 
@@ -306,6 +308,8 @@ def main(
         ipc: images per class, of 1, 10 and 50; default all.
         methods: of "LS", "KIP (l)" and "KIP (a + l)"; default all.
         architectures: of ConvNet and FC1 (the KIP-FC column); default both.
+        zca: only the cells with ZCA (True) or without (False); default both. LS on RGB sets has
+            both, the latter for the appendix.
         seeds: random seeds; default as many as the preset says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
@@ -319,9 +323,13 @@ def main(
     """
     budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
     chosen = select(
-        cells(budget), datasets=datasets, ipc=ipc, methods=methods, architectures=architectures
+        cells(budget),
+        datasets=datasets,
+        ipc=ipc,
+        methods=methods,
+        architectures=architectures,
+        zca=zca,
     )
-
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
     if evaluate_only:

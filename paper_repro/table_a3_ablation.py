@@ -216,8 +216,7 @@ def main(
         data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
     """
     budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
-    chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
-    chosen = [cell for cell in chosen if zca is None or cell.zca == zca]
+    chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods, zca=zca)
 
     if evaluate_only:
         from paper_repro.core.experiment.rescore import refuse_options_of_runs, rescore

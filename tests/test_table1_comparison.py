@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from paper_repro import table1_comparison as table1
+from paper_repro import table_a3_ablation as ablation
 from paper_repro.core import published
 from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import cache_directory, load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.experiment.selection import select
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
 from paper_repro.core.results import read_rows
 from paper_repro.core.row_schema import problem_with
@@ -185,6 +187,26 @@ def test_gray_sets_are_standardised_and_rgb_sets_are_whitened():
             assert cell.zca == (rgb and cell.architecture == "ConvNet")
 
 
+def test_cells_are_chosen_by_their_whitening(tmp_path):
+    arguments = ("--preset", "smoke", "--datasets", "cifar10", "--ipc", "1", "--methods", "LS")
+    for zca in ("False", "True"):
+        out = tmp_path / zca
+        done = run(*arguments, "--zca", zca, "--out", out)
+        assert done.returncode == 0, done.stderr
+        (row,) = read_rows(out / f"{SCRIPT}.jsonl")
+        assert str(row["zca"]) == zca
+    everything = ablation.cells(table1.PRESETS["laptop"])
+    assert [c.zca for c in select(everything, zca=True)] == 12 * [True]
+    assert [c.zca for c in select(everything, zca=False)] == 12 * [False]
+    assert len(select(everything)) == 24
+
+
+def test_gray_sets_have_no_whitened_cell(tmp_path):
+    done = run("--datasets", "mnist", "--zca", "True", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no cell of this table has all that was asked for" in done.stderr
+
+
 def test_the_fc_cells_are_those_of_the_cheap_kernel_table():
     from paper_repro import table_cheap_kernels as cheap
 
@@ -199,8 +221,6 @@ def test_the_fc_cells_are_those_of_the_cheap_kernel_table():
 
 
 def test_six_cells_are_shared_with_the_ablation():
-    from paper_repro import table_a3_ablation as ablation
-
     budget = table1.PRESETS["gpu"]
     ours = {c.config_hash for c in table1.cells(budget)}
     assert len(ours & {c.config_hash for c in ablation.cells(budget)}) == 6

@@ -15,8 +15,9 @@ def select(
     ipc: Sequence[int] = (),
     methods: Sequence[str] = (),
     architectures: Sequence[str] = (),
+    zca: bool | None = None,
 ) -> list[Cell]:
-    """The cells with one of the given values in each field; an empty field takes all.
+    """The cells with one of the given values in each field; an empty field, or None, takes all.
 
     Raises:
       UserError: a value that no cell has, or nothing left.
@@ -38,6 +39,7 @@ def select(
         and (not ipc or cell.images_per_class in ipc)
         and (not methods or cell.method in methods)
         and (not architectures or cell.architecture in architectures)
+        and zca in (None, cell.zca)
     ]
     if not chosen:
         raise UserError("no cell of this table has all that was asked for: ask for less at once")
