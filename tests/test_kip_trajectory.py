@@ -58,6 +58,19 @@ def test_both_settings_run(smoke):
     assert all(row["status"] == "done" and row["trajectory"][0]["step"] == 0 for row in rows)
 
 
+def test_methods_are_chosen_by_the_names_that_the_help_lists(smoke, tmp_path):
+    _, out = smoke
+    before = (out / f"{SCRIPT}.jsonl").read_bytes()
+    trajectory.main("smoke", methods=("KIP (a + l)",), out=out)  # has run: nothing is added
+    assert (out / f"{SCRIPT}.jsonl").read_bytes() == before
+    command = [sys.executable, "-m", f"paper_repro.{SCRIPT}", "--methods", "KIP", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: unknown method 'KIP' in this table: choose from KIP (a + l), KIP (l)\n"
+    )
+
+
 @pytest.mark.parametrize("augmentation", [False, True])
 def test_the_mean_of_the_draws_is_held_against_the_tolerance(smoke, augmentation):
     (row,) = [row for row in smoke[0] if row["augmentation"] == augmentation]
