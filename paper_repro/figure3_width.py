@@ -308,7 +308,7 @@ def main(
         preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
         datasets: names of data sets, each with a KIP or LS set in `checkpoints`; default cifar10.
             Of an npz, the one that its images stand for.
-        ipc: images per class; of an npz its own.
+        ipc: images per class; not with --npz, whose files have their own.
         parts: of "width" and "step"; default both.
         seeds: random seeds; default 0, 1 and 2, at the laptop preset 0 alone for the KIP steps.
         widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
@@ -326,6 +326,10 @@ def main(
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
     budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
     refuse_without_files(npz, preprocess)
+    if npz and ipc != (1,):
+        raise UserError("--npz files are of the size they are: leave out --ipc")
+    if widths and "width" not in parts:
+        raise UserError("--widths are those of --parts width: give that part, or leave them out")
     if npz and ("width" not in parts or augmented_supports):
         raise UserError(
             "--npz files have no series of KIP steps: leave out --parts and --augmented-supports"

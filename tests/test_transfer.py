@@ -422,6 +422,10 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
     with pytest.raises(UserError, match="--preprocess says what the images of --npz"):
         figure3_width.main("smoke", preprocess="zca", out=tmp_path)
+    with pytest.raises(UserError, match="of the size they are: leave out --ipc"):
+        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), ipc=(10,), out=tmp_path)
+    with pytest.raises(UserError, match="--widths are those of --parts width"):
+        figure3_width.main("smoke", parts=("step",), widths=(8,), out=tmp_path)
     with pytest.raises(UserError, match="no series of KIP steps"):
         figure3_width.main("smoke", npz=(tmp_path / "a.npz",), parts=("step",), out=tmp_path)
     with pytest.raises(UserError, match="--npz needs one --datasets"):
