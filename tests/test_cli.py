@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -6,6 +7,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from paper_repro.core import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -194,6 +197,27 @@ def test_help_answers_everywhere(answers):
     for command, (code, printed, _) in answers.items():
         assert code == 0, command
         assert printed.startswith(f"usage: python -m {command} [-h]"), command
+
+
+@pytest.mark.parametrize("script", [script.name for script in registry.scripts()])
+def test_tables_and_figures_share_their_options(answers, script):
+    _, printed, _ = answers[f"paper_repro.{script}"]
+    for option in ("--preset", "--datasets", "--ipc", "--seeds", "--out", "--data-dir"):
+        assert option in printed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in runnable_modules() if (ROOT / f"{name.replace('.', '/')}.py").exists()],
+)
+def test_a_file_answers_as_its_module_under_the_path_that_was_typed(answers, name):
+    path = f"{name.replace('.', '/')}.py"
+    command = [sys.executable, path, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python {path} [-h]")
+    options = (set(re.findall("--[a-z-]*[a-z]", text)) for text in (done.stdout, answers[name][1]))
+    assert next(options) == next(options)
 
 
 def test_help_shows_examples(answers):

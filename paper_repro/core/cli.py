@@ -10,11 +10,11 @@ import inspect
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
@@ -170,10 +170,10 @@ def _interrupt_again(report: Callable[[Any], Any], ignored: Any) -> None:
 
 
 def _program() -> str:
-    """The command as a user types it, `python -m package.module`, without a path."""
+    """The command as a user types it: `python -m package.module`, or `python path/to/file.py`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
-        return f"python {Path(sys.argv[0]).name}"
+        return f"python {shlex.quote(sys.argv[0])}"
     return "python -m " + spec.name.removesuffix(".__main__")
 
 
