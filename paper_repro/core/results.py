@@ -35,7 +35,8 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> Row:
     """Append `row` durably and return the row that the file holds for it.
 
     Where a done row of the same `config_hash` and `seed` is there already, a second done row is
-    not written and the first is returned, so that repeating a command is harmless. What a crash
+    not written and the first is returned, so that repeating a command is harmless; likewise a
+    failed row where the last one of that run failed for the same reason. What a crash
     left of an unfinished last line is removed first. Concurrent writers wait for each other.
 
     Raises:
@@ -48,10 +49,9 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> Row:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path) as descriptor:
         size = _drop_unfinished_line(path, descriptor)
-        if row["status"] == "done":
-            before = finished(read_rows(path), row["config_hash"], row["seed"])
-            if before is not None:
-                return before
+        before = _same_outcome(read_rows(path), row)
+        if before is not None:
+            return before
         try:
             _write_all(descriptor, line)
             os.fsync(descriptor)
@@ -108,6 +108,17 @@ def finished(rows: Iterable[Mapping[str, Any]], config_hash: str, seed: int) -> 
         if (row["status"], row["config_hash"], row["seed"]) == ("done", config_hash, seed):
             return dict(row)
     return None
+
+
+def _same_outcome(rows: Iterable[Row], row: Row) -> Row | None:
+    """What already says how this run ended."""
+    if row["status"] == "done":
+        return finished(rows, row["config_hash"], row["seed"])
+    if row["status"] != "failed" or "reason" not in row:
+        return None
+    run, outcome = (row["config_hash"], row["seed"]), ("failed", row["reason"])
+    last = [r for r in rows if (r["config_hash"], r["seed"]) == run][-1:]
+    return next((r for r in last if (r["status"], r.get("reason")) == outcome), None)
 
 
 def _encode(path: Path, row: Mapping[str, Any]) -> tuple[bytes, Row]:

@@ -139,6 +139,27 @@ def test_a_field_of_the_wrong_type_or_range_is_refused(tmp_path, changes):
     assert not (tmp_path / "r.jsonl").exists()
 
 
+def test_a_failure_that_repeats_the_last_one_of_its_run_is_one_row(tmp_path):
+    path = tmp_path / "r.jsonl"
+
+    def failed(reason, **changes):
+        row = make_row(status="failed", test_accuracy=None, reason=reason, **changes)
+        return append_row(path, row)
+
+    first = failed("step 3")
+    assert failed("step 3", seconds=1.0) == first
+    failed("step 3", seed=1)
+    failed("step 4")
+    failed("step 3")
+    append_row(path, make_row(status="interrupted", test_accuracy=None))
+    failed("step 3")
+    reasons = [(r["seed"], r.get("reason")) for r in read_rows(path)]
+    assert reasons == [
+        *((0, "step 3"), (1, "step 3"), (0, "step 4"), (0, "step 3")),
+        *((0, None), (0, "step 3")),
+    ]
+
+
 def test_concurrent_writers_lose_nothing_and_finish_a_seed_once(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
