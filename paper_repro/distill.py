@@ -122,18 +122,16 @@ def main(
             named = {"architecture": network, "kernel": kernel, "zca": zca}
             made = [distilling_cell(m, data.name, images, budget, **named) for m in methods]
             cells += [_natural(made[0]), *made]
-    missing = run_cells(COMMAND, cells, used, budget.name, out, data_dir)
-    if missing:
-        raise next(iter(missing.values()))
+    undone = run_cells(COMMAND, cells, used, budget.name, out, data_dir)
+    if undone.missing:
+        raise next(iter(undone.missing.values()))
     rows = rows_for(COMMAND, out)
     draw(COMMAND, cells, rows, out, data_dir, used[0])
     print_table(table(cells, rows, budget.name == "smoke"))
     learned = {cell.config_hash for cell in cells if cell.method != NATURAL}
-    diverged = [c for c in cells for s in used if finished(rows, c.config_hash, s) is None]
     if budget.name != "smoke" and any(finished(rows, h, s) for h in learned for s in used):
         _export(out, used, data_dir, learned)
-    if diverged:
-        raise UserError(f"diverged: {', '.join(map(str, diverged))}")
+    undone.require_none()
 
 
 def _export(

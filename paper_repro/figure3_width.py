@@ -354,27 +354,25 @@ def main(
     if any(each < 1 for each in widths):
         raise UserError(f"widths must be at least 1, got {min(widths)}")
     choices = choice_cells(budget, sets, parts, augmented_supports)
-    unavailable = run_cells(SCRIPT, choices, [0], preset, out, data_dir)
+    undone = run_cells(SCRIPT, choices, [0], preset, out, data_dir)
     widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
     known = rows_for(SCRIPT, out)
     chosen = cells(budget, sets, parts, widths, known, augmented_supports)
-    if not chosen and unavailable:
-        raise next(iter(unavailable.values()))
     if not chosen:
-        raise UserError("nothing to draw: no series in these sets, or every choice diverged")
+        undone.require_none()
+        raise UserError("nothing to draw: no series in these sets")
     by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
     by_width = [cell for cell in chosen if cell.method.endswith(WIDTH)]
     # Many steps and variants: at the laptop preset one seed of each.
     few = budget.seeds if preset in ("gpu", "paper") else 1
     seeds_of_steps = seeds or tuple(range(few))
-    run_cells(SCRIPT, by_step, seeds_of_steps, preset, out, data_dir)
-    last, its_seeds = (by_width, seeds) if by_width else (by_step, seeds_of_steps)
-    run_table(SCRIPT, last, its_seeds, budget, out, data_dir, table)
-    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
-        print(f"wrote {path}")
-    if unavailable:
-        reasons = "; ".join(str(error) for error in unavailable.values())
-        raise UserError(f"{', '.join(unavailable)} left out: {reasons}")
+    last, its_seeds = by_step, seeds_of_steps
+    if by_width:
+        run_cells(SCRIPT, by_step, seeds_of_steps, preset, out, data_dir, undone)
+        last, its_seeds = by_width, seeds
+    run_table(
+        *(SCRIPT, last, its_seeds, budget, out, data_dir, table), draw_curves=draw, before=undone
+    )
 
 
 def _chosen_sets(

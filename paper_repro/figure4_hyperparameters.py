@@ -272,11 +272,10 @@ def main(
         chosen = _cells_on_catalogue(budget, checkpoints, sizes, learned_labels, kip_steps)
 
     from paper_repro.core.experiment.runner import run_table
-    from paper_repro.core.results import rows_for
 
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
-    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
-        print(f"wrote {path}")
+    run_table(
+        *(SCRIPT, chosen, seeds, budget, out, data_dir, table), draw_curves=draw, may_diverge=True
+    )
 
 
 def _cells_on_catalogue(

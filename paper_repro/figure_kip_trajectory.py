@@ -185,11 +185,8 @@ def main(
     chosen = [_first_steps(cell) for cell in whole]
 
     from paper_repro.core.experiment.runner import run_table
-    from paper_repro.core.results import rows_for
 
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
-    for path in draw(rows_for(SCRIPT, out), out, include_smoke=preset == "smoke"):
-        print(f"wrote {path}")
+    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table, draw_curves=draw)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from paper_repro.core.network.training import initial_bound, outputs
 CALIBRATION = 50
 """Images on which the maximum learning rate is estimated."""
 
+_TRIED, _BEST = "tried.jsonl", "best.safetensors"
+
 Stability = Literal["validation", "both"]
 
 
@@ -126,8 +128,8 @@ def choose(
     """Train every point of the grid on `support`; the best accuracy on `validation` wins.
 
     All points start from the same parameters and meet the same batches. With a directory an
-    interrupted call is continued: finished points are read back from `tried.jsonl`, the one at
-    work from its state.
+    interrupted call is continued: finished points are read back from its log, the one at work
+    from its state.
 
     Args:
       settings: the grid.
@@ -146,7 +148,7 @@ def choose(
     network = Network(
         from_name(architecture), settings.width, y.shape[1], settings.parameterisation
     )
-    log = _Log(None if directory is None else directory / "tried.jsonl", points)
+    log = _Log(None if directory is None else directory / _TRIED, points)
     parameters, best = None, None
     bound = log.bound
     if bound is None:
@@ -180,12 +182,12 @@ def choose(
             if directory is not None:
                 _keep(directory, number, parameters)
         log.append(found)
+    if directory is not None:
+        _forget_state(directory)
     if best is None:
         raise AllDiverged(log.tried)
     if parameters is None:
         parameters = _kept(directory, log.tried.index(best), network, x.shape[1:])
-    if directory is not None:
-        _forget_state(directory)
     return Chosen(best, log.tried, network, parameters)
 
 
@@ -233,13 +235,19 @@ def _predict(network, parameters, point, x) -> np.ndarray:
     return np.asarray(centred_prediction(point.get("loss", "mse"), f, point["label_scale"]))
 
 
+def forget(directory: Path) -> None:
+    """Remove what a finished `choose` has left to go on from, once its outcome is recorded."""
+    for name in (_TRIED, _BEST):
+        (directory / name).unlink(missing_ok=True)
+
+
 def _keep(directory: Path, number: int, parameters: Parameters) -> None:
     tensors = {f"{i}.{k}": np.asarray(v) for i, p in enumerate(parameters) for k, v in p.items()}
-    checkpoint.save(directory / "best.safetensors", tensors, {"point": str(number)})
+    checkpoint.save(directory / _BEST, tensors, {"point": str(number)})
 
 
 def _kept(directory: Path, number: int, network: Network, image_shape) -> Parameters:
-    found = checkpoint.load(directory / "best.safetensors")
+    found = checkpoint.load(directory / _BEST)
     if found.metadata.get("point") != str(number):
         from paper_repro.core.errors import UserError
 

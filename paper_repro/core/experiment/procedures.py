@@ -14,6 +14,7 @@ from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context
 from paper_repro.core.experiment.outcome import Outcome
 from paper_repro.core.experiment.transfer import chosen_network, transfer
+from paper_repro.core.files import exclusive
 from paper_repro.core.kernels import from_name as kernel_from_name
 from paper_repro.core.kip import KIPConfig
 from paper_repro.core.kip import run as run_kip
@@ -151,9 +152,10 @@ def network(
     scale drown it. Outputs are divided by the scale before the MSE is taken.
     """
     support_cell = cell.support_cell
-    support = kip(support_cell, context, seed, directory_of, report)
-    path = support_path(directory_of(support_cell), support.step)
-    tensors = checkpoint.load(path).tensors
+    directory = directory_of(support_cell)
+    with exclusive(directory):  # a table of KIP may run the same cell
+        support = kip(support_cell, context, seed, directory_of, report)
+        tensors = checkpoint.load(support_path(directory, support.step)).tensors
     x, y = tensors["images"], tensors["labels"]
     chosen = chosen_network(cell, context, seed, (x, y), directory_of(cell), report)
     result = score(chosen.predict(context.test_images), context.test.y)

@@ -14,6 +14,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.presets import Preset
 from paper_repro.core.experiment.progress import Progress
+from paper_repro.core.experiment.undone import Undone
 from paper_repro.core.files import exclusive, require_writable, write_atomic
 from paper_repro.core.memory import keep_freed_memory
 from paper_repro.core.provenance import peak_mb, provenance
@@ -37,6 +38,9 @@ def run_table(
     table: Callable[..., ResultTable],
     shown: Callable[[TableCell], bool] = lambda cell: True,
     beside: Path | None = None,
+    draw_curves: Callable[..., Sequence[Path]] | None = None,
+    may_diverge: bool = False,
+    before: Undone | None = None,
 ) -> None:
     """What every table script does: run the cells, print the table, write it and its pictures.
 
@@ -53,6 +57,13 @@ def run_table(
       table: the table as far as rows fill it.
       shown: lines that are printed; the files hold them all.
       beside: directory of other rows; what the shown lines are there is printed below.
+      draw_curves: draws curves of the rows into `out/pictures` (`registry.TableModule`).
+      may_diverge: a run that diverged is an outcome of this table, and no error.
+      before: what earlier calls of `run_cells` for the same table left undone.
+
+    Raises:
+      UserError: bad input; or, once everything is printed and written, that cells were left out or
+        runs diverged.
     """
     from paper_repro.core.experiment.gallery import draw
     from paper_repro.core.render.markdown import render_markdown
@@ -68,11 +79,12 @@ def run_table(
     used = tuple(seeds) or tuple(range(budget.seeds))
     if not cells:
         raise UserError("no cell is chosen: name at least one value for every option that is given")
-    missing = run_cells(script, cells, used, budget.name, out, data_dir)
-    if set(missing) == {cell.dataset for cell in cells}:
-        raise next(iter(missing.values()))
-    rows = rows_for(script, out)
-    result = table(rows, include_smoke=budget.name == "smoke")
+    undone = Undone() if before is None else before
+    run_cells(script, cells, used, budget.name, out, data_dir, undone)
+    if set(undone.missing) >= {cell.dataset for cell in cells}:
+        raise next(iter(undone.missing.values()))
+    rows, smoke = rows_for(script, out), budget.name == "smoke"
+    result = table(rows, include_smoke=smoke)
     draw(script, cells, rows, out, data_dir, used[0])
     write_atomic(out / f"{script}.md", render_markdown(result))
     render_png(result, out / f"{script}.png")
@@ -86,9 +98,11 @@ def run_table(
             print_table(
                 dataclasses.replace(other, title=title, caption="", notes=(), appendices=())
             )
-    if missing:
-        reasons = "; ".join(str(error) for error in missing.values())
-        raise UserError(f"the cells of {', '.join(missing)} were left out: {reasons}")
+    for path in draw_curves(rows, out, include_smoke=smoke) if draw_curves is not None else ():
+        print(f"wrote {path}")
+    if may_diverge:
+        undone.diverged.clear()
+    undone.require_none()
 
 
 def run_cells(
@@ -98,14 +112,24 @@ def run_cells(
     preset: str,
     out: Path,
     data_dir: Path | None,
-) -> dict[str, DatasetUnavailable]:
+    undone: Undone | None = None,
+) -> Undone:
     """Run what has no finished row yet, in this table or in another of the directory.
 
     A run that diverges leaves a `failed` row and the next one starts; one that is interrupted
     leaves an `interrupted` row, and the same command goes on from its last checkpoint.
 
+    Args:
+      table: whose rows these are.
+      cells: to run.
+      seeds: of each.
+      preset: by name, for the rows.
+      out: directory of rows and runs.
+      data_dir: see `load_dataset`.
+      undone: of earlier calls; what this one leaves undone is added.
+
     Returns:
-      Data sets that no source has, with the reason; their cells were not run.
+      What has no finished row.
 
     Raises:
       UserError: bad input, before or at the run that met it; finished rows stay.
@@ -114,28 +138,32 @@ def run_cells(
     require_writable(out)
     path = results_path(out, table)
     rows = rows_for(table, out)
-    missing: dict[str, DatasetUnavailable] = {}
+    undone = Undone() if undone is None else undone
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = [(cell, seed) for seed in seeds for cell in cells]
     todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
     with Progress(len(runs), len(runs) - len(todo)) as progress:
         for cell, seed in todo:
-            if cell.dataset in missing:
+            if cell.dataset in undone.missing:
                 continue
             progress.start(f"{cell} seed={seed}")
             try:
                 row = _run(table, cell, seed, preset, out, data_dir, path, progress)
             except DatasetUnavailable as error:
-                missing[cell.dataset] = error
+                undone.missing[cell.dataset] = error
                 continue
+            if row["status"] == "failed":
+                undone.diverged.append(f"{cell} seed={seed}")
             progress.finish(row)
-    return missing
+    return undone
 
 
 def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[str, Any]:
     from paper_repro.core.experiment.context import context
+    from paper_repro.core.experiment.grid import forget
     from paper_repro.core.experiment.procedures import PROCEDURES
     from paper_repro.core.kip.state import Diverged
+    from paper_repro.core.krr import Unsolvable
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     clock = time.monotonic()
@@ -184,14 +212,14 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
     try:
         with exclusive(directory_of(cell)):
             outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
-    except Diverged as error:
+    except (Diverged, Unsolvable) as error:
         return close("failed", reason=str(error), **getattr(error, "extra", {}))
     except KeyboardInterrupt:
         close("interrupted")
         raise
     except UserError as error:
         raise UserError(f"{cell} seed={seed}: {error}") from error
-    return close(
+    row = close(
         "done",
         test_accuracy=outcome.test_accuracy,
         test_mse=outcome.test_mse,
@@ -201,3 +229,5 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
         budget=outcome.budget,
         **outcome.extra,
     )
+    forget(directory_of(cell))
+    return row
