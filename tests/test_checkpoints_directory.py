@@ -12,6 +12,7 @@ import small_table
 from paper_repro.core import catalogue, checkpoint
 from paper_repro.core.catalogue import read_catalogue, read_set
 from paper_repro.core.errors import UserError
+from paper_repro.core.experiment import gallery
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import context
 from paper_repro.core.experiment.export import cell_of, export
@@ -19,6 +20,7 @@ from paper_repro.core.experiment.rescore import rescore
 from paper_repro.core.experiment.runner import run_cells, run_directory
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.preprocess.recorded import require_recorded
+from paper_repro.core.results import read_rows
 
 KIP = small_table.cell(6)
 SOLVED = Cell("small", 2, "LS", "label_solve", "FC1", "NTK", learned_labels=True)
@@ -116,6 +118,21 @@ def test_a_larger_budget_replaces_a_set_and_a_smaller_one_does_not(runs, copied)
         export(results, copied, (0,), 100, data)
         assert read_set(copied, name).record["step"] == kept
         assert len(read_catalogue(copied)) == 2
+
+
+def test_a_torn_line_of_metrics_costs_what_follows_it_alone(runs, tmp_path):
+    results, data, _ = runs
+    torn = shutil.copytree(results, tmp_path / "results")
+    path = run_directory(torn, KIP, 0) / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]) + lines[3][:20])
+    (learned,) = export(torn, tmp_path / "c", (0,), 100, data, [KIP.config_hash])
+    series = {entry["step"]: entry["metrics"] for entry in learned.record["series"]}
+    assert list(series) == [0, 1, 2, 4]
+    assert all(series[step] for step in (0, 1, 2)) and series[4] == {}
+    gallery.draw(small_table.SCRIPT, [KIP], read_rows(small_table.rows_of(torn)), torn, data, 0)
+    curves = torn / "pictures" / f"{small_table.SCRIPT}-curves.png"
+    assert curves.read_bytes().startswith(b"\x89PNG")
 
 
 def test_large_sets_are_exported_without_their_series(runs, tmp_path):

@@ -23,6 +23,7 @@ from paper_repro.core.experiment.gallery import draw_support
 from paper_repro.core.experiment.methods import KIP_METHODS, LABEL_SOLVE
 from paper_repro.core.experiment.runner import run_directory
 from paper_repro.core.files import exclusive, require_writable, sha256_of_file, write_atomic
+from paper_repro.core.json_lines import JsonLines
 from paper_repro.core.kip import official_steps
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.pictures import curves
@@ -202,10 +203,8 @@ def _export(
 
 
 def _series(row: Mapping[str, Any], directory: Path, staged: Path) -> list[dict[str, Any]]:
-    measured = {
-        entry["step"]: entry
-        for entry in map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
-    }
+    entries = JsonLines(directory / "metrics.jsonl").entries
+    measured = {entry["step"]: entry for entry in entries}
     series = []
     for step in official_steps(row["step"]):
         path = support_path(directory, step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from paper_repro.core.catalogue import set_name
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.context import Context, context
 from paper_repro.core.experiment.runner import run_directory
+from paper_repro.core.json_lines import JsonLines
 from paper_repro.core.kip.run import support_path
 from paper_repro.core.pictures import before_after, curves, image_grid, label_heatmap
 from paper_repro.core.results import finished
@@ -133,7 +133,7 @@ def _first_of_each(classes: np.ndarray, n: int) -> np.ndarray:
 
 
 def _accuracies(path: Path) -> list[tuple[float, float]]:
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    entries = JsonLines(path).entries
     return [(entry["step"], 100 * entry["test_accuracy"]) for entry in entries]
 
 
