@@ -35,8 +35,8 @@ def traced_matrix(
 
     Args:
       kernel: computes blocks of NumPy arrays without JAX.
-      x1: images (n1, ...), at least one.
-      x2: images (n2, ...), at least one; None for x1, both sides of which then move.
+      x1: images (n1, ...).
+      x2: images (n2, ...); None for x1, both sides of which then move.
       get: `ntk` or `nngp`.
 
     Returns:
@@ -47,7 +47,10 @@ def traced_matrix(
     """
     require_traceable(kernel.dtype)
     given = (x1,) if x2 is None else (x1, x2)
-    return _matrix(kernel, get, tuple(jnp.asarray(images_of(x), kernel.dtype) for x in given))
+    operands = tuple(jnp.asarray(images_of(x), kernel.dtype) for x in given)
+    if any(len(x) == 0 for x in operands):
+        return jnp.zeros((len(operands[0]), len(operands[-1])), kernel.dtype)
+    return _matrix(kernel, get, operands)
 
 
 # Callbacks are compared by value, so that what JAX has compiled for one serves its equals.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.architecture import Architecture
@@ -133,9 +132,7 @@ class NumbaKernel(PlannedKernel):
         require_images(x1, *(() if x2 is None else (x2,)))
         # A callback cannot refuse: what it could not compute is refused here.
         self.plan(x1.shape[1:])
-        get = known_get(self.get if get is None else get)
-        n1, n2 = len(x1), len(x1 if x2 is None else x2)
-        return traced_matrix(self, x1, x2, get) if n1 * n2 else jnp.zeros((n1, n2), self.dtype)
+        return traced_matrix(self, x1, x2, known_get(self.get if get is None else get))
 
     def _tables(self, shape: tuple[int, ...]) -> Tables:
         return _tables_of(self.architecture, tuple(shape), self.dtype)
