@@ -7,7 +7,7 @@ OUT ?= runs
 
 RELEASE ?= build/release
 # One worker a core, a file of tests to one worker.
-PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DELETE_ON_ERROR:
 .PHONY: help venv torch reproduce release notebooks test test-slow lint lock clean
