@@ -25,12 +25,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from paper_repro import table2_transfer
 from paper_repro.core import cli
 from paper_repro.core.catalogue import LearnedSet
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.finite_networks import AUGMENTED_SUPPORTS, FINITE
 from paper_repro.core.experiment.learned_sets import (
     KIP_TO_NN,
     FileSet,
@@ -51,15 +51,13 @@ START, END = "natural start", "KIP images"
 """Methods of the rows."""
 DIVERGED = "diverged"
 
-PRESETS = table2_transfer.PRESETS
-
-_AUGMENTED = {"shift": 3, "flip": True}
+PRESETS = FINITE
 
 
 def grid(budget: Preset) -> list[dict[str, Any]]:
     """The settings, one point each."""
     factors, scales, decays = (0.03, 0.1, 0.3, 1.0), (1.0, 4.0, 16.0), (1e-4, 1e-3)
-    changes = (None, _AUGMENTED)
+    changes = (None, AUGMENTED_SUPPORTS)
     if budget.name == "smoke":
         factors, scales, decays, changes = (0.1, 0.3), (8.0,), (1e-3,), (None,)
     elif budget.name == "laptop":

@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro import table1_comparison
 from paper_repro.core import cli, published
 from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.presets import Preset, find_preset
+from paper_repro.core.experiment.methods import distilling_cell
+from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import OfficialRun
 from paper_repro.core.statistics import Estimate, estimate
@@ -40,7 +40,7 @@ PRESETS = {
     name: dataclasses.replace(
         preset, **({} if name == "smoke" else {**_SIX, "target_batch": 5_000})
     )
-    for name, preset in table1_comparison.PRESETS.items()
+    for name, preset in CONVNET.items()
 }
 
 
@@ -51,12 +51,8 @@ def cells(budget: Preset) -> list[Cell]:
 
 def _whole_runs(budget: Preset) -> list[Cell]:
     """The cells of Table 1 whose first steps these are."""
-    return [
-        cell
-        for cell in table1_comparison.cells(budget)
-        if (cell.dataset, cell.images_per_class) == (DATASET, 1)
-        and (cell.procedure, cell.architecture) == ("kip", "ConvNet")
-    ]
+    methods = ("KIP (l)", "KIP (a + l)")
+    return [distilling_cell(method, DATASET, 1, budget, zca=True) for method in methods]
 
 
 def _first_steps(cell: Cell) -> Cell:

@@ -33,11 +33,12 @@ from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
-from paper_repro.core.experiment.methods import distilling_cell
+from paper_repro.core.experiment.methods import NO_OPTIONS, distilling_cell
+from paper_repro.core.experiment.official_solves import official_solves
 from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
-from paper_repro.core.published.records import ComparisonCell, OfficialRun
-from paper_repro.core.tables import CellSpec, ResultTable, TableCell, build_cells, cell_runs
+from paper_repro.core.published.records import ComparisonCell
+from paper_repro.core.tables import CellSpec, ResultTable, TableCell, build_cells
 
 SCRIPT = "table1_comparison"
 
@@ -89,9 +90,6 @@ def _cells_of(dataset: str, ipc: int, budget: Preset) -> list[Cell]:
     return [*cells, fc1]
 
 
-NO_OPTIONS = {"config.random_architectures": None, "config.support_batch": None}
-"""What a row of the table itself has; the options stand in an appendix."""
-
 _COLUMNS = {
     "LS ConvNet": ("LS", "ConvNet"),
     "KIP ConvNet no aug": ("KIP (l)", "ConvNet"),
@@ -108,7 +106,6 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         if include_smoke and any(row["dataset"] == sample for row in rows):
             samples[name] = sample
             smoke += (f"{_title(sample)}: not the data set but the file {sample}.npz.",)
-    official = [_official_spec(run) for run in published.official_ls() if _in_appendix(run)]
     return ResultTable(
         "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
         "Test accuracy in percent, all test images; ours is the mean over n seeds (support draw, "
@@ -128,13 +125,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
             *smoke,
         ),
         appendices=(
-            ResultTable(
-                "Label Solve against the runs of the official release",
-                "Each official figure is one draw of the support images, so the spread of our "
-                "draws says what it may differ by. ConvNet, all training images as targets.",
-                build_cells(official, rows, include_smoke=include_smoke),
-                notes=_spread(official, rows),
-            ),
+            official_solves(rows, IMAGES_PER_CLASS, include_smoke),
             *_options(rows, include_smoke),
         ),
     )
@@ -196,55 +187,6 @@ def _spec(cell: ComparisonCell, samples: Mapping[str, str]) -> CellSpec:
         if (c.method, c.architecture) == (method, architecture)
     )
     return CellSpec(label, match, cell.figure, budget, needs(cell_of_row))
-
-
-def _in_appendix(run: OfficialRun) -> bool:
-    return run.architecture == "ConvNet" and run.support_size in _sizes(run).values()
-
-
-def _sizes(run: OfficialRun) -> dict[int, int]:
-    """Support size by images per class, of the sizes in the table."""
-    name = registry.find(run.dataset).name
-    return {ipc: _support_size(name, ipc) for ipc in IMAGES_PER_CLASS[name]}
-
-
-def _official_spec(run: OfficialRun) -> CellSpec:
-    dataset = registry.find(run.dataset)
-    ipc = run.support_size // len(dataset.class_names)
-    label = {
-        "Data set": run.dataset,
-        "Images per class": str(ipc),
-        "ZCA": "yes" if run.zca else "no",
-    }
-    match = {
-        "dataset": dataset.name,
-        "method": "LS",
-        "architecture": "ConvNet",
-        "kernel": "NTK",
-        "images_per_class": ipc,
-        "zca": run.zca,
-    }
-    solved = _cells_of(dataset.name, ipc, PRESETS["laptop"])[0]
-    budget = f"all {dataset.n_train:,} targets, one draw"
-    return CellSpec(label, match, run.figure, budget, needs(solved))
-
-
-def _spread(specs: Sequence[CellSpec], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """For each cell with draws of ours: whether the official one lies among them, and how far."""
-    notes = []
-    for spec in specs:
-        draws = [100 * row["test_accuracy"] for row in cell_runs(spec, rows)]
-        if not draws:
-            continue
-        low, high, official = min(draws), max(draws), spec.published.accuracy_percent
-        inside = low - 1 <= official <= high + 1
-        what = ", ".join([*list(spec.label.values())[:2]])
-        notes.append(
-            f"{what} per class, {'ZCA' if spec.match['zca'] else 'no ZCA'}: our draws "
-            f"{', '.join(f'{d:.1f}' for d in draws)}; the official {official:.1f} lies "
-            f"{'inside' if inside else 'OUTSIDE'} their range widened by 1 point."
-        )
-    return tuple(notes)
 
 
 def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) -> list[Cell]:

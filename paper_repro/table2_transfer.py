@@ -23,7 +23,6 @@ drawn their natural start from them); the choice of settings is that much less i
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from paper_repro.core import cli, published
 from paper_repro.core.catalogue import LearnedSet
 from paper_repro.core.data import registry
 from paper_repro.core.experiment.cell import Cell
+from paper_repro.core.experiment.finite_networks import FINITE, network_of
 from paper_repro.core.experiment.learned_sets import (
     FILE_TO_NN,
     KIP_TO_NN,
@@ -44,9 +44,8 @@ from paper_repro.core.experiment.learned_sets import (
     file_sets,
     natural_cell,
     refuse_without_files,
-    settings,
 )
-from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset, overridden
+from paper_repro.core.experiment.presets import Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import ComparisonCell, TransferRow
 from paper_repro.core.statistics import estimate
@@ -54,38 +53,10 @@ from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_run
 
 SCRIPT = "table2_transfer"
 
-_PAPER = Preset("paper", steps=0, target_batch=0, seeds=3, network_width=1024, network_steps=5_000)
-PRESETS = {
-    "smoke": dataclasses.replace(SMOKE, network_width=8, network_steps=4, n_validation=100),
-    "laptop": dataclasses.replace(
-        _PAPER, name="laptop", seeds=1, network_width=64, network_steps=500, n_validation=1_000
-    ),
-    "gpu": dataclasses.replace(_PAPER, name="gpu"),
-    "paper": _PAPER,
-}
-
-# The supports are fitted within 100 steps, and accuracy on validation hardly depends on where on
-# the ridge of learning rate and scale: CIFAR-10, ten KIP images, width 32 and 64, 300 to 2,000
-# steps: 28 to 31 % at factor 0.5 with scale 1, 0.1 with 4 and 0.01 with 16; above it trainings
-# collapse or diverge.
-GRIDS = {
-    "smoke": {"learning_rate_factor": (0.1, 0.3), "l2": (1e-3,), "label_scale": (8.0,)},
-    "laptop": {"learning_rate_factor": (0.1, 0.5), "l2": (1e-3,), "label_scale": (1.0, 4.0)},
-}
-_FULL_GRID = {
-    "learning_rate_factor": (0.03, 0.1, 0.3, 1.0),
-    "l2": (1e-4, 1e-3),
-    "label_scale": (1.0, 4.0, 16.0),
-}
+PRESETS = FINITE
 
 NATURAL_STEPS = 1_000
 """Of the networks on natural images, at the laptop preset and above."""
-
-
-def network_of(budget: Preset) -> dict[str, Any]:
-    """Settings of the finite networks at a preset."""
-    grid = GRIDS.get(budget.name, _FULL_GRID)
-    return settings(budget, grid, n_validation=budget.n_validation, stability="both")
 
 
 def cells(budget: Preset, sets: Sequence[LearnedSet | FileSet]) -> list[Cell]:

@@ -21,20 +21,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro import table1_comparison
 from paper_repro.core import cli, published
 from paper_repro.core.experiment.cell import Cell
 from paper_repro.core.experiment.cost import needs
 from paper_repro.core.experiment.learned_sets import KIP_TO_NN
-from paper_repro.core.experiment.methods import KIP_METHODS, distilling_cell
-from paper_repro.core.experiment.presets import Preset, find_preset, overridden
+from paper_repro.core.experiment.methods import KIP_METHODS, NO_OPTIONS, distilling_cell
+from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.experiment.selection import select
 from paper_repro.core.published.records import AblationRow
 from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
 
 SCRIPT = "table_a3_ablation"
 DATASET = "cifar10"
-PRESETS = table1_comparison.PRESETS
+PRESETS = CONVNET
 _METHOD = {flags: method for method, flags in KIP_METHODS.items()}
 
 
@@ -119,7 +118,7 @@ def _spec(row: AblationRow) -> CellSpec:
         "zca": row.zca,
         "learned_labels": row.learned_labels,
         "augmentation": row.augmentation,
-        **table1_comparison.NO_OPTIONS,
+        **NO_OPTIONS,
     }
     cell = next(
         cell for cell in cells(PRESETS["laptop"]) if cell.images_per_class == row.images_per_class

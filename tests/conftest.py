@@ -1,4 +1,4 @@
-"""The order of the files: those that take minutes first, so that no worker is left alone with one."""
+"""The order of the files: those that take minutes first, so that no worker ends alone with one."""
 
 LONG = (
     "test_table_a3_ablation.py",

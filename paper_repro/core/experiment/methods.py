@@ -16,6 +16,9 @@ KIP_METHODS = {
 }
 """Name of the method: (labels are learned, targets are augmented)."""
 
+NO_OPTIONS = {"config.random_architectures": None, "config.support_batch": None}
+"""What a row of a published KIP cell has; the options of KIP stand in an appendix of Table 1."""
+
 TEST_SHARE = 0.1
 """Of a KIP run's time, spent on scoring the test set along the way."""
 
