@@ -15,7 +15,8 @@ import numpy as np
 import scipy.linalg
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Kernel, Prepared
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.prepared import Prepared
 from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.partial_factor import PartialFactor
 from paper_repro.core.preprocess import Transform

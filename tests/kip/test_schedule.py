@@ -88,6 +88,7 @@ def test_a_support_batch_of_one_moves_as_without_the_others(tmp_path):
     before = checkpoint.load(support_path(tmp_path, 1)).tensors["images"]
     b1, b2, g = 0.9, 0.999, 1.0  # Adam's step for a first gradient, bias-corrected for step 2
     scale = (1 - b1) * g / (1 - b1**2) / np.sqrt((1 - b2) * g**2 / (1 - b2**2))
+    assert second - first
     for row in second - first:
         change = np.abs(result.x_support[row] - before[row])
         np.testing.assert_allclose(np.median(change), 0.04 * scale, rtol=1e-3)

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Get, Kernel, Progress, known_get
+from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
-from paper_repro.core.kernels.tracing import is_traced, require_outside_jit, require_traceable
+from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
 
 Parameters = Mapping[str, Array]
 
@@ -104,16 +104,7 @@ class DotProductKernel(Kernel):
         self.parameters = dict(parameters or {})
         self._fixed: dict[str, float] = {}
 
-    def __call__(
-        self,
-        x1: Array | Prepared,
-        x2: Array | Prepared | None = None,
-        get: Get | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
-        if not is_traced(x1, x2):
-            return super().__call__(x1, x2, get, progress)
+    def _traced(self, x1: Array | Prepared, x2: Array | Prepared | None, get: Get | None) -> Array:
         require_traceable(self.dtype)
         return self.block(x1, x1 if x2 is None else x2, get)
 

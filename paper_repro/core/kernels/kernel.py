@@ -19,7 +19,7 @@ import numpy as np
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.prepared import Array, Prepared
-from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
+from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
 
 Get = Literal["ntk", "nngp"]
 Progress = Callable[[int, int], None]
@@ -55,7 +55,12 @@ class Kernel(abc.ABC):
         get: Get | None = None,
         progress: Progress | None = None,
     ) -> Array:
-        """The whole matrix k(x1, x2), or k(x1, x1), block by block; see `blocks.kernel_matrix`."""
+        """The whole matrix k(x1, x2), or k(x1, x1), block by block; see `blocks.kernel_matrix`.
+
+        What JAX traces is a traced computation, of the kernels that have one; others refuse it.
+        """
+        if self._is_traced(x1, x2):
+            return self._traced(x1, x2, get)
         from paper_repro.core.kernels.blocks import kernel_matrix
 
         return kernel_matrix(self, x1, x2, get, progress)
@@ -122,6 +127,15 @@ class Kernel(abc.ABC):
         """Images in the kernel's dtype with the per-image features that `block` reuses."""
         require_concrete(x)
         return Prepared(np.asarray(x, self.dtype))
+
+    def _is_traced(self, *images: Array | Prepared | None) -> bool:
+        """Whether a call with `images` is a traced computation."""
+        return is_traced(*images)
+
+    def _traced(self, x1: Array | Prepared, x2: Array | Prepared | None, get: Get | None) -> Array:
+        """The matrix as a traced computation, differentiable in both arguments."""
+        require_outside_jit(x1, x2)
+        raise AssertionError("only what is traced comes here")
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Self:
         """The same kernel with other values of its learnable hyperparameters."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paper_repro.core.kernels.kernel import Kernel, Prepared
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.prepared import Prepared
 from paper_repro.core.kip.config import KIPConfig
 from paper_repro.core.kip.problem import Problem
 from paper_repro.core.labels import ClassBalancedSampler

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Kernel, Prepared
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.prepared import Prepared
 from paper_repro.core.krr import Score, predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from paper_repro.core import pytree
-from paper_repro.core.kernels.kernel import Array, Kernel, Prepared
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.kip.config import KIPConfig
 from paper_repro.core.kip.problem import Problem
 from paper_repro.core.krr import Unsolvable, loss_and_gradient

@@ -18,7 +18,7 @@ from paper_repro.core.architecture import (
     ReLU,
 )
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.kernels.prepared import Array
 
 Parameters = list[dict[str, Array]]
 """One dict per layer with weights, in order: `w` and `b`, float32."""

@@ -9,7 +9,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
-from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.kernels.prepared import Array
 from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters
 

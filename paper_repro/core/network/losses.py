@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.kernels.prepared import Array
 
 Loss = Literal["mse", "xent"]
 LOSSES: tuple[Loss, ...] = ("mse", "xent")

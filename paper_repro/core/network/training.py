@@ -24,7 +24,7 @@ import optax
 from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import sha256_of_array
-from paper_repro.core.kernels.kernel import Array
+from paper_repro.core.kernels.prepared import Array
 from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
 from paper_repro.core.network.learning_rate import maximum_learning_rate

@@ -18,12 +18,12 @@ from paper_repro.core.kernels.jax_backend.execute import (
     standard_deviations,
 )
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, tile_shape
-from paper_repro.core.kernels.kernel import Get, Progress
+from paper_repro.core.kernels.kernel import Get
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.planner import Plan
 from paper_repro.core.kernels.precision import precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
-from paper_repro.core.kernels.tracing import is_traced, require_outside_jit, require_traceable
+from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
 
 _IMAGES = 256
 
@@ -56,18 +56,6 @@ class JaxKernel(PlannedKernel):
         super().__init__(architecture, dtype, get)
         self.tile_pairs = tile_pairs
 
-    def __call__(
-        self,
-        x1: Array | Prepared,
-        x2: Array | Prepared | None = None,
-        get: Get | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """The whole matrix; see `Kernel.__call__`. Inside a JAX transformation it is traced."""
-        if is_traced(x1, x2):
-            return self._traced(x1, x1 if x2 is None else x2, get)
-        return super().__call__(x1, x2, get, progress)
-
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
         require_images(x)
@@ -82,7 +70,7 @@ class JaxKernel(PlannedKernel):
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); see `Kernel.block`."""
-        if is_traced(x1, x2):
+        if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         require_images(x1, x2)
         p1 = self._prepared(x1)
@@ -141,8 +129,9 @@ class JaxKernel(PlannedKernel):
             for rows, part1 in left:
                 yield rows, columns, part1, part2
 
-    def _traced(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None) -> jax.Array:
+    def _traced(self, x1: Array | Prepared, x2: Array | Prepared | None, get: Get | None) -> Array:
         """The matrix as a traced computation, tile after tile, differentiable in both arguments."""
+        x2 = x1 if x2 is None else x2
         require_images(x1, x2)
         require_traceable(self.dtype)
         planned, ntk = self.plan(x1.shape[1:]), self._is_ntk(get)

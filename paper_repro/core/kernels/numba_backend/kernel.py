@@ -10,7 +10,7 @@ import numpy as np
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.kernels.arccosine import coincident
 from paper_repro.core.kernels.callback import traced_matrix
-from paper_repro.core.kernels.kernel import Get, Progress, known_get
+from paper_repro.core.kernels.kernel import Get, known_get
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
@@ -52,17 +52,8 @@ class NumbaKernel(PlannedKernel):
         self.threads = threads or available_cores()
         self._lanes = BYTES // self.dtype.itemsize
 
-    def __call__(
-        self,
-        x1: Array | Prepared,
-        x2: Array | Prepared | None = None,
-        get: Get | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """The whole matrix; see `Kernel.__call__`. Of traced images it is traced."""
-        if is_tracer(x1, x2):
-            return self._traced(x1, x2, get)
-        return super().__call__(x1, x2, get, progress)
+    def _is_traced(self, *images: Array | Prepared | None) -> bool:
+        return is_tracer(*images)
 
     def prepare(self, x: Array) -> Prepared:
         """Images with the standard deviations (n, n_features) that enter every ReLU."""
@@ -85,7 +76,7 @@ class NumbaKernel(PlannedKernel):
 
         See `Kernel.block`.
         """
-        if is_tracer(x1, x2):
+        if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         require_images(x1, x2)
         symmetric = x1 is x2
