@@ -13,8 +13,8 @@ A cell that was not run says what it needs at the laptop preset:
     python -m paper_repro.table1_comparison --datasets mnist --ipc 10 --methods "KIP (l)"
 
 A KIP step costs about 0.55 ms for every pair of a support image and a target on two AVX-512 cores,
-LS 0.11 ms for every pair of a support image and a training image (28x28 images: 0.41 and 0.08);
-without AVX-512 two to three times as much.
+LS 0.11 ms for every pair of a support image and a training image (28x28 images: 0.08, and for KIP
+0.41, in proportion); without AVX-512 two to three times as much.
 
 Deviations. Ours are the ranges of the augmentation (10 degrees, shifts of a tenth, flips for RGB,
 every target) and the criterion of convergence (README). The laptop preset takes fewer steps with
@@ -163,11 +163,10 @@ def _spec(cell: ComparisonCell, samples: Mapping[str, str]) -> CellSpec:
     }
     if cell.method not in _COLUMNS:
         return CellSpec(label, published=cell.figure, published_only=True)
-    name = registry.find(cell.dataset).name
-    name = samples.get(name, name)
-    label["Data set"] = _title(name)
     method, architecture = _COLUMNS[cell.method]
     dataset = registry.find(cell.dataset)
+    name = samples.get(dataset.name, dataset.name)
+    label["Data set"] = _title(name)
     match = {
         "dataset": name,
         "algorithm": "KRR",

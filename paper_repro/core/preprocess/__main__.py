@@ -10,7 +10,7 @@ from paper_repro.core.cli import run
 from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.files import write_atomic
-from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION, fitted
+from paper_repro.core.preprocess.fitting import fitted, published_regularisation
 from paper_repro.core.preprocess.storage import save as save_transform
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.preprocess.vectors import check_vector, make_vector, read_vectors
@@ -88,7 +88,7 @@ def _fit(data: Dataset, n_train: int | None, regularisation: float | None, fresh
     if n_train is None and not fresh:
         return fitted(data, "zca", regularisation)
     if regularisation is None:
-        regularisation = ZCA_REGULARISATION.get(data.name, 0.1)
+        regularisation = published_regularisation(data)
     return ZCA.fit(data.x_train[:n_train], regularisation)
 
 

@@ -18,6 +18,11 @@ ZCA_REGULARISATION = {"cifar10": 0.1, "cifar100": 0.1, "svhn": 100.0, "svhn_mini
 """lambda of the official release by data set (arXiv 2107.13034, appendix A); others take 0.1."""
 
 
+def published_regularisation(dataset: Dataset) -> float:
+    """lambda of the ZCA of a data set, see `ZCA_REGULARISATION`."""
+    return ZCA_REGULARISATION.get(dataset.name, 0.1)
+
+
 def usual(dataset: Dataset) -> str:
     """What the papers do to such images: `zca` to RGB ones, `standard` to others."""
     return "zca" if dataset.image_shape[-1] == 3 else "standard"
@@ -43,13 +48,15 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
     if name != "zca":
         raise UserError(f"unknown preprocessing {name!r}: choose one of {', '.join(NAMES)}")
     if regularisation is None:
-        regularisation = ZCA_REGULARISATION.get(dataset.name, 0.1)
+        regularisation = published_regularisation(dataset)
     path = _cache_path(dataset, regularisation)
     if path.exists():
         try:
             return load(path)
         except UserError as error:
-            raise UserError(f"{error}: delete {path} and run again") from error
+            raise UserError(
+                f"the cached whitening is damaged: delete {path} and run again ({error})"
+            ) from error
     transform = ZCA.fit(dataset.x_train, regularisation)
     try:
         save(transform, path)
