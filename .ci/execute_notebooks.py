@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from paper_repro.core.files import write_atomic
+from paper_repro.core.store.files import write_atomic
 
 for path in map(Path, sys.argv[1:]):
     started = time.monotonic()

@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 
 from paper_repro.core.cli import run
-from paper_repro.core.coverage import coverage, finished_rows, progress
-from paper_repro.core.registry import Script, scripts
+from paper_repro.core.runs.coverage import coverage, finished_rows, progress
+from paper_repro.scripts import Script, scripts
 
 WIDTH = 100
 COMMANDS = (

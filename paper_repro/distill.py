@@ -24,10 +24,10 @@ from paper_repro.core import cli
 from paper_repro.core.architecture import from_name
 from paper_repro.core.data import Dataset, load_dataset, require_releasable
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.methods import distilling_cell
-from paper_repro.core.experiment.presets import CONVNET, find_preset, overridden
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.methods import distilling_cell
+from paper_repro.core.runs.presets import CONVNET, find_preset, overridden
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 
 COMMAND = "distill"
 PREPROCESSING = ("standard", "zca")
@@ -93,11 +93,11 @@ def main(
         out: directory of rows, pictures and checkpoints; the same command resumes there.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    from paper_repro.core.experiment.gallery import draw
-    from paper_repro.core.experiment.runner import run_cells
     from paper_repro.core.preprocess import usual
-    from paper_repro.core.render.terminal import print_table
-    from paper_repro.core.results import finished, rows_for
+    from paper_repro.core.runs.gallery import draw
+    from paper_repro.core.runs.runner import run_cells
+    from paper_repro.core.store.rows import finished, rows_for
+    from paper_repro.core.tables.render.terminal import print_table
 
     needed = {"datasets": datasets, "ipc": ipc, "methods": methods, "architectures": architectures}
     for name, given in needed.items():
@@ -138,7 +138,7 @@ def _export(
     out: Path, seeds: Sequence[int], data_dir: Path | None, wanted: Collection[str]
 ) -> None:
     """Write the learned sets, and say how they become a release."""
-    from paper_repro.core.experiment.export import export
+    from paper_repro.core.runs.export import export
 
     place = out / "checkpoints"
     export(out, place, seeds, 100, data_dir, wanted)

@@ -101,16 +101,16 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     import numpy as np
 
     from paper_repro.core.data import load_dataset
-    from paper_repro.core.experiment.progress import Progress
-    from paper_repro.core.files import sha256_of_file
     from paper_repro.core.kernels import from_name
     from paper_repro.core.krr import predict, score
     from paper_repro.core.labels import centred_one_hot
     from paper_repro.core.preprocess import fitted, load, usual
     from paper_repro.core.preprocess.transform import digest
-    from paper_repro.core.provenance import provenance
-    from paper_repro.core.statistics import binomial_interval
-    from paper_repro.core.support_set import read_support_set
+    from paper_repro.core.runs.progress import Progress
+    from paper_repro.core.sets.support_set import read_support_set
+    from paper_repro.core.store.files import sha256_of_file
+    from paper_repro.core.store.provenance import provenance
+    from paper_repro.core.tables.statistics import binomial_interval
 
     _refuse_contradictions(protocol)
     started = time.monotonic()

@@ -34,7 +34,7 @@ def main(
         series_limit: keep the supports of earlier official steps up to this many images a set.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    from paper_repro.core.experiment.export import export
+    from paper_repro.core.runs.export import export
 
     written = export(results, out, (seed,), series_limit, data_dir)
     if not written:

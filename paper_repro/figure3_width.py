@@ -27,16 +27,16 @@ from typing import Any
 from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.finite_networks import FINITE
-from paper_repro.core.experiment.learned_sets import (
+from paper_repro.core.runs.finite_networks import FINITE
+from paper_repro.core.runs.learned_sets import (
     FILE_TO_NN,
     Preprocess,
     convolutional_sets,
     file_sets,
     refuse_without_files,
 )
-from paper_repro.core.experiment.presets import find_preset, overridden
-from paper_repro.core.experiment.transfer_lines import (
+from paper_repro.core.runs.presets import find_preset, overridden
+from paper_repro.core.runs.transfer_lines import (
     PARTS,
     STEP,
     WIDTH,
@@ -44,8 +44,8 @@ from paper_repro.core.experiment.transfer_lines import (
     choice_cells,
     chosen_sets,
 )
-from paper_repro.core.statistics import Estimate, estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.statistics import Estimate, estimate
 
 SCRIPT = "figure3_width"
 PRESETS = {
@@ -241,8 +241,8 @@ def main(
             f"{', '.join(map(str, ipc))} images per class"
         )
 
-    from paper_repro.core.experiment.runner import run_cells, run_table
-    from paper_repro.core.results import rows_for
+    from paper_repro.core.runs.runner import run_cells, run_table
+    from paper_repro.core.store.rows import rows_for
 
     if any(seed < 0 for seed in seeds):
         raise UserError(f"seeds must not be negative, got {min(seeds)}")

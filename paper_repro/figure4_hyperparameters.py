@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paper_repro.core import cli
-from paper_repro.core.catalogue import LearnedSet
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.finite_networks import AUGMENTED_SUPPORTS, FINITE
-from paper_repro.core.experiment.learned_sets import (
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.finite_networks import AUGMENTED_SUPPORTS, FINITE
+from paper_repro.core.runs.learned_sets import (
     KIP_TO_NN,
     FileSet,
     Preprocess,
@@ -41,10 +40,11 @@ from paper_repro.core.experiment.learned_sets import (
     find_set,
     refuse_without_files,
 )
-from paper_repro.core.experiment.presets import Preset, find_preset, overridden
-from paper_repro.core.files import sha256_of_file
-from paper_repro.core.statistics import estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs, matches
+from paper_repro.core.runs.presets import Preset, find_preset, overridden
+from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.store.files import sha256_of_file
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs, matches
+from paper_repro.core.tables.statistics import estimate
 
 SCRIPT = "figure4_hyperparameters"
 START, END = "natural start", "KIP images"
@@ -269,7 +269,7 @@ def main(
         sizes = itertools.product(datasets or ("cifar10",), ipc)
         chosen = _cells_on_catalogue(budget, checkpoints, sizes, learned_labels, kip_steps)
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     run_table(
         *(SCRIPT, chosen, seeds, budget, out, data_dir, table), draw_curves=draw, may_diverge=True

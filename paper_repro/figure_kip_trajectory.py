@@ -17,14 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli, published
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.methods import distilling_cell
-from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset
-from paper_repro.core.experiment.selection import select
-from paper_repro.core.published.records import OfficialRun
-from paper_repro.core.statistics import Estimate, estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core import cli
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.methods import distilling_cell
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
+from paper_repro.core.runs.selection import select
+from paper_repro.core.tables import published
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.published.records import OfficialRun
+from paper_repro.core.tables.statistics import Estimate, estimate
 
 SCRIPT = "figure_kip_trajectory"
 DATASET = "cifar10"
@@ -180,7 +181,7 @@ def main(
     whole = select(_whole_runs(budget), datasets=datasets, ipc=ipc, methods=methods)
     chosen = [_first_steps(cell) for cell in whole]
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table, draw_curves=draw)
 

@@ -28,17 +28,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli, published
+from paper_repro.core import cli
 from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.cost import needs
-from paper_repro.core.experiment.methods import NO_OPTIONS, distilling_cell
-from paper_repro.core.experiment.official_solves import official_solves
-from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset, overridden
-from paper_repro.core.experiment.selection import select
-from paper_repro.core.published.records import ComparisonCell
-from paper_repro.core.tables import CellSpec, ResultTable, TableCell, build_cells
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.cost import needs
+from paper_repro.core.runs.methods import NO_OPTIONS, distilling_cell
+from paper_repro.core.runs.official_solves import official_solves
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.selection import select
+from paper_repro.core.tables import published
+from paper_repro.core.tables.cells import CellSpec, ResultTable, TableCell, build_cells
+from paper_repro.core.tables.published.records import ComparisonCell
 
 SCRIPT = "table1_comparison"
 
@@ -274,7 +275,7 @@ def main(
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
     if evaluate_only:
-        from paper_repro.core.experiment.rescore import refuse_options_of_runs, rescore
+        from paper_repro.core.runs.rescore import refuse_options_of_runs, rescore
 
         refuse_options_of_runs(
             seeds=seeds,
@@ -286,7 +287,7 @@ def main(
         )
         return rescore(chosen, checkpoints, data_dir)
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     sizes = {(_title(cell.dataset), str(cell.images_per_class)) for cell in chosen}
 

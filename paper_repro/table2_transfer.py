@@ -27,12 +27,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli, published
-from paper_repro.core.catalogue import LearnedSet
+from paper_repro.core import cli
 from paper_repro.core.data import registry
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.finite_networks import FINITE, network_of
-from paper_repro.core.experiment.learned_sets import (
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.finite_networks import FINITE, network_of
+from paper_repro.core.runs.learned_sets import (
     FILE_TO_NN,
     KIP_TO_NN,
     LS_TO_NN,
@@ -45,11 +44,13 @@ from paper_repro.core.experiment.learned_sets import (
     natural_cell,
     refuse_without_files,
 )
-from paper_repro.core.experiment.presets import Preset, find_preset, overridden
-from paper_repro.core.experiment.selection import select
-from paper_repro.core.published.records import ComparisonCell, TransferRow
-from paper_repro.core.statistics import estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.runs.presets import Preset, find_preset, overridden
+from paper_repro.core.runs.selection import select
+from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.tables import published
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.published.records import ComparisonCell, TransferRow
+from paper_repro.core.tables.statistics import estimate
 
 SCRIPT = "table2_transfer"
 
@@ -262,7 +263,7 @@ def main(
         grid = cells(budget, sets) + natural_cells(budget)
     chosen = select(grid, datasets=datasets, ipc=ipc, methods=methods)
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
 

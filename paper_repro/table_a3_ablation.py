@@ -21,15 +21,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli, published
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.cost import needs
-from paper_repro.core.experiment.learned_sets import KIP_TO_NN
-from paper_repro.core.experiment.methods import KIP_METHODS, NO_OPTIONS, distilling_cell
-from paper_repro.core.experiment.presets import CONVNET, Preset, find_preset, overridden
-from paper_repro.core.experiment.selection import select
-from paper_repro.core.published.records import AblationRow
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core import cli
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.cost import needs
+from paper_repro.core.runs.learned_sets import KIP_TO_NN
+from paper_repro.core.runs.methods import KIP_METHODS, NO_OPTIONS, distilling_cell
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.selection import select
+from paper_repro.core.tables import published
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core.tables.published.records import AblationRow
 
 SCRIPT = "table_a3_ablation"
 DATASET = "cifar10"
@@ -218,12 +219,12 @@ def main(
     chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods, zca=zca)
 
     if evaluate_only:
-        from paper_repro.core.experiment.rescore import refuse_options_of_runs, rescore
+        from paper_repro.core.runs.rescore import refuse_options_of_runs, rescore
 
         refuse_options_of_runs(seeds=seeds, steps=steps is not None, target_batch=target_batch)
         return rescore(chosen, checkpoints, data_dir)
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
 

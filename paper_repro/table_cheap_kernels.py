@@ -21,13 +21,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli, published
-from paper_repro.core.augment import Augmentation
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.presets import SMOKE, Preset, find_preset
-from paper_repro.core.experiment.selection import select
-from paper_repro.core.statistics import Estimate
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core import cli
+from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
+from paper_repro.core.runs.selection import select
+from paper_repro.core.tables import published
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core.tables.statistics import Estimate
 
 SCRIPT = "table_cheap_kernels"
 DATASET = "cifar10"
@@ -206,7 +207,7 @@ def main(
     budget = find_preset(preset, PRESETS)
     chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
 
-    from paper_repro.core.experiment.runner import run_table
+    from paper_repro.core.runs.runner import run_table
 
     run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
 

@@ -164,7 +164,7 @@ def _write_set(
 ) -> tuple[dict[str, Any], int]:
     """Write the files of one set; return its record and the size of its rows in bytes."""
     from paper_repro.core.data.npz import write_npz
-    from paper_repro.core.files import write_atomic
+    from paper_repro.core.store.files import write_atomic
     from release.croissant import as_text
     from release.pictures import draw
     from release.rows import write_parquet
@@ -194,7 +194,7 @@ def _describe(
     published: Publication,
 ) -> None:
     """Write the files about all sets together; the manifest is the last."""
-    from paper_repro.core.files import write_atomic
+    from paper_repro.core.store.files import write_atomic
     from release.card import card
     from release.card_metadata import PRETTY_NAME
     from release.citation import citation_file

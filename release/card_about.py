@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper_repro.core.tables import is_reduced
+from paper_repro.core.tables.cells import is_reduced
 from release import layout
 from release.card_metadata import hub_sources
 from release.card_tables import table

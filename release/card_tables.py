@@ -27,7 +27,7 @@ def percent(fraction: float) -> str:
 
 def interval(record: Mapping[str, Any]) -> str:
     """95 % binomial (Wilson) interval of a record's accuracy, in percent."""
-    from paper_repro.core.statistics import binomial_interval
+    from paper_repro.core.tables.statistics import binomial_interval
 
     metrics = record["metrics"]
     low, high = binomial_interval(metrics["test_accuracy"], metrics["n_test"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paper_repro.core.catalogue import read_catalogue
 from paper_repro.core.errors import UserError
+from paper_repro.core.sets.catalogue import read_catalogue
 from release import layout
 from release.manifest import read_manifest
 from release.records import read_record

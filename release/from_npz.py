@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_file
+from paper_repro.core.store.files import sha256_of_file
 from release.layout import KINDS, is_name
 from release.npz_guard import check_npz
 from release.records import check_record
@@ -90,8 +90,8 @@ def _read(path: Path, given: NpzSets, data: Dataset, transform: Transform) -> Su
     from paper_repro.core.data.npz import read_npz
     from paper_repro.core.labels import centred_one_hot, is_centred_one_hot
     from paper_repro.core.preprocess.transform import digest
-    from paper_repro.core.provenance import versions
-    from paper_repro.core.support_set import read_support_set
+    from paper_repro.core.sets.support_set import read_support_set
+    from paper_repro.core.store.provenance import versions
 
     read = read_support_set(path, data.image_shape, data.n_classes)
     images, labels = (a.astype(np.float32) for a in (read.kernel_inputs, read.labels))

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_file, write_atomic
+from paper_repro.core.store.files import sha256_of_file, write_atomic
 
 MANIFEST = "manifest.json"
 FORMAT = 1

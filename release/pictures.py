@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core.files import write_atomic
+from paper_repro.core.store.files import write_atomic
 from release import layout
 from release.rows import png
 from release.sets import SupportSet

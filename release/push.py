@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_file
+from paper_repro.core.store.files import sha256_of_file
 from release.manifest import MANIFEST, Manifest, ManifestFile, check_files, read_manifest
 from release.repository import require_version
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core.catalogue import FORMAT, RECORD_FIELDS
 from paper_repro.core.data.own import DATASET_NAME
 from paper_repro.core.errors import UserError
-from paper_repro.core.row_schema import Field
+from paper_repro.core.sets.catalogue import FORMAT, RECORD_FIELDS
+from paper_repro.core.store.row_schema import Field
 from release.layout import KINDS, is_name
 
 TEXT = Field((str,))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from paper_repro.core.catalogue import SUPPORT, LearnedSet, read_catalogue
 from paper_repro.core.errors import UserError
+from paper_repro.core.sets.catalogue import SUPPORT, LearnedSet, read_catalogue
 from release.records import check_record
 
 LABEL_TOLERANCE = 1e-7

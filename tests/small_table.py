@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from paper_repro.core import cli
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.presets import Preset
-from paper_repro.core.experiment.runner import run_cells, run_directory
-from paper_repro.core.results import results_path
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.presets import Preset
+from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.store.rows import results_path
 
 SCRIPT = "small_table"
 

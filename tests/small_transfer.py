@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import small_table
 
-from paper_repro.core import catalogue, checkpoint, cli
-from paper_repro.core.catalogue import LearnedSet, series_file
+from paper_repro.core import cli
 from paper_repro.core.data import load_dataset
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.runner import run_cells, run_directory
-from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.network import training
 from paper_repro.core.preprocess import fitted
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.sets import catalogue
+from paper_repro.core.sets.catalogue import LearnedSet, series_file
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import sha256_of_file
 
 SCRIPT = "small_transfer"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
+from paper_repro.core.store import checkpoint
 
 TENSORS = {
     "images": np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32),
@@ -203,7 +203,7 @@ SAVE_AND_DIE = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from paper_repro.core import checkpoint
+from paper_repro.core.store import checkpoint
 
 left = int(sys.argv[2])
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import small_table
 
-from paper_repro.core import catalogue, checkpoint
-from paper_repro.core.catalogue import read_catalogue, read_set
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment import gallery
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.context import context
-from paper_repro.core.experiment.export import cell_of, export
-from paper_repro.core.experiment.rescore import rescore
-from paper_repro.core.experiment.runner import run_cells, run_directory
-from paper_repro.core.kip.run import support_path
+from paper_repro.core.methods.kip.run import support_path
 from paper_repro.core.preprocess.recorded import require_recorded
-from paper_repro.core.results import read_rows
+from paper_repro.core.runs import gallery
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.context import context
+from paper_repro.core.runs.export import cell_of, export
+from paper_repro.core.runs.rescore import rescore
+from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.sets import catalogue
+from paper_repro.core.sets.catalogue import read_catalogue, read_set
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.rows import read_rows
 
 KIP = small_table.cell(6)
 SOLVED = Cell("small", 2, "LS", "label_solve", "FC1", "NTK", learned_labels=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_repro.core import registry
+from paper_repro import scripts as registry
 
 ROOT = Path(__file__).resolve().parents[1]
 

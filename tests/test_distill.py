@@ -14,13 +14,13 @@ import pytest
 import release
 from paper_repro import distill
 from paper_repro.core import cli
-from paper_repro.core.catalogue import read_catalogue, read_set
 from paper_repro.core.data import write_own
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment import runner
-from paper_repro.core.experiment.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
-from paper_repro.core.experiment.presets import CONVNET
-from paper_repro.core.results import read_rows
+from paper_repro.core.runs import runner
+from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
+from paper_repro.core.runs.presets import CONVNET
+from paper_repro.core.sets.catalogue import read_catalogue, read_set
+from paper_repro.core.store.rows import read_rows
 
 ROOT = Path(__file__).parents[1]
 SETS = json.loads((ROOT / "checkpoints/index.json").read_text())["sets"]

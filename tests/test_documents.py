@@ -19,7 +19,7 @@ from documents import (
 )
 
 from paper_repro import report
-from paper_repro.core.registry import scripts
+from paper_repro.scripts import scripts
 
 PATHS = list(documents())
 

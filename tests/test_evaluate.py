@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import small_table
 
-from paper_repro.core.catalogue import read_catalogue
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import ZCA, fitted, load, save
 from paper_repro.core.preprocess.transform import digest
-from paper_repro.core.support_set import SupportSet
+from paper_repro.core.sets.catalogue import read_catalogue
+from paper_repro.core.sets.support_set import SupportSet
 from paper_repro.evaluate import Protocol, evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,7 +214,7 @@ def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
     score_small(place, path)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("paper_repro.evaluate.QUIET_SECONDS", 0.0)
-    monkeypatch.setattr("paper_repro.core.experiment.progress.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("paper_repro.core.runs.progress.LOG_SECONDS", 0.0)
     monkeypatch.setattr("paper_repro.core.kernels.blocks._MAX_ROWS", 30)
     score_small(place, path)
     lines = capsys.readouterr().err.splitlines()

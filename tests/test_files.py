@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import small_table
 
-from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import (
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import (
     append_line,
     atomic_path,
     exclusive,
@@ -216,7 +216,8 @@ KEEP_TWO_STATES = """
 import resource
 from pathlib import Path
 import numpy as np
-from paper_repro.core import checkpoint, cli
+from paper_repro.core import cli
+from paper_repro.core.store import checkpoint
 
 def main(out: Path) -> None:
     "Save a small state, then a large one."

@@ -1,6 +1,6 @@
 import json
 
-from paper_repro.core.json_lines import JsonLines
+from paper_repro.core.store.json_lines import JsonLines
 
 
 def test_what_follows_a_torn_line_does_not_count_and_goes_with_the_next_change(tmp_path):

@@ -7,11 +7,11 @@ import pytest
 
 from paper_repro import figure_kip_trajectory as trajectory
 from paper_repro import table1_comparison, table_a3_ablation
-from paper_repro.core import published
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.export import export
-from paper_repro.core.experiment.presets import find_preset
-from paper_repro.core.results import read_rows
+from paper_repro.core.runs.export import export
+from paper_repro.core.runs.presets import find_preset
+from paper_repro.core.store.rows import read_rows
+from paper_repro.core.tables import published
 
 SCRIPT = trajectory.SCRIPT
 

@@ -11,13 +11,13 @@ import pytest
 import small_table
 
 from paper_repro.benchmark.labels import labels
-from paper_repro.core import label_solve as module
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.krr import DIAG_REG, loss_and_gradient, predict
-from paper_repro.core.label_solve import label_solve
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.partial_factor import PartialFactor
+from paper_repro.core.methods import label_solve as module
+from paper_repro.core.methods.label_solve import label_solve
+from paper_repro.core.methods.partial_factor import PartialFactor
 from paper_repro.core.preprocess import Standard
 
 N_SUPPORT, N_TARGET, N_CLASSES = 20, 300, 10
@@ -146,8 +146,9 @@ def test_images_and_labels_that_do_not_match_are_refused(problem):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from paper_repro.core import label_solve, partial_factor
-from paper_repro.core.partial_factor import PartialFactor
+from paper_repro.core.methods import label_solve
+from paper_repro.core.methods import partial_factor
+from paper_repro.core.methods.partial_factor import PartialFactor
 sys.path.insert(0, {tests!r})
 from test_label_solve import KERNELS, Problem
 

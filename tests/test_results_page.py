@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from paper_repro.core.registry import scripts
 from paper_repro.report import texts
+from paper_repro.scripts import scripts
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ import time
 import pytest
 import small_table
 
-from paper_repro.core.results import read_rows
+from paper_repro.core.store.rows import read_rows
 
 STEPS = {"FC1": 483, "ConvNet": 233}
 """Of KIP; seconds of work on two cores."""

@@ -11,14 +11,14 @@ import pytest
 
 from paper_repro import table1_comparison as table1
 from paper_repro import table_a3_ablation as ablation
-from paper_repro.core import published
-from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import cache_directory, load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.selection import select
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
-from paper_repro.core.results import read_rows
-from paper_repro.core.row_schema import problem_with
+from paper_repro.core.runs.selection import select
+from paper_repro.core.sets.catalogue import read_set
+from paper_repro.core.store.row_schema import problem_with
+from paper_repro.core.store.rows import read_rows
+from paper_repro.core.tables import published
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = table1.SCRIPT

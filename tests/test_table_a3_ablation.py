@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from paper_repro import table_a3_ablation as ablation
-from paper_repro.core import published
-from paper_repro.core.results import read_rows
+from paper_repro.core.store.rows import read_rows
+from paper_repro.core.tables import published
 
 SCRIPT = ablation.SCRIPT
 

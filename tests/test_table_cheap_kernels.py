@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from paper_repro import table_cheap_kernels
-from paper_repro.core import published
-from paper_repro.core.results import read_rows
-from paper_repro.core.row_schema import problem_with
+from paper_repro.core.store.row_schema import problem_with
+from paper_repro.core.store.rows import read_rows
+from paper_repro.core.tables import published
 
 SCRIPT = table_cheap_kernels.SCRIPT
 MODULE = ["-m", f"paper_repro.{SCRIPT}"]

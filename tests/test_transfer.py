@@ -18,13 +18,13 @@ import small_transfer
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.export import cell_of
-from paper_repro.core.experiment.grid import Settings, choose
-from paper_repro.core.experiment.learned_sets import FILE_TO_NN, FileSet, cell_on, find_set
-from paper_repro.core.experiment.presets import SMOKE
-from paper_repro.core.experiment.runner import run_cells, run_directory
-from paper_repro.core.results import read_rows
-from paper_repro.core.row_schema import problem_with
+from paper_repro.core.network.grid import Settings, choose
+from paper_repro.core.runs.export import cell_of
+from paper_repro.core.runs.learned_sets import FILE_TO_NN, FileSet, cell_on, find_set
+from paper_repro.core.runs.presets import SMOKE
+from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.store.row_schema import problem_with
+from paper_repro.core.store.rows import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"width": 4, "steps": 3, "learning_rate_factor": (0.1,), "l2": (1e-3,)}
@@ -267,7 +267,7 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
 def test_an_interrupt_in_the_process_and_a_torn_log_change_nothing(
     uninterrupted, data, tmp_path, monkeypatch
 ):
-    from paper_repro.core.experiment import grid
+    from paper_repro.core.network import grid
 
     real, calls = grid.train, []
 

@@ -10,12 +10,12 @@ import pytest
 import small_table
 import small_transfer
 
-from paper_repro.core.catalogue import read_set
 from paper_repro.core.errors import UserError
-from paper_repro.core.experiment.cell import Cell
-from paper_repro.core.experiment.runner import run_cells, run_directory
-from paper_repro.core.files import exclusive
-from paper_repro.core.results import read_rows
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.sets.catalogue import read_set
+from paper_repro.core.store.files import exclusive
+from paper_repro.core.store.rows import read_rows
 
 UNSOLVABLE = -1.0
 """A ridge that takes the mean of the kernel's diagonal away."""

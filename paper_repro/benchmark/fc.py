@@ -58,14 +58,14 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     import numpy as np
 
     from paper_repro.benchmark.measure import in_turn
-    from paper_repro.core.augment import Augmentation
     from paper_repro.core.kernels.dot_product import fully_connected_kernel
-    from paper_repro.core.kip import KIPConfig, Problem
-    from paper_repro.core.kip.batches import Batches
-    from paper_repro.core.kip.state import advance, initial_state
-    from paper_repro.core.memory import keep_freed_memory
+    from paper_repro.core.methods.kip import KIPConfig, Problem
+    from paper_repro.core.methods.kip.batches import Batches
+    from paper_repro.core.methods.kip.state import advance, initial_state
     from paper_repro.core.preprocess import Standard
-    from paper_repro.core.provenance import peak_mb, provenance
+    from paper_repro.core.preprocess.augment import Augmentation
+    from paper_repro.core.runs.memory import keep_freed_memory
+    from paper_repro.core.store.provenance import peak_mb, provenance
 
     keep_freed_memory()
     rng = np.random.default_rng(0)

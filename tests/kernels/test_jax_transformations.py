@@ -10,7 +10,7 @@ import pytest
 from paper_repro.core import architecture as arch
 from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, tile_shape
-from paper_repro.core.kernels.planner import plan
+from paper_repro.core.kernels.plan import plan
 
 
 def test_jit_and_grad_with_respect_to_both_arguments():

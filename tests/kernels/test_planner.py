@@ -4,7 +4,7 @@ import pytest
 
 from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.planner import plan
+from paper_repro.core.kernels.plan import plan
 
 
 def test_offsets_of_the_paper_convnet():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from paper_repro.core.kip import Problem
-from paper_repro.core.kip.problem import held_out
+from paper_repro.core.methods.kip import Problem
+from paper_repro.core.methods.problem import held_out
 from paper_repro.core.preprocess import Standard
 
 N_CLASSES = 3

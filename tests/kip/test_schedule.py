@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from small_problem import N_CLASSES, small_problem
 
-from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
-from paper_repro.core.kip import KIPConfig, official_steps, run
-from paper_repro.core.kip.batches import support_rows
-from paper_repro.core.kip.config import evaluation_steps
-from paper_repro.core.kip.run import support_path
+from paper_repro.core.methods.kip import KIPConfig, official_steps, run
+from paper_repro.core.methods.kip.batches import support_rows
+from paper_repro.core.methods.kip.config import evaluation_steps
+from paper_repro.core.methods.kip.run import support_path
+from paper_repro.core.store import checkpoint
 
 FC1 = fully_connected_kernel(1)
 PROBLEM = small_problem(FC1)

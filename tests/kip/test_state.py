@@ -10,18 +10,18 @@ import pytest
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
-from paper_repro.core.kip.config import KIPConfig
-from paper_repro.core.kip.problem import Problem
-from paper_repro.core.kip.state import (
+from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.methods.kip.config import KIPConfig
+from paper_repro.core.methods.kip.state import (
     Diverged,
     advance,
     from_tensors,
     initial_state,
     kernel_at,
 )
-from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Standard
-from paper_repro.core.pytree import to_tensors
+from paper_repro.core.store.pytree import to_tensors
 
 N_CLASSES, SHAPE = 4, (5, 5, 3)
 ADAM_B1 = 0.9  # the first moment of the first step is (1 - b1) times the gradient

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 import release
-from paper_repro.core import checkpoint
 from paper_repro.core.data import load_dataset
 from paper_repro.core.data.npz import write_npz
-from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import sha256_of_file
 from release.constants import REPOSITORY
 from release.manifest import make_manifest, write_manifest
 from release.score import score_set

@@ -21,8 +21,8 @@ from distilled_sets import (
     own_cache,
 )
 
-from paper_repro.core import checkpoint
 from paper_repro.core.cli import run
+from paper_repro.core.store import checkpoint
 from release.__main__ import COMMANDS, main
 
 FIXTURES = (made, copy, checkpoints, own_cache)
@@ -129,7 +129,7 @@ def index(directory, sets):
 
 def tensors(directory, **changes):
     """Other arrays in a support file that its record vouches for."""
-    from paper_repro.core.files import sha256_of_file
+    from paper_repro.core.store.files import sha256_of_file
 
     path = directory / FIXED / "support.safetensors"
     kept = checkpoint.load(path)

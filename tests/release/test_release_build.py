@@ -24,13 +24,13 @@ from distilled_sets import (
 from PIL import Image
 
 import release
-from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import load_dataset
 from paper_repro.core.data.npz import write_npz
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
+from paper_repro.core.sets.catalogue import read_set
 from release.constants import REPOSITORY, VERSION
 from release.from_npz import NpzSets
 from release.publication import publication

@@ -12,7 +12,7 @@ from distilled_sets import LEARNED, SETS, made, own_cache
 from paper_repro.core.data import load_dataset
 from paper_repro.core.network.training import TrainingConfig
 from paper_repro.core.preprocess import load as load_transform
-from paper_repro.core.statistics import binomial_interval
+from paper_repro.core.tables.statistics import binomial_interval
 from release.check_card import snippets
 from release.constants import REPOSITORY, VERSION
 from release.hyperparameters import RECOMMENDED

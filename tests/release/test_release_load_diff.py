@@ -16,12 +16,12 @@ from distilled_sets import (
 )
 
 import release
-from paper_repro.core.catalogue import read_set
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import predict, score
 from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.sets.catalogue import read_set
 from release.hyperparameters import RECOMMENDED
 from release.rows import write_parquet
 from release.sets import SupportSet

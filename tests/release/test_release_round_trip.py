@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from paper_repro.core import catalogue, checkpoint
-from paper_repro.core.files import sha256_of_file
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import save
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets import catalogue
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import sha256_of_file
 from release.check_card import snippets
 
 REPO = "tester/sets"

@@ -1,6 +1,6 @@
 """A valid result row to start from."""
 
-from paper_repro.core.results import config_hash
+from paper_repro.core.store.rows import config_hash
 
 
 def make_row(**changes):

@@ -1,8 +1,8 @@
 from result_rows import make_row
 
-from paper_repro.core.render.docstring import title_and_body
-from paper_repro.core.render.pages import page_path, pictures_of, render_page
-from paper_repro.core.render.runs import hardware, render_runs, revision, setting
+from paper_repro.core.tables.render.docstring import title_and_body
+from paper_repro.core.tables.render.pages import page_path, pictures_of, render_page
+from paper_repro.core.tables.render.runs import hardware, render_runs, revision, setting
 
 DOCSTRING = """Table 9: an_underscore.
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from paper_repro.core import pictures
 from paper_repro.core.pictures.images import displayable
-from paper_repro.core.published import PublishedFigure
+from paper_repro.core.tables.published import PublishedFigure
 
 NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 

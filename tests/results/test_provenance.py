@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from result_rows import make_row
 
-from paper_repro.core import provenance
-from paper_repro.core.results import append_row
+from paper_repro.core.store import provenance
+from paper_repro.core.store.rows import append_row
 
 PACKAGE = Path(provenance.__file__).parents[1]
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -44,7 +44,7 @@ def test_hardware_names_the_processor_and_not_the_machine():
 def test_cores_are_those_this_process_may_use():
     code = (
         "import os\n"
-        "from paper_repro.core.provenance import hardware\n"
+        "from paper_repro.core.store.provenance import hardware\n"
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "print(hardware()['cores'])"
     )

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from paper_repro.core import published
+from paper_repro.core.tables import published
 
 
 def test_every_row_of_every_file_is_read():
@@ -92,7 +92,7 @@ def test_it_and_the_rows_import_nothing_heavy():
     code = (
         "import sys\n"
         "from paper_repro.core import published, results, provenance, verdict, statistics, tables\n"
-        "from paper_repro.core.render import markdown, terminal, png\n"
+        "from paper_repro.core.tables.render import markdown, terminal, png\n"
         "from paper_repro.core import pictures\n"
         "published.table1(), provenance.provenance()\n"
         "print([m for m in ('jax', 'matplotlib', 'scipy', 'rich', 'pandas') if m in sys.modules])"

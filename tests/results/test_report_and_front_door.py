@@ -8,11 +8,11 @@ from result_rows import make_row
 
 from paper_repro import __main__ as front_door
 from paper_repro import report
-from paper_repro.core import registry
-from paper_repro.core.coverage import Progress, coverage, finished_rows, progress
+from paper_repro import scripts as registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.results import append_row
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+from paper_repro.core.runs.coverage import Progress, coverage, finished_rows, progress
+from paper_repro.core.store.rows import append_row
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 
 
 def fake_table(name, appendix=False):

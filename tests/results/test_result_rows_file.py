@@ -13,7 +13,7 @@ import pytest
 from result_rows import make_row
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.results import ROW_FIELDS, append_row, finished, read_rows
+from paper_repro.core.store.rows import ROW_FIELDS, append_row, finished, read_rows
 
 HERE = Path(__file__).parent
 
@@ -165,7 +165,7 @@ def test_concurrent_writers_lose_nothing_and_finish_a_seed_once(tmp_path):
     code = """
         import sys
         from result_rows import make_row
-        from paper_repro.core.results import append_row
+        from paper_repro.core.store.rows import append_row
         for seed in range(12):
             append_row(sys.argv[1], make_row(seed=seed, writer=sys.argv[2]))
             append_row(sys.argv[1], make_row(seed=seed, status="failed", test_accuracy=None))
@@ -184,7 +184,7 @@ def test_a_writer_waits_for_the_one_before_it(tmp_path):
     code = """
         import sys
         from result_rows import make_row
-        from paper_repro.core.results import append_row
+        from paper_repro.core.store.rows import append_row
         print("ready", flush=True)
         append_row(sys.argv[1], make_row(seed=1))
     """
@@ -205,7 +205,7 @@ def test_a_killed_writer_leaves_a_file_that_reads_and_grows(tmp_path):
     code = """
         import sys
         from result_rows import make_row
-        from paper_repro.core.results import append_row
+        from paper_repro.core.store.rows import append_row
         for seed in range(100_000):
             append_row(sys.argv[1], make_row(seed=seed, status="failed", ballast="x" * 100_000))
     """
@@ -234,7 +234,7 @@ def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
         import resource, sys
         from pathlib import Path
         from result_rows import make_row
-        from paper_repro.core.results import append_row
+        from paper_repro.core.store.rows import append_row
         size = Path(sys.argv[1]).stat().st_size + 100
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         try:

@@ -4,7 +4,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_repro.core.statistics import binomial_interval, estimate, half_width, mean
+from paper_repro.core.tables.statistics import binomial_interval, estimate, half_width, mean
 
 samples = st.lists(st.floats(0, 100), min_size=2, max_size=12)
 

@@ -3,8 +3,8 @@ import random
 import pytest
 from result_rows import make_row
 
-from paper_repro.core.published import PublishedFigure
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables.published import PublishedFigure
 
 PAPER = PublishedFigure(39.3, 1.6, "somewhere")
 SPEC = CellSpec(

@@ -7,14 +7,14 @@ from PIL import Image
 from result_rows import make_row
 from rich.console import Console
 
-from paper_repro.core.published import cheap_kernels
-from paper_repro.core.render import style
-from paper_repro.core.render.markdown import render_markdown
-from paper_repro.core.render.png import render_png
-from paper_repro.core.render.terminal import print_table
-from paper_repro.core.render.text import without_backticks
-from paper_repro.core.tables import CellSpec, ResultTable, build_cells
-from paper_repro.core.verdict import Verdict
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables.published import cheap_kernels
+from paper_repro.core.tables.render import style
+from paper_repro.core.tables.render.markdown import render_markdown
+from paper_repro.core.tables.render.png import render_png
+from paper_repro.core.tables.render.terminal import print_table
+from paper_repro.core.tables.render.text import without_backticks
+from paper_repro.core.tables.verdict import Verdict
 
 
 def make_table(rows=None):

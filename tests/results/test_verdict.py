@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper_repro.core.verdict import Verdict, not_run, verdict
+from paper_repro.core.tables.verdict import Verdict, not_run, verdict
 
 percent = st.floats(0, 100)
 spread = st.none() | st.floats(0, 20)

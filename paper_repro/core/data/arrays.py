@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_array
+from paper_repro.core.store.files import sha256_of_array
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MIN_TRAIN = 10  # a tenth of the training images is held out for validation

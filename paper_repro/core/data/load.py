@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from paper_repro.core.data import hub, local, mirrors
+from paper_repro.core.data import hub, local
 from paper_repro.core.data.cache import read_cache, write_cache
 from paper_repro.core.data.dataset import Dataset
+from paper_repro.core.data.mirrors import sources as mirrors
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.registry import DATASETS, Spec, find
 from paper_repro.core.data.unavailable import DatasetUnavailable, Unavailable

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import atomic_path
+from paper_repro.core.store.files import atomic_path
 
 
 def read_npz(

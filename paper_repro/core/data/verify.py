@@ -9,7 +9,7 @@ import numpy as np
 from paper_repro.core.data.arrays import KEYS, digests, normalise
 from paper_repro.core.data.registry import Spec
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_array
+from paper_repro.core.store.files import sha256_of_array
 
 
 def verify(

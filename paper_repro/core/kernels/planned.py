@@ -10,7 +10,7 @@ import numpy as np
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
-from paper_repro.core.kernels.planner import Plan, plan, stacks
+from paper_repro.core.kernels.plan import Plan, plan, stacks
 from paper_repro.core.kernels.precision import float_dtype
 from paper_repro.core.kernels.prepared import Array, Prepared
 

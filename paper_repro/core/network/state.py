@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paper_repro.core import pytree
 from paper_repro.core.network.finite import Parameters
+from paper_repro.core.store import pytree
 
 
 class TrainingState(NamedTuple):

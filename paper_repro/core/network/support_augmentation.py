@@ -1,7 +1,7 @@
 """Random flips and shifts of the support images while a finite network trains on them.
 
 The supports are kernel inputs (whitened or standardised), not raw pixels, so that the maps of
-`paper_repro.core.augment` do not apply: they work before preprocessing. The paper says only that
+`preprocess.augment` do not apply: they work before preprocessing. The paper says only that
 data augmentation may be used in the transfer; this choice is ours. Whitening is nearly
 translation-invariant; what a shift lays bare repeats the pixels at the edge, since zero is the
 background of whitened images but not of standardised ones.

@@ -21,9 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_array
 from paper_repro.core.kernels.prepared import Array
 from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
@@ -31,8 +29,10 @@ from paper_repro.core.network.learning_rate import maximum_learning_rate
 from paper_repro.core.network.losses import Loss, loss_value, require_loss
 from paper_repro.core.network.state import TrainingState, from_tensors
 from paper_repro.core.network.support_augmentation import SupportAugmentation
-from paper_repro.core.pytree import to_tensors
-from paper_repro.core.row_schema import config_hash
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import sha256_of_array
+from paper_repro.core.store.pytree import to_tensors
+from paper_repro.core.store.row_schema import config_hash
 
 CHUNK = 100
 """Steps per compiled call: the loss is looked at in between."""

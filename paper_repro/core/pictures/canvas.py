@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paper_repro.core.files import write_atomic
+from paper_repro.core.store.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
 from paper_repro.core.pictures.curves import COLORS, STYLES
-from paper_repro.core.statistics import Estimate
+from paper_repro.core.tables.statistics import Estimate
 
 _MOST_TICKS = 10
 

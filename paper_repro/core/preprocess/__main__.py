@@ -9,12 +9,12 @@ from typing import Any
 from paper_repro.core.cli import run
 from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import write_atomic
 from paper_repro.core.preprocess.fitting import fitted, published_regularisation
 from paper_repro.core.preprocess.storage import save as save_transform
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.preprocess.vectors import check_vector, make_vector, read_vectors
 from paper_repro.core.preprocess.zca import ZCA
+from paper_repro.core.store.files import write_atomic
 
 
 def main(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core import checkpoint
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.transform import Transform
 from paper_repro.core.preprocess.zca import ZCA
+from paper_repro.core.store import checkpoint
 
 TEST_TOLERANCE = 1e-6
 """How closely a loaded transform must reproduce its stored test vector (absolute, float64)."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.files import sha256_of_content
+from paper_repro.core.store.files import sha256_of_content
 
 BLOCK = 2_000
 """Images per block: float64 copies of 2,000 CIFAR images take 49 MB."""

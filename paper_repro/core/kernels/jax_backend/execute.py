@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from paper_repro.core.kernels.jax_backend.relu import box, relu, standard_deviation
-from paper_repro.core.kernels.planner import Plan, Radius
+from paper_repro.core.kernels.plan import Plan, Radius
 from paper_repro.core.kernels.tracing import second_derivative
 
 Tiles = tuple[jax.Array, jax.Array]

@@ -19,8 +19,8 @@ from paper_repro.core.kernels.jax_backend.execute import (
 )
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, tile_shape
 from paper_repro.core.kernels.kernel import Get
+from paper_repro.core.kernels.plan import Plan
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.planner import Plan
 from paper_repro.core.kernels.precision import precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from paper_repro.core.kernels.planner import Plan
+from paper_repro.core.kernels.plan import Plan
 
 # Pairs that keep a tile in a CPU's cache, pairs that fill an accelerator, and the bytes that a
 # tile may carry there from segment to segment (the gradient takes twice that).

@@ -14,8 +14,8 @@ from paper_repro.core.kernels.kernel import Get, known_get
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
+from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.planner import plan
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.threads import available_cores, for_each, pieces
 from paper_repro.core.kernels.tracing import is_tracer, require_concrete

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
-from paper_repro.core.kernels.planner import Plan
+from paper_repro.core.kernels.plan import Plan
 
 # Columns of `Tables.segments`.
 HEIGHT, WIDTH, N_RELU, RADIUS_Y, RADIUS_X, POOLS = range(6)

@@ -1,0 +1,1 @@
+"""Package mirrors of the data sets, for machines that reach no hub."""

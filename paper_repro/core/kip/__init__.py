@@ -1,7 +1,0 @@
-"""Kernel Inducing Points (arXiv 2011.00050, Algorithm 1; arXiv 2107.13034, section 2)."""
-
-from paper_repro.core.kip.config import KIPConfig, official_steps
-from paper_repro.core.kip.problem import Problem
-from paper_repro.core.kip.run import KIPResult, run
-
-__all__ = ["KIPConfig", "KIPResult", "Problem", "official_steps", "run"]

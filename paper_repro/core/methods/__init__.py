@@ -1,0 +1,1 @@
+"""The methods that distil a data set, one file or folder each."""

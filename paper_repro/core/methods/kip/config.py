@@ -1,0 +1,105 @@
+"""What determines a KIP run besides its data, kernel and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.preprocess.augment import Augmentation
+
+_EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000)
+
+
+@dataclasses.dataclass(frozen=True)
+class KIPConfig:
+    """Settings of a run; defaults are the official ones where they are known.
+
+    Attributes:
+      images_per_class: size of the support set per class.
+      steps: number of updates at most.
+      target_batch: targets per step, drawn without replacement and balanced over the classes.
+      learn_labels: also update the support labels.
+      augmentation: of the targets, on raw images; None for none.
+      initial: support images start as natural training images or as Gaussian noise.
+      learning_rate: of Adam, on images, labels and the logarithms of kernel parameters.
+      diag_reg: KRR ridge relative to the mean diagonal.
+      patience: stop when the best validation loss has not improved by `flat` (relative) for this
+        many steps, and select the checkpoint with the lowest validation loss. None: run all
+        steps, use every training image as a target, and select the last checkpoint.
+      flat: relative improvement that counts as none.
+      support_batch: supports per class that a step draws and updates (arXiv 2011.00050,
+        Algorithm 1); the others stay as they are, with their moments. None updates all of them.
+    """
+
+    images_per_class: int
+    steps: int
+    target_batch: int
+    learn_labels: bool = False
+    augmentation: Augmentation | None = None
+    initial: Literal["natural", "noise"] = "natural"
+    learning_rate: float = 0.04
+    diag_reg: float = DIAG_REG
+    patience: int | None = None
+    flat: float = 1e-3
+    support_batch: int | None = None
+
+    def __post_init__(self):
+        for name, least in (("images_per_class", 1), ("steps", 0), ("target_batch", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.initial not in ("natural", "noise"):
+            raise UserError(f"initial must be natural or noise, not {self.initial!r}")
+        for name in ("learning_rate", "diag_reg", "flat"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UserError(
+                    f"{name} must be finite and not negative, not {getattr(self, name)}"
+                )
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience must be at least 1 step or None, not {self.patience}")
+        if not (self.support_batch is None or 1 <= self.support_batch <= self.images_per_class):
+            raise UserError(
+                f"support_batch must be between 1 and images_per_class "
+                f"({self.images_per_class}) or None, not {self.support_batch}"
+            )
+
+
+_UPDATE = 4
+"""Cost of a support-target pair in an update, forward and gradient, in pairs scored forward."""
+
+
+def evaluation_steps(
+    config: KIPConfig, n_support: int, n_test: int, share: float | None
+) -> list[int]:
+    """The official steps at which a run scores the test set.
+
+    All of them when the checkpoint is chosen on validation, which is scored there too, or when
+    `share` is None. Otherwise as many as fit into `share` of the run's updates, evenly among the
+    official steps, the last one always.
+
+    Args:
+      config: of the run.
+      n_support: supports in all.
+      n_test: size of the test set.
+      share: largest fraction of the run's time spent on the test set.
+    """
+    official = list(official_steps(config.steps))
+    if share is None or config.patience is not None:
+        return official
+    updates = config.steps * n_support * (n_support + config.target_batch) * _UPDATE
+    count = max(1, min(len(official), int(share * updates / (n_support * n_test))))
+    stride = (len(official) - 1) / max(count - 1, 1)
+    return sorted({official[len(official) - 1 - round(k * stride)] for k in range(count)})
+
+
+def official_steps(last: int) -> Iterator[int]:
+    """Steps at which the official release keeps a checkpoint, up to and including `last`.
+
+    0, 1, 2, 4, 6, 8, 12, ..., 695, 1000, then every 500; `last` itself is always kept.
+    """
+    yield from (step for step in _EARLY if step < last)
+    yield from range(_EARLY[-1] + 500, last, 500)
+    yield last

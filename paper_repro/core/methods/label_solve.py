@@ -1,0 +1,130 @@
+"""Label Solve (arXiv 2011.00050, section 3.2): the support labels that minimise the KIP loss.
+
+The loss is quadratic in y_s. With alpha = (K_ss + reg I)^-1 y_s it is least squares in alpha, so
+alpha = pinv(K_ts) y_t and y_s = (K_ss + reg I) alpha. K_ts, all training images by supports, is
+never whole in memory: its blocks, beside those of y_t, are folded into one triangular factor (QR
+of the factor stacked on the block), which keeps the condition number of K_ts where the normal
+equations would square it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.prepared import Prepared
+from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.methods.partial_factor import PartialFactor
+from paper_repro.core.preprocess import Transform
+
+BLOCK = 5_000
+"""Targets per block."""
+
+
+def label_solve(
+    kernel: Kernel,
+    x_support: np.ndarray,
+    images: np.ndarray,
+    y_target: np.ndarray,
+    transform: Transform,
+    diag_reg: float = DIAG_REG,
+    progress: Callable[[int, int], None] | None = None,
+    kept: PartialFactor | None = None,
+) -> np.ndarray:
+    """Optimal labels of fixed support images.
+
+    Args:
+      kernel: between preprocessed images.
+      x_support: kernel inputs (n_support, ...).
+      images: raw target images (n, H, W, C), all of the training set.
+      y_target: their centred labels (n, n_classes).
+      transform: from raw images to kernel inputs, applied block by block.
+      diag_reg: ridge that the labels will be used with.
+      progress: called with (targets done, targets in all).
+      kept: what an interrupted call has done, and where this one keeps its own; a call that goes
+        on ends in the same labels, bit for bit, on the same machine.
+
+    Returns:
+      y_support, float64 (n_support, n_classes). Directions of K_ts with singular values below
+      rounding (relative to the largest: eps of the kernel's dtype, at least n_support times that
+      of float64) are left out, as in a pseudo-inverse.
+
+    Raises:
+      UserError: the lengths of images and labels differ, or the kernel is not finite.
+    """
+    if len(images) != len(y_target):
+        raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
+    support = kernel.prepare(x_support)
+    factor = triangular_factor(kernel, support, images, y_target, transform, progress, kept)
+    return labels_of(factor, kernel, support, diag_reg)
+
+
+def labels_of(
+    factor: np.ndarray, kernel: Kernel, support: Prepared, diag_reg: float = DIAG_REG
+) -> np.ndarray:
+    """The labels, float64 (n_support, n_classes), of a `triangular_factor`; see `label_solve`."""
+    n_support = len(support)
+    alpha, *_ = scipy.linalg.lstsq(
+        factor[:, :n_support],
+        factor[:, n_support:],
+        cond=rounding(kernel.dtype, len(factor)),
+        check_finite=False,
+    )
+    k_ss = np.asarray(kernel.block(support, support), np.float64)
+    return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
+
+
+def triangular_factor(
+    kernel: Kernel,
+    support: Prepared,
+    images: np.ndarray,
+    y_target: np.ndarray,
+    transform: Transform,
+    progress: Callable[[int, int], None] | None = None,
+    kept: PartialFactor | None = None,
+) -> np.ndarray:
+    """R of the QR factorisation of [K_ts, y_t], float64, its columns those of the two.
+
+    The first n_support columns have the singular values of K_ts. Arguments and errors as in
+    `label_solve`.
+    """
+    y_target = np.asarray(y_target, np.float64)
+    factor, first = np.empty((0, len(support) + y_target.shape[1])), 0
+    if kept is not None and kept.factor is not None:
+        factor, first = kept.factor, kept.n_done
+    try:
+        for start in range(first, len(images), BLOCK):
+            stop = min(start + BLOCK, len(images))
+            x = transform.apply(images[start:stop], kernel.dtype)
+            k_ts = np.asarray(kernel.block(x, support), np.float64)
+            if not np.isfinite(k_ts).all():
+                raise UserError("the kernel has NaN or infinite entries: check the images")
+            factor = _folded(factor, np.hstack([k_ts, y_target[start:stop]]))
+            if kept is not None:
+                kept.update(factor, stop)
+            if progress is not None:
+                progress(stop, len(images))
+    except KeyboardInterrupt:
+        if kept is not None:
+            kept.write()
+        raise
+    return factor
+
+
+def _folded(factor: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """R of `factor` stacked on `block`."""
+    stacked = np.vstack([factor, block])
+    (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+    return factor[: stacked.shape[1]]
+
+
+def rounding(dtype: np.dtype, n_rows: int) -> float:
+    """Singular values below this fraction of the largest are taken for zero.
+
+    That of the kernel's entries, or of the float64 factorisation of a triangle of `n_rows`.
+    """
+    return float(max(np.finfo(dtype).eps, n_rows * np.finfo(np.float64).eps))

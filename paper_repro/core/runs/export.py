@@ -1,0 +1,254 @@
+"""From finished runs to the `checkpoints/` directory: supports, series, records, pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.methods.kip import official_steps
+from paper_repro.core.methods.kip.run import support_path
+from paper_repro.core.pictures import curves
+from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.preprocess.recorded import require_recorded
+from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.command import command
+from paper_repro.core.runs.context import context
+from paper_repro.core.runs.gallery import draw_support
+from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE
+from paper_repro.core.runs.runner import run_directory
+from paper_repro.core.sets import catalogue
+from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import exclusive, require_writable, sha256_of_file, write_atomic
+from paper_repro.core.store.json_lines import JsonLines
+from paper_repro.core.store.row_schema import PRESETS
+from paper_repro.core.store.rows import read_rows
+
+_PROCEDURES = ("kip", "label_solve")
+_STAGED = ".export-"
+
+
+def export(
+    results: Path,
+    out: Path,
+    seeds: Sequence[int],
+    series_limit: int,
+    data_dir: Path | None,
+    wanted: Collection[str] | None = None,
+) -> list[LearnedSet]:
+    """Write the learned sets of the runs under `results` into `out`, and its index.
+
+    Args:
+      results: `<script>.jsonl` files with run directories in `runs/`.
+      out: the checkpoints directory. Sets that are there already stay, unless a run of the same
+        or of a larger budget is at hand.
+      seeds: of which the first with a finished run is taken.
+      series_limit: supports of up to this many images keep their official steps.
+      data_dir: as in `load_dataset`; the transform is needed for the pictures.
+      wanted: hashes of the configurations to export; None for all.
+
+    Returns:
+      The sets that were written.
+
+    Raises:
+      UserError: no finished run is at hand, or a file is damaged; sets written before stay whole.
+    """
+    require_writable(out)
+    with exclusive(out):
+        for left in out.glob(f"{_STAGED}*"):  # by an export that was killed
+            shutil.rmtree(left)
+        written = [
+            _export(row, results, out, series_limit, data_dir)
+            for row in _best(results, seeds, wanted)
+            if _is_new(row, out)
+        ]
+        names = sorted(path.parent.name for path in out.glob(f"[!.]*/{catalogue.RECORD}"))
+        if not names:
+            raise UserError(
+                f"no finished KIP or LS run of seed {', '.join(map(str, seeds))} with its files "
+                f"in {results / 'runs'}: "
+                "run a table there first, such as `python -m paper_repro.table1_comparison "
+                f"--datasets mnist --ipc 1 --out {results}`"
+            )
+        write_atomic(out / catalogue.INDEX, _json({"format": catalogue.FORMAT, "sets": names}))
+        _draw_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
+    return written
+
+
+def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
+    """Test accuracy at the official steps where it was measured, of every set with a series."""
+    series = {}
+    for learned in sets:
+        steps = [*learned.record["series"], learned.record]
+        measured = [
+            (entry["step"], 100 * entry["metrics"]["test_accuracy"])
+            for entry in steps
+            if entry["metrics"]
+        ]
+        if len(measured) > 1:
+            series[learned.name] = measured
+    if series:
+        curves(
+            series,
+            path,
+            xlabel="KIP step",
+            ylabel="test accuracy (%)",
+            title="Learned sets over their steps (the test set chose none)",
+        )
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell that a row's configuration describes."""
+    config = dict(row["config"])
+    if config.get("augmentation") is not None:
+        config["augmentation"] = Augmentation(**config["augmentation"])
+    return Cell(**config)
+
+
+def _best(
+    results: Path, seeds: Sequence[int], wanted: Collection[str] | None
+) -> list[dict[str, Any]]:
+    """The row of the largest budget for each set, of those whose run directory is at hand."""
+    best: dict[str, dict[str, Any]] = {}
+
+    def rank(row: Mapping[str, Any]) -> tuple[int, int, int]:
+        return *_rank(row), -seeds.index(row["seed"])
+
+    for path in sorted(results.glob("*.jsonl")):
+        for row in read_rows(path):
+            if row["status"] != "done" or row["seed"] not in seeds or row["preset"] == "smoke":
+                continue
+            if wanted is not None and row["config_hash"] not in wanted:
+                continue
+            cell = cell_of(row)
+            if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
+                continue
+            if cell.method not in (LABEL_SOLVE, *KIP_METHODS):
+                continue  # the first steps alone
+            if cell.random_architectures is not None or cell.support_batch is not None:
+                continue  # variants of a run, with the name of the run itself
+            if not _file_of(cell, row, results).exists():
+                continue
+            name = catalogue.set_name(cell)
+            if name not in best or rank(row) > rank(best[name]):
+                best[name] = row
+    return [best[name] for name in sorted(best)]
+
+
+def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
+    config = record["config"]
+    work = (config.get("steps") or 0) * (config.get("target_batch") or 0)
+    return work, PRESETS.index(record["preset"])
+
+
+def _is_new(row: Mapping[str, Any], out: Path) -> bool:
+    name = catalogue.set_name(cell_of(row))
+    if not (out / name / catalogue.RECORD).exists():
+        return True
+    return _rank(row) >= _rank(catalogue.read_set(out, name).record)
+
+
+def _file_of(cell: Cell, row: Mapping[str, Any], results: Path) -> Path:
+    directory = run_directory(results, cell, row["seed"])
+    if cell.procedure == "kip":
+        return support_path(directory, row["step"])
+    return directory / "support.safetensors"
+
+
+def _export(
+    row: Mapping[str, Any], results: Path, out: Path, series_limit: int, data_dir: Path | None
+) -> LearnedSet:
+    """Write one set into a folder beside its place, then move it there whole."""
+    cell = cell_of(row)
+    name = catalogue.set_name(cell)
+    directory = run_directory(results, cell, row["seed"])
+    shared = context(cell, data_dir)
+    require_recorded(name, row, shared.dataset, shared.transform)
+    staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
+    try:
+        tensors = checkpoint.load(_file_of(cell, row, results)).tensors
+        _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
+        series = []
+        if cell.procedure == "kip" and row["support_size"] <= series_limit:
+            series = _series(row, directory, staged)
+        record = _record(row, cell, name, shared.dataset, series)
+        record["file_sha256"] = sha256_of_file(staged / catalogue.SUPPORT)
+        write_atomic(staged / catalogue.RECORD, _json(record))
+        start = support_path(directory, 0)
+        natural = checkpoint.load(start).tensors["images"] if start.exists() else None
+        draw_support(tensors, natural, cell, shared, row["step"], staged)
+        staged.chmod(0o755)
+        place = out / name
+        if place.exists():
+            old = staged.with_name(f"{staged.name}-old")
+            os.replace(place, old)
+            try:
+                os.replace(staged, place)
+            except BaseException:
+                os.replace(old, place)
+                raise
+            shutil.rmtree(old)
+        else:
+            os.replace(staged, place)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return catalogue.read_set(out, name)
+
+
+def _series(row: Mapping[str, Any], directory: Path, staged: Path) -> list[dict[str, Any]]:
+    entries = JsonLines(directory / "metrics.jsonl").entries
+    measured = {entry["step"]: entry for entry in entries}
+    series = []
+    for step in official_steps(row["step"]):
+        path = support_path(directory, step)
+        if step == row["step"] or not path.exists():
+            continue
+        place = staged / catalogue.series_file(step)
+        _save(place, checkpoint.load(path).tensors, row, step)
+        metrics = {
+            key: measured[step][key]
+            for key in ("test_accuracy", "test_mse")
+            if key in measured.get(step, {})
+        }
+        series.append({"step": step, "sha256": sha256_of_file(place), "metrics": metrics})
+    return series
+
+
+def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any], step) -> None:
+    arrays = {key: np.asarray(tensors[key], np.float32) for key in ("images", "labels")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"config_hash": row["config_hash"], "seed": str(row["seed"]), "step": str(step)}
+    checkpoint.save(path, arrays, metadata)
+
+
+def _record(row, cell: Cell, name: str, dataset, series: list) -> dict[str, Any]:
+    kept = (
+        *("dataset", "images_per_class", "method", "architecture", "kernel", "zca"),
+        *("learned_labels", "augmentation", "step", "seed", "preset", "budget", "config"),
+        *("config_hash", "data_sha256", "transform_sha256", "seconds", "versions", "hardware"),
+        *("git", "started"),
+    )
+    return {
+        "format": catalogue.FORMAT,
+        "name": name,
+        "title": dataset.title,
+        "class_names": list(dataset.class_names),
+        "n_classes": dataset.n_classes,
+        "diag_reg": cell.diag_reg,
+        **{key: row[key] for key in kept},
+        "metrics": {key: row[key] for key in ("test_accuracy", "test_mse", "n_test")},
+        "series": series,
+        "command": command(row, cell),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

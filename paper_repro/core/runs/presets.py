@@ -1,0 +1,109 @@
+"""Budgets by name. A preset says how much to spend; the cells of a table say on what."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.store.row_schema import PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What a run may spend.
+
+    Attributes:
+      name: as on the command line.
+      steps: KIP updates at most.
+      target_batch: targets per KIP step.
+      patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
+      seeds: how many, counted from 0.
+      n_train: training images used; None for all.
+      n_test: test images used; None for all.
+      image_side: images are average-pooled to this side; None leaves them as they are.
+      network_width: of finite networks.
+      network_steps: of their training.
+      n_validation: validation images that choose their settings; None for all.
+      natural: images per class of natural supports that are scored for comparison.
+    """
+
+    name: str
+    steps: int
+    target_batch: int
+    patience: int | None = None
+    seeds: int = 1
+    n_train: int | None = None
+    n_test: int | None = None
+    image_side: int | None = None
+    network_width: int = 1024
+    network_steps: int = 5_000
+    n_validation: int | None = None
+    natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
+
+    @property
+    def kip(self) -> dict[str, Any]:
+        """The fields of a KIP cell that the budget decides."""
+        return {
+            "steps": self.steps,
+            "target_batch": self.target_batch,
+            "patience": self.patience,
+        }
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fields of any cell that say how much of the data is used."""
+        return {"n_train": self.n_train, "n_test": self.n_test, "image_side": self.image_side}
+
+
+def find_preset(name: str, table: dict[str, Preset]) -> Preset:
+    """The preset of a table by name.
+
+    Raises:
+      UserError: unknown name.
+    """
+    if name not in table:
+        raise UserError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return table[name]
+
+
+_LEAST = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
+"""What may be changed on a command line, with the smallest number that a run can spend."""
+
+
+def overridden(budget: Preset, **changes: int | None) -> Preset:
+    """`budget` with other numbers of `_LEAST`, where they are given (not None).
+
+    Raises:
+      UserError: of the paper's budget, which would then no longer be the paper's, or a number
+        that no run can spend.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name, value in given.items():
+        if value < _LEAST[name]:
+            words = name.removeprefix("network_")
+            raise UserError(f"{words} must be at least {_LEAST[name]}, not {value}")
+    if given and budget.name == "paper":
+        raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
+    return dataclasses.replace(budget, **given)
+
+
+SMOKE = Preset(
+    "smoke",
+    steps=2,
+    target_batch=200,
+    n_train=1_000,
+    n_test=500,
+    image_side=8,
+    network_width=64,
+    network_steps=20,
+)
+"""For tests: seconds, and never in a published table."""
+
+CONVNET = {
+    "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
+    "laptop": Preset("laptop", steps=120, target_batch=500),
+    "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
+    "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
+}
+"""Of KIP with the ConvNet kernel, by name; 10,000 steps are the most, see `patience`."""

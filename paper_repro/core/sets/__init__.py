@@ -1,0 +1,1 @@
+"""Learned sets: what one is, its record, and the directory that holds them."""

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: files written whole, checkpoints, result rows, provenance."""

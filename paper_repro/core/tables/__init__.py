@@ -1,0 +1,1 @@
+"""From result rows to tables: published figures, cells, verdicts and their rendering."""
