@@ -51,7 +51,7 @@ def test_arrays_that_are_not_contiguous_are_saved_by_value(tmp_path):
 
 def test_the_same_content_makes_the_same_file_in_every_process(path, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from paper_repro.core import checkpoint;"
+        "import sys; from pathlib import Path; from paper_repro.core.store import checkpoint;"
         "found = checkpoint.load(Path(sys.argv[1]));"
         "checkpoint.save(Path(sys.argv[2]), found.tensors, found.metadata)"
     )

@@ -91,7 +91,8 @@ def test_a_lookup_that_is_not_unique_is_refused(fields):
 def test_it_and_the_rows_import_nothing_heavy():
     code = (
         "import sys\n"
-        "from paper_repro.core import published, results, provenance, verdict, statistics, tables\n"
+        "from paper_repro.core.store import provenance, rows\n"
+        "from paper_repro.core.tables import cells, published, statistics, verdict\n"
         "from paper_repro.core.tables.render import markdown, terminal, png\n"
         "from paper_repro.core import pictures\n"
         "published.table1(), provenance.provenance()\n"
