@@ -1,0 +1,346 @@
+"""One learned set: images and labels, from wherever they come, with what is known of them.
+
+A method returns one made of arrays (`LearnedSet.of`). `catalogue.read_set` reads one of a
+`checkpoints/` directory, `LearnedSet.from_npz` one of an npz with the official keys, and
+`release.load` one of a release. Arrays in files are read when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+
+from paper_repro.core.data.npz import read_npz
+from paper_repro.core.errors import UserError
+from paper_repro.core.labels import centred_one_hot, is_centred_one_hot, is_one_hot
+from paper_repro.core.preprocess.transform import is_fraction
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.files import sha256_of_file
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arrays:
+    """The arrays of a set.
+
+    Attributes:
+      images: (n, H, W, C).
+      labels: (n, K).
+      classes: int64 (n,), the class that each image stands for; None where it is not stated.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray | None = None
+
+
+class Source(Protocol):
+    """Where the arrays of a set are."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for arrays in memory."""
+
+    def read(self) -> Arrays:
+        """The arrays, checked."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InMemory:
+    """Arrays that are at hand."""
+
+    arrays: Arrays
+    path: Path | None = None
+
+    def read(self) -> Arrays:
+        """The arrays."""
+        return self.arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointFile:
+    """A safetensors file with the tensors `images` and `labels`.
+
+    Attributes:
+      path: the file.
+      sha256: SHA-256 of the file by the set's record.
+    """
+
+    path: Path
+    sha256: str
+
+    def read(self) -> Arrays:
+        """The arrays.
+
+        Raises:
+          UserError: the file is missing, damaged, or not the one that the record names.
+        """
+        found = checkpoint.load(self.path).tensors
+        if sha256_of_file(self.path) != self.sha256:
+            raise UserError(
+                f"{self.path} is not the file its record names: restore or export it again"
+            )
+        if missing := [name for name in ("images", "labels") if name not in found]:
+            raise UserError(f"{self.path} has no tensor {missing[0]!r}: export it again")
+        return Arrays(found["images"], found["labels"])
+
+
+@dataclasses.dataclass(frozen=True)
+class NpzFile:
+    """An npz with the official keys `images` and `labels`, and optionally `classes`.
+
+    Attributes:
+      path: the file.
+      image_shape: (H, W, C) of the data set; NCHW images are transposed to it.
+      n_classes: K. Labels are (n, K) on the scale of one-hot minus 1/K; class numbers (n,) and
+        plain one-hot rows are brought there.
+    """
+
+    path: Path
+    image_shape: tuple[int, ...]
+    n_classes: int
+
+    def read(self) -> Arrays:
+        """The arrays, labels in float64.
+
+        Raises:
+          UserError: not such a file, shapes that do not fit the data set, or values that are not
+            finite.
+        """
+        try:
+            arrays = read_npz(self.path, ("images", "labels"), ("classes",))
+        except FileNotFoundError as error:
+            raise UserError(f"no support set at {self.path}") from error
+        images, labels = self._images(arrays["images"]), arrays["labels"]
+        if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+            labels = centred_one_hot(labels, self.n_classes)
+        if labels.shape != (len(images), self.n_classes):
+            raise UserError(
+                f"{self.path}: labels {labels.shape} do not fit {len(images)} images of "
+                f"{self.n_classes} classes"
+            )
+        for name, array in (("images", images), ("labels", labels)):
+            if not np.isfinite(array).all():
+                raise UserError(f"{self.path}: the {name} have NaN or infinite values")
+        if is_one_hot(labels):
+            labels = centred_one_hot(labels.argmax(1), self.n_classes)
+        classes = arrays.get("classes")
+        if classes is not None:
+            if classes.shape != (len(images),) or not np.issubdtype(classes.dtype, np.integer):
+                raise UserError(f"{self.path}: classes must be {len(images)} class numbers")
+            classes = classes.astype(np.int64)
+        return Arrays(np.ascontiguousarray(images), np.asarray(labels, np.float64), classes)
+
+    def _images(self, images: np.ndarray) -> np.ndarray:
+        height, width, channels = self.image_shape
+        if images.ndim == 3 and channels == 1:
+            images = images[..., None]
+        if images.shape[1:] == (channels, height, width) != tuple(self.image_shape):
+            images = images.transpose(0, 2, 3, 1)
+        if images.shape[1:] != tuple(self.image_shape) or not len(images):
+            raise UserError(
+                f"{self.path}: images {images.shape} do not fit the data set, whose images are "
+                f"{tuple(self.image_shape)} (NHWC) or {(channels, height, width)} (NCHW)"
+            )
+        return images
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearnedSet:
+    """Learned images with their labels.
+
+    Attributes:
+      name: what rows and messages call the set: for sets of a `checkpoints/` directory or a
+        release the name of the folder and of the release configuration.
+      record: what is known of the set. Complete (`record.FIELDS`) for sets of a checkpoints
+        directory or a release; a method gives what it knows; often empty for a foreign npz.
+      source: where the arrays are.
+      series: where the arrays of earlier steps are, by step.
+    """
+
+    name: str
+    record: Mapping[str, Any]
+    source: Source = dataclasses.field(repr=False)
+    series: Mapping[int, Source] = dataclasses.field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        record: Mapping[str, Any] = NOTHING,
+        name: str = "",
+        classes: np.ndarray | None = None,
+    ) -> LearnedSet:
+        """A set of arrays at hand.
+
+        Args:
+          images: (n, H, W, C), preprocessed for the kernel.
+          labels: (n, K), centred one-hot or learned.
+          record: the facts that are known of the set, such as step, seconds, budget, metrics.
+          name: the set's name; default: that in the record, or none.
+          classes: int64 (n,), the class that each image stands for, see `classes`.
+
+        Raises:
+          UserError: the lengths differ.
+        """
+        lengths = [len(a) for a in (images, labels, classes) if a is not None]
+        if len(set(lengths)) != 1:
+            raise UserError(f"images, labels and classes of a set differ in length: {lengths}")
+        source = InMemory(Arrays(images, labels, classes))
+        return cls(name or record.get("name", ""), record, source)
+
+    @classmethod
+    def from_npz(
+        cls,
+        path: Path,
+        image_shape: tuple[int, ...],
+        n_classes: int,
+        record: Mapping[str, Any] = NOTHING,
+        name: str = "",
+    ) -> LearnedSet:
+        """A set in an npz of the official keys; arguments as in `NpzFile`.
+
+        Args:
+          record: the facts that are known of the set.
+          name: the set's name; default: that of the file without its ending.
+        """
+        return cls(name or path.stem, record, NpzFile(path, image_shape, n_classes))
+
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """The arrays, read and checked when first asked for.
+
+        Raises:
+          UserError: see `CheckpointFile.read` and `NpzFile.read`.
+        """
+        return self.source.read()
+
+    @property
+    def images(self) -> np.ndarray:
+        """(n, H, W, C): kernel inputs, or raw pixels in some foreign files."""
+        return self.arrays.images
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n, K), one-hot minus 1/K or learned."""
+        return self.arrays.labels
+
+    @property
+    def classes(self) -> np.ndarray:
+        """int64 (n,), the class that each image stands for.
+
+        Where it is not stated, it is the class of the fixed label, or, of learned labels, that
+        of the place: images are ordered by class.
+        """
+        stated = self.arrays.classes
+        if stated is not None:
+            return stated
+        if self.has_fixed_labels:
+            return self.labels.argmax(1)
+        return slot_classes(len(self.images) // self.n_classes, self.n_classes)
+
+    @property
+    def path(self) -> Path | None:
+        """The file with the arrays; None for a set in memory."""
+        return self.source.path
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return self.labels.shape[1]
+
+    @property
+    def has_fixed_labels(self) -> bool:
+        """Whether the labels are one-hot minus 1/K, to 1e-6."""
+        return is_centred_one_hot(self.labels)
+
+    @property
+    def images_per_class(self) -> int:
+        """The number of images for each class.
+
+        Raises:
+          UserError: the classes cannot share the images equally.
+        """
+        n = len(self.images)
+        if n % self.n_classes:
+            raise UserError(
+                f"{self._where}: {n} images cannot be shared equally by {self.n_classes} classes"
+            )
+        return n // self.n_classes
+
+    @property
+    def kernel_inputs(self) -> np.ndarray:
+        """The images as preprocessed ones, floats (n, H, W, C) of the file's dtype.
+
+        Raises:
+          UserError: integers, or floats none of which is negative, which are raw pixels: whitened
+            and standardised images have values on both sides of the mean.
+        """
+        what = None
+        if not np.issubdtype(self.images.dtype, np.floating):
+            what = f"are {self.images.dtype}"
+        elif self.images.max() > self.images.min() >= 0:
+            what = "have no negative value"
+        if what is not None:
+            raise UserError(
+                f"{self._where}: the images {what}, so raw pixels: store what the "
+                "transform of their preprocessing makes of them (evaluate takes raw with --raw)"
+            )
+        return self.images
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images as raw ones, (n, H, W, C) of the file's dtype.
+
+        Raises:
+          UserError: floats in 0..1, where the pixels of data sets are in 0..255.
+        """
+        if is_fraction(self.images):
+            raise UserError(f"{self._where}: the images are pixels in 0..1: multiply by 255")
+        return self.images
+
+    @property
+    def steps(self) -> list[int]:
+        """The earlier steps whose arrays are kept, in order, without the set's own."""
+        return sorted(self.series)
+
+    def at_step(self, step: int) -> LearnedSet:
+        """The same set at an earlier step, or itself for its own step.
+
+        Its record has that step, the metrics measured there (none, where none were) and the
+        digest of its file.
+
+        Raises:
+          UserError: no such step is kept.
+        """
+        if step == self.record.get("step"):
+            return self
+        if step not in self.series:
+            raise UserError(f"{self.name} keeps no step {step}: choose from {self.steps}")
+        stated = next((e for e in self.record.get("series", ()) if e["step"] == step), {})
+        record = {
+            **self.record,
+            "step": step,
+            "metrics": dict(stated.get("metrics", {})),
+            "file_sha256": stated.get("sha256"),
+            "series": [],
+        }
+        return LearnedSet(self.name, record, self.series[step])
+
+    @property
+    def _where(self) -> str:
+        """What a message calls the set."""
+        return str(self.path or self.name or "the learned set")
+
+
+def slot_classes(images_per_class: int, n_classes: int) -> np.ndarray:
+    """The class of each image where they are ordered by class, int64 (n,)."""
+    return np.repeat(np.arange(n_classes), images_per_class)
