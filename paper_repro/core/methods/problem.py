@@ -30,8 +30,8 @@ class HeldOut:
         self, kernel: Kernel, x_support: np.ndarray, y_support: np.ndarray, diag_reg: float
     ) -> Score:
         """KRR accuracy and MSE of a support set on these images."""
-        k_st = kernel.block(x_support, self.prepared)
-        k_ss = kernel.block(x_support, x_support)
+        k_st = kernel(x_support, self.prepared)
+        k_ss = kernel(x_support)
         return score(predict(np.asarray(k_st).T, k_ss, y_support, diag_reg), self.y)
 
 
@@ -74,4 +74,4 @@ def held_out(
     if len(images) != len(labels):
         raise UserError(f"{len(images)} images but {len(labels)} labels: they must match")
     y = centred_one_hot(labels, n_classes)
-    return HeldOut(kernel.prepare(transform.apply(images, kernel.dtype)), y)
+    return HeldOut(kernel.hold(transform.apply(images, kernel.dtype)), y)
