@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.sets.naming import labels_tag, set_name
 from paper_repro.core.store.row_schema import config_hash
 
 Procedure = Literal["kip", "label_solve", "natural", "network", "transfer"]
@@ -98,6 +99,14 @@ class Cell:
     def support_cell(self) -> Cell:
         """The KIP cell whose support this network cell trains on."""
         return dataclasses.replace(self, network=None, procedure="kip")
+
+    @property
+    def set_name(self) -> str:
+        """The name of the set that the cell learns."""
+        solved = self.procedure == "label_solve"
+        tag = "ls" if solved else labels_tag(self.learned_labels, self.augmentation is not None)
+        place = self.dataset, self.architecture, self.images_per_class
+        return set_name(*place, self.zca, tag, self.kernel)
 
     def __str__(self) -> str:
         what = f"{self.dataset} {self.algorithm} {self.architecture} {self.method}"

@@ -13,7 +13,6 @@ from paper_repro.core.pictures import before_after, curves, image_grid, label_he
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.context import Context, context
 from paper_repro.core.runs.runner import run_directory
-from paper_repro.core.sets.catalogue import set_name
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.json_lines import JsonLines
 from paper_repro.core.store.rows import finished
@@ -138,4 +137,4 @@ def _accuracies(path: Path) -> list[tuple[float, float]]:
 
 
 def _file_name(cell: Cell) -> str:
-    return f"{set_name(cell)}-{cell.config_hash[:6]}"
+    return f"{cell.set_name}-{cell.config_hash[:6]}"

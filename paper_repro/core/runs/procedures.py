@@ -22,6 +22,8 @@ from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.context import Context
 from paper_repro.core.runs.outcome import Outcome
 from paper_repro.core.runs.transfer import chosen_network, transfer
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import score as score_set
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import exclusive
 
@@ -138,7 +140,7 @@ def _score(
 ) -> Outcome:
     tensors = {"images": np.asarray(x, np.float32), "labels": np.asarray(y, np.float32)}
     checkpoint.save(directory / "support.safetensors", tensors, {})
-    found = context.test.score(context.kernel, x, y, cell.diag_reg)
+    found = score_set(LearnedSet.of(x, y), context.test, context.kernel, cell.diag_reg)
     return Outcome(found.accuracy, found.mse, found.n, None, None, budget, {})
 
 

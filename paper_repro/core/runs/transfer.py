@@ -18,8 +18,7 @@ from paper_repro.core.random import Purpose, generator
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.context import Context
 from paper_repro.core.runs.outcome import Outcome
-from paper_repro.core.sets.support_set import read_support_set
-from paper_repro.core.store import checkpoint
+from paper_repro.core.sets.learned_set import CheckpointFile, LearnedSet
 from paper_repro.core.store.files import sha256_of_file
 
 
@@ -107,10 +106,10 @@ def named_support(cell: Cell, context: Context) -> tuple[np.ndarray, np.ndarray]
     if cell.support_record is not None:
         require_recorded(name, cell.support_record, data, context.transform)
     if path.suffix == ".npz":
-        found = read_support_set(path, data.image_shape, data.n_classes)
-        return found.kernel_inputs.astype(np.float32), found.labels
-    tensors = checkpoint.load(path).tensors
-    x, y = tensors["images"], tensors["labels"]
+        learned = LearnedSet.from_npz(path, data.image_shape, data.n_classes)
+        return learned.kernel_inputs.astype(np.float32), learned.labels
+    found = CheckpointFile(path, cell.support["sha256"]).read()
+    x, y = found.images, found.labels
     if x.shape[1:] != data.image_shape or y.shape != (len(x), data.n_classes):
         raise UserError(
             f"{path}: images {x.shape} and labels {y.shape} do not fit {data.title}, whose images "
