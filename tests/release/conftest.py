@@ -50,4 +50,4 @@ def no_waiting(monkeypatch):
     """Repetitions of a request follow at once, the client's own and ours."""
     at_once = SimpleNamespace(sleep=lambda seconds: None)
     monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
-    monkeypatch.setattr("release.hub.time", at_once)
+    monkeypatch.setattr("release.hub.client.time", at_once)

@@ -23,8 +23,8 @@ from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
-from release.constants import REPOSITORY
-from release.manifest import make_manifest, write_manifest
+from release.format.publication import REPOSITORY
+from release.format.manifest import make_manifest, write_manifest
 from release.score import score_set
 
 N_CLASSES, SHAPE, N_TEST = 4, (8, 8, 3), 200

@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from tiny_release import CONFIG, arrays, make_release
 
 from paper_repro.core.errors import UserError
-from release.manifest import check_files, read_manifest
+from release.format.manifest import check_files, read_manifest
 from release.push import push
 
 ELSEWHERE = os.environ.get("KIP_HUB_CONTRACT") == "1"

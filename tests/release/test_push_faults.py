@@ -7,8 +7,8 @@ import pytest
 from hub_store import READ_TOKEN, Entry
 from tiny_release import REPO, make_release
 
-import release.hub
-import release.hub_session
+import release.hub.client
+import release.hub.session
 from paper_repro.core.errors import UserError
 from release.push import push
 

@@ -79,7 +79,7 @@ def test_files_of_no_release_are_not_deleted(hub, tiny_release):
     hub.repository(REPO).add("by hand", {"thesis.csv": Entry(b"precious")})
     parent = hub.repository(REPO).head
     for yes in (False, True):
-        with pytest.raises(UserError, match=r"holds 'thesis\.csv', of no release"):
+        with pytest.raises(UserError, match=r"contains 'thesis\.csv', which is not part of any"):
             push(tiny_release, REPO, yes=yes)
     assert hub.repository(REPO).head == parent and hub.repository(REPO).tags == {}
 

@@ -31,9 +31,9 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.sets.catalogue import read_set
-from release.constants import REPOSITORY, VERSION
-from release.from_npz import NpzSets
-from release.publication import publication
+from release.format.publication import REPOSITORY, VERSION
+from release.format.given import NpzSets
+from release.format.publication import publication
 
 FIXTURES = (made, copy, checkpoints, own_cache)
 

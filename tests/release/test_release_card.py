@@ -13,9 +13,9 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.network.training import TrainingConfig
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.tables.statistics import binomial_interval
-from release.check_card import snippets
-from release.constants import REPOSITORY, VERSION
-from release.hyperparameters import RECOMMENDED
+from release.card.check import snippets
+from release.format.publication import REPOSITORY, VERSION
+from release.card.tables import RECOMMENDED
 from release.score import tolerance
 
 FIXTURES = (made, own_cache)

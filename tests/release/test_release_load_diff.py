@@ -22,9 +22,9 @@ from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.sets.catalogue import read_set
-from release.hyperparameters import RECOMMENDED
-from release.rows import write_parquet
-from release.sets import SupportSet
+from release.card.tables import RECOMMENDED
+from release.format.rows import write_parquet
+from release.format.arrays import SupportSet
 
 FIXTURES = (made, copy, own_cache)
 

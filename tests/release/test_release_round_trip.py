@@ -15,7 +15,7 @@ from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets import catalogue
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
-from release.check_card import snippets
+from release.card.check import snippets
 
 REPO = "tester/sets"
 NAME = "mnist-fc1-ipc1-standard-ls"

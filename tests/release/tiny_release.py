@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from release.manifest import make_manifest, write_manifest
+from release.format.manifest import make_manifest, write_manifest
 
 REPO = "tester/sets"
 CONFIG = "tiny-ipc1"

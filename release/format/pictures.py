@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from paper_repro.core.pictures import image_grid, label_heatmap
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import write_atomic
-from release import layout
-from release.rows import png
-from release.sets import SupportSet
+from release.format import layout
+from release.format.rows import png
 
 CAPTIONED = 100
 """Up to so many images are drawn with their class names; more become a contact sheet."""
 
 
-def draw(learned: SupportSet, preview: np.ndarray, folder: Path) -> None:
+def draw(learned: LearnedSet, preview: np.ndarray, folder: Path) -> None:
     """Write the pictures of a set into a release folder.
 
     Args:
@@ -23,7 +24,6 @@ def draw(learned: SupportSet, preview: np.ndarray, folder: Path) -> None:
       preview: uint8 (n, H, W, C), its images through the inverse transform.
       folder: the release folder.
     """
-    from paper_repro.core.pictures import image_grid, label_heatmap
 
     names = learned.record["class_names"]
     images = folder / layout.images_picture(learned.name)

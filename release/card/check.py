@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from release import card_metadata, layout
-from release.publication import is_license
-from release.rows import features
+from release.card import metadata
+from release.format import layout
+from release.format.publication import is_license
+from release.format.rows import features
 
 ANNOTATIONS_CREATORS = (
     *("crowdsourced", "found", "expert-generated", "machine-generated", "no-annotation", "other"),
 )
-SIZES = (*(bracket for _, bracket in card_metadata.SIZES), "1M<n<10M")
+SIZES = (*(bracket for _, bracket in metadata.SIZES), "1M<n<10M")
 
 
 def check_card(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -36,7 +37,7 @@ def check_card(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> list[s
         return [f"{layout.CARD}: the Hub cannot read its metadata ({_one_line(error)})"]
     problems = [
         f"{layout.CARD} lacks {field} in its metadata"
-        for field in card_metadata.REQUIRED
+        for field in metadata.REQUIRED
         if not fields.get(field)
     ]
     if problems:
@@ -56,7 +57,7 @@ def _check_values(fields: Mapping[str, Any]) -> list[str]:
     allowed = {
         "annotations_creators": ANNOTATIONS_CREATORS,
         "size_categories": SIZES,
-        "task_categories": card_metadata.TASK_CATEGORIES,
+        "task_categories": metadata.TASK_CATEGORIES,
     }
     problems = []
     for field, choices in allowed.items():
@@ -81,7 +82,7 @@ def _check_sets(fields: Mapping[str, Any], records: Mapping[str, Mapping[str, An
             problems.append(f"{layout.CARD}: {what} names {sorted(found)}, not the sets")
     for name in sorted(records.keys() & configs.keys() & infos.keys()):
         record = records[name]
-        if configs[name] != card_metadata.config(name):
+        if configs[name] != metadata.config(name):
             problems.append(f"{layout.CARD}: the configuration {name} does not read its rows")
         expected = features(record, tuple(record["release"]["image_shape"]))
         if Features._from_yaml_list(infos[name]["features"]) != expected:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from release import layout
-from release.rows import features
+from paper_repro.core.data.registry import DATASETS
+from release.format import layout
+from release.format.rows import features
 
 TASK_CATEGORIES = ("image-classification",)
 ANNOTATIONS_CREATORS = ("machine-generated",)
@@ -25,7 +26,7 @@ REQUIRED = (
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def metadata(
+def card_fields(
     records: Sequence[Mapping[str, Any]],
     row_bytes: Mapping[str, int],
     file_bytes: Mapping[str, int],
@@ -81,8 +82,6 @@ def source_datasets(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def hub_sources(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Title and Hub repository (or `other-<name>`) of each data set, in order of its name."""
-    from paper_repro.core.data.registry import DATASETS
-
     found = {record["dataset"]: record["title"] for record in records}
     return [
         (found[name], DATASETS[name].hub.repo if name in DATASETS else f"other-{name}")

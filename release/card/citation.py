@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from release.publication import Publication
+from release.format.publication import Publication
 
 _SPDX = {"apache-2.0": "Apache-2.0"}
 """Identifiers of the Hub whose license has another name in CITATION.cff."""

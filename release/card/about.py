@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper_repro.core.tables.cells import is_reduced
-from release import layout
-from release.card_metadata import hub_sources
-from release.card_tables import table
-from release.manifest import MANIFEST
-from release.publication import Publication
-from release.records import is_given, is_natural, kind_of
+from paper_repro.core.sets.record import is_given, is_natural, is_reduced, preprocessing
+from release.card.metadata import hub_sources
+from release.card.tables import table
+from release.format import layout
+from release.format.manifest import MANIFEST
+from release.format.publication import Publication
 
 _ANSWERS = (
     (
@@ -136,7 +135,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
                 str(hardware[key]) for key in ("cpu", "cores", "gpu") if hardware.get(key)
             ),
             "data SHA-256": f"`{r['data_sha256']}`",
-            "transform": f"`{layout.transform(r['dataset'], kind_of(r))}`",
+            "transform": f"`{layout.transform(r['dataset'], preprocessing(r))}`",
             "transform SHA-256": f"`{r['release']['transform_sha256']}`",
         }
         rows = [(key, value) for key, value in facts.items() if value not in (None, "")]

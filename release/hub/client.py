@@ -23,15 +23,15 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.hf_api import RepoFile
 
 from paper_repro.core.errors import UserError
-from release.hub_errors import (
+from release.format.publication import require_repository
+from release.hub.errors import (
     WHERE_TOKEN,
     is_transient,
     retry_after,
     status_of,
     user_error,
 )
-from release.hub_session import limit_waiting, limited, silent_about
-from release.repository import require_repository
+from release.hub.session import limit_waiting, limited, silent_about
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each repetition of a request."""
@@ -79,7 +79,7 @@ class Hub:
             Exception
         ) as error:  # tokens of a CI service are fetched, which can fail in many ways
             kind = type(error).__name__
-            raise UserError(f"the token cannot be had ({kind}): {WHERE_TOKEN}") from None
+            raise UserError(f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}") from None
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             # The HTTP library would quote it in its own error.
             raise UserError(f"the token has a space or an unprintable character; {WHERE_TOKEN}")

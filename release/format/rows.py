@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from release.sets import SupportSet
+from paper_repro.core.sets.learned_set import LearnedSet
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -39,7 +39,7 @@ def features(record: Mapping[str, Any], image_shape: tuple[int, ...]) -> Feature
     )
 
 
-def write_parquet(path: Path, learned: SupportSet, preview: np.ndarray) -> int:
+def write_parquet(path: Path, learned: LearnedSet, preview: np.ndarray) -> int:
     """Write the rows of a set; the same set makes the same bytes.
 
     Args:

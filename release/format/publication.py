@@ -1,4 +1,4 @@
-"""Where a release is to be published, by whom, as which version, under which license."""
+"""Where a release is published, by whom, as which version, under which license."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core.data.registry import DATASETS
 from paper_repro.core.errors import UserError
-from release.constants import MAINTAINERS, REPOSITORY, VERSION
-from release.records import is_natural
-from release.repository import require_repository, require_version
+from paper_repro.core.sets.record import is_natural
+
+REPOSITORY = "kip-repro/distilled-datasets"
+"""The dataset repository on the Hugging Face Hub; the one place that names it."""
+
+VERSION = "v1.0.0"
+"""The version of a release whose build names no other: the tag of a push, the revision a reader
+asks for."""
+
+MAINTAINERS = "the kip-repro maintainers"
+"""Who is named as the author of what goes to `REPOSITORY`."""
 
 LICENSE = "apache-2.0"
 """Of images learned from official data."""
@@ -18,6 +27,7 @@ LICENSE = "apache-2.0"
 OTHER = "other"
 """What the Hub calls a license that none of its identifiers names."""
 
+_VERSION = re.compile(r"(?!main$|[0-9a-f]{7,40}$)[A-Za-z0-9](?:[._+-]?[A-Za-z0-9])*")
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -59,7 +69,6 @@ def publication(
     Raises:
       UserError: no such name, identifier or version can be.
     """
-    from paper_repro.core.data.registry import DATASETS
 
     require_repository(repository)
     require_version(version, "--version")
@@ -81,3 +90,30 @@ def publication(
 def is_license(identifier: object) -> bool:
     """Whether it can be an identifier of the Hub; which ones exist is not checked."""
     return isinstance(identifier, str) and _IDENTIFIER.fullmatch(identifier) is not None
+
+
+def require_version(name: str, option: str) -> None:
+    """Check that `name` can be the tag of a release.
+
+    Raises:
+      UserError: it cannot; `option` is named.
+    """
+    if not _VERSION.fullmatch(name) or name.endswith(".lock"):
+        raise UserError(f"{option} {name!r} cannot be the tag of a release: use one like v1.0.0")
+
+
+def require_repository(name: str) -> None:
+    """Check that `name` can be a repository, `namespace/name`.
+
+    Raises:
+      UserError: it cannot.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"--repo {name!r} is not a repository name: {error}") from error
+    if name.count("/") != 1:
+        raise UserError(f"--repo {name!r} must be namespace/name")

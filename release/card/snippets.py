@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from release.layout import transform
-from release.publication import Publication
-from release.records import kind_of
+from paper_repro.core.data import registry
+from paper_repro.core.sets.record import preprocessing
+from release.format.layout import transform
+from release.format.publication import Publication
 
 N_TEST = 2_000
 """Test images that the KRR snippet predicts: enough for a first look, seconds of work."""
@@ -111,14 +112,12 @@ def transform_snippet(
 ) -> str:
     """Applying the shipped transform with NumPy alone; it checks itself on the test vector."""
     template = _ZCA if record["zca"] else _STANDARD
-    path = transform(record["dataset"], kind_of(record))
+    path = transform(record["dataset"], preprocessing(record))
     return template.format(transform=path, **_place(published), **settings)
 
 
 def krr_snippet(record: Mapping[str, Any], published: Publication) -> str:
     """Scoring a set by kernel ridge regression on about `N_TEST` evenly spaced test images."""
-    from paper_repro.core.data import registry
-
     keys = ("name", "dataset", "architecture", "kernel", "diag_reg")
     chosen = {key: record[key] for key in keys}
     n_stated = record["metrics"]["n_test"]

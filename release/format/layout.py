@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from paper_repro.core.sets.naming import NAME
+
 CARD = "README.md"
 CROISSANT = "croissant.json"
 GALLERY = "index.html"
 CITATION = "CITATION.cff"
-KINDS = ("standard", "zca")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
-_RECORD = re.compile(rf"records/({_NAME.pattern})\.json")
-
-
-def is_name(name: object) -> bool:
-    """Whether `name` can name a set: one plain folder name in lower case."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+_RECORD = re.compile(rf"records/({NAME.pattern})\.json")
 
 
 def parquet(name: str) -> str:

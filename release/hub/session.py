@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub.utils import get_session
 
-from release.hub_errors import without
+from release.hub.errors import without
 
 TIMEOUT = 120.0
 """Seconds of silence after which a connection counts as lost."""

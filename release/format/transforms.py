@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
-from release import layout
-from release.records import kind_of
-
-if TYPE_CHECKING:
-    from paper_repro.core.preprocess import Transform
+from paper_repro.core.preprocess import Transform, fitted, load
+from paper_repro.core.preprocess.recorded import require_recorded
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets.record import preprocessing
+from release.format import layout
 
 
 def transform_of(
@@ -23,27 +24,23 @@ def transform_of(
     was fitted again.
 
     Args:
-      record: of the set.
+      record: the set's record.
       transforms: a folder with transform files, such as an earlier release's, asked first.
       data_dir: as in `load_dataset`.
 
     Raises:
       UserError: no data set, other data than the set was made from, or another transform.
     """
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.preprocess import fitted, load
-    from paper_repro.core.preprocess.recorded import require_recorded
-    from paper_repro.core.preprocess.transform import digest
 
     name = record["dataset"]
     path = None
     if transforms is not None:
-        path = transforms / Path(layout.transform(name, kind_of(record))).name
+        path = transforms / Path(layout.transform(name, preprocessing(record))).name
     if path is not None and path.exists():
         transform = load(path)
         if digest(transform) != record["transform_sha256"]:
             raise UserError(f"{path} is not the transform that {record['name']} was made with")
         return transform, False
     data = load_dataset(name, data_dir)
-    transform = fitted(data, kind_of(record))
+    transform = fitted(data, preprocessing(record))
     return transform, require_recorded(record["name"], record, data, transform)

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from release import card_metadata, layout, snippets
-from release.card_about import answers, introduction, limits, local_copy, provenance
-from release.card_tables import hyperparameter_table, layout_table, results_table, transform_table
-from release.citation import bibtex
-from release.publication import Publication
-from release.rows import COLUMNS
-
-if TYPE_CHECKING:
-    from paper_repro.core.preprocess import Transform
-
-
-@dataclasses.dataclass(frozen=True)
-class TransformFacts:
-    """What the card says of a transform without holding its eigenvectors.
-
-    Attributes:
-      settings: its kind and scalars, as strings.
-      mean: per channel, of raw pixels.
-      std: per channel.
-    """
-
-    settings: Mapping[str, str]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, transform: Transform) -> TransformFacts:
-        """The facts of a fitted transform."""
-        mean, std = transform.tensors["mean"], transform.tensors["std"]
-        return cls(dict(transform.settings), tuple(mean.tolist()), tuple(std.tolist()))
+from release.card import metadata, snippets
+from release.card.about import answers, introduction, limits, local_copy, provenance
+from release.card.citation import bibtex
+from release.card.tables import (
+    TransformFacts,
+    hyperparameter_table,
+    layout_table,
+    results_table,
+    transform_table,
+)
+from release.format import layout
+from release.format.publication import Publication
+from release.format.rows import COLUMNS
 
 
 def card(
@@ -48,15 +30,15 @@ def card(
     """The text of README.md.
 
     Args:
-      records: of all sets, in the order of their names.
+      records: the records of all sets, in the order of their names.
       facts: of every transform, by its path in the release.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
       published: where, by whom, as which version, under which license.
     """
-    fields = card_metadata.metadata(records, row_bytes, file_bytes, published.license)
+    fields = metadata.card_fields(records, row_bytes, file_bytes, published.license)
     sections = _sections(records, facts, published)
-    return card_metadata.to_yaml(fields) + "\n" + "\n\n".join(sections) + "\n"
+    return metadata.to_yaml(fields) + "\n" + "\n\n".join(sections) + "\n"
 
 
 def example(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -81,7 +63,7 @@ def _sections(
     columns = "\n".join(f"- `{name}`: {text}" for name, text in COLUMNS.items())
     settings = facts[shown["release"]["transform"]].settings
     return [
-        f"# {card_metadata.PRETTY_NAME}",
+        f"# {metadata.PRETTY_NAME}",
         introduction(records, published),
         "## Results",
         results_table(records),
@@ -119,7 +101,7 @@ def _sections(
         "project's packages: run `pip install .` in its source tree first.",
         _python(snippets.krr_snippet(shown, published)),
         "## Train a finite network on a set",
-        hyperparameter_table(records),
+        hyperparameter_table(),
         "## What released distilled sets have been criticised for",
         answers(records),
         "## Limits",

@@ -1,19 +1,20 @@
-"""`croissant.json`: the release described for MLCommons Croissant, read back by mlcroissant."""
+"""`croissant.json`: the release described for MLCommons Croissant, and the check of it."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paper_repro.core.errors import UserError
-from release import layout
-from release.card_metadata import PRETTY_NAME, tags
-from release.citation import PAPERS
-from release.manifest import ManifestFile
-from release.publication import Publication
-from release.rows import COLUMNS
+from release.card.citation import PAPERS
+from release.card.metadata import PRETTY_NAME, tags
+from release.format import layout
+from release.format.manifest import ManifestFile
+from release.format.publication import Publication
+from release.format.rows import COLUMNS
 
 _TYPES = {
     "image_whitened": "sc:Float",
@@ -73,9 +74,9 @@ def croissant(
     """The JSON-LD object, Croissant 1.1; file addresses are relative to the release folder.
 
     Args:
-      records: of all sets, in the order of their names.
-      files: of the release, by path.
-      published: where, and under which license.
+      records: the records of all sets, in the order of their names.
+      files: the files of the release, by path.
+      published: where the release goes, and under which license.
     """
     names = [record["name"] for record in records]
     dates = [record["started"][:10] for record in records if record["started"]]
@@ -100,14 +101,37 @@ def croissant(
     }
 
 
+def check_croissant(
+    folder: Path, files: Mapping[str, ManifestFile], records: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What is wrong with croissant.json, one line each.
+
+    Args:
+      folder: the release.
+      files: the files of the manifest, by path.
+      records: the records of the sets that could be read, by name.
+    """
+    path = folder / layout.CROISSANT
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        return [f"{layout.CROISSANT} is not JSON ({error})"]
+    if problems := validate(path):
+        return problems
+    expected = croissant([records[name] for name in sorted(records)], files)
+    return [
+        f"{layout.CROISSANT}: {part} does not describe the files and sets of this release"
+        for part in ("distribution", "recordSet")
+        if content.get(part) != expected[part]
+    ]
+
+
 def validate(path: Path) -> list[str]:
     """What mlcroissant finds wrong with a file, one line each.
 
     Raises:
       UserError: mlcroissant is not installed.
     """
-    import logging
-
     try:
         import mlcroissant
     except ImportError as error:
@@ -120,11 +144,6 @@ def validate(path: Path) -> list[str]:
     except Exception as error:  # whatever broken JSON-LD makes the library raise
         return [f"{path.name}: {' '.join(str(error).split())[:500] or type(error).__name__}"]
     return [f"{path.name}: {warning}" for warning in described.metadata.issues.errors]
-
-
-def as_text(content: Mapping[str, Any]) -> str:
-    """JSON text, the same for the same content."""
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _file(name: str, entry: ManifestFile) -> dict[str, Any]:

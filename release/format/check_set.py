@@ -5,18 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from release import layout
-from release.npz_guard import check_npz
-from release.rows import features, pixels
-from release.sets import SupportSet, check_arrays, slot_classes
-
-if TYPE_CHECKING:
-    from paper_repro.core.preprocess import Transform
+from paper_repro.core.preprocess import Transform
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets.learned_set import LearnedSet
+from release.format import layout
+from release.format.arrays import from_release
+from release.format.rows import features, pixels
 
 PREVIEW_TOLERANCE = 1
 """Largest difference of a preview's pixel, of 255: another machine may round a half otherwise."""
@@ -27,7 +26,6 @@ CENTRED = 1e-5
 
 def check_set(
     folder: Path,
-    name: str,
     record: Mapping[str, Any],
     transform: Transform | None,
     loadable: bool = True,
@@ -36,15 +34,14 @@ def check_set(
 
     Args:
       folder: the release.
-      name: of the set.
-      record: of the set, checked.
+      record: the set's record, checked.
       transform: the shipped one; None where it could not be read, which is listed elsewhere.
       loadable: the card is right, so `datasets` opens the files of this set and no others.
     """
-    from paper_repro.core.preprocess.transform import digest
 
+    name = record["name"]
     try:
-        learned = read_arrays(folder, name, record)
+        learned = from_release(folder, record)
     except UserError as error:
         return [str(error)]
     problems = []
@@ -65,28 +62,7 @@ def check_set(
     return problems + (_check_rows(folder, learned, preview) if loadable else [])
 
 
-def read_arrays(folder: Path, name: str, record: Mapping[str, Any]) -> SupportSet:
-    """The arrays of a set from its npz, with the classes of its slots.
-
-    Raises:
-      UserError: not such a file, or arrays that do not fit the record.
-    """
-    from paper_repro.core.data.npz import read_npz
-
-    path = folder / layout.npz(name)
-    check_npz(path)
-    arrays = read_npz(path, ("images", "labels"))
-    images, labels = arrays["images"], arrays["labels"]
-    n_classes = record["n_classes"]
-    # A set that was given with its own order has that order in its fixed labels or its rows.
-    classes = slot_classes(record["images_per_class"], n_classes)
-    if not record["learned_labels"] and labels.shape == (len(classes), n_classes):
-        classes = labels.argmax(1)
-    check_arrays(images, labels, classes, record, str(path))
-    return SupportSet(name, images, labels, classes, record)
-
-
-def _check_rows(folder: Path, learned: SupportSet, preview: np.ndarray | None) -> list[str]:
+def _check_rows(folder: Path, learned: LearnedSet, preview: np.ndarray | None) -> list[str]:
     """Load the configuration as a user does and compare with the npz, bit for bit."""
     import datasets
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paper_repro.core.errors import UserError
-from release.manifest import MANIFEST, Manifest, check_listed, read_manifest
+from release.format.manifest import MANIFEST, Manifest, check_listed, read_manifest
 
 
 @dataclasses.dataclass(frozen=True)
