@@ -4,7 +4,7 @@ By default the Hub is the loopback one. To hold another endpoint to the same ass
 Hub itself with a write token (a private repository is made and removed):
 
     KIP_HUB_CONTRACT=1 HF_ENDPOINT=https://huggingface.co HF_TOKEN=... \\
-        python -m pytest tests/release/test_hub_contract.py
+        python -m pytest tests/release/hub/test_hub_contract.py
 """
 
 import os
@@ -27,10 +27,12 @@ ELSEWHERE = os.environ.get("KIP_HUB_CONTRACT") == "1"
 
 LOAD = """
 import sys, datasets, numpy as np
-repository, config, revision, out = sys.argv[1:]
-rows = datasets.load_dataset(repository, config, revision=revision, split="train")
-rows = rows.with_format("numpy")
-np.savez(out, **{name: np.asarray(rows[:][name]) for name in rows.column_names})
+repository, config, folder, *revisions = sys.argv[1:]
+for revision in revisions:
+    rows = datasets.load_dataset(repository, config, revision=revision, split="train")
+    rows = rows.with_format("numpy")
+    columns = {name: np.asarray(rows[:][name]) for name in rows.column_names}
+    np.savez(f"{folder}/{revision}.npz", **columns)
 """
 
 
@@ -62,13 +64,14 @@ def push_process(*arguments):
     return done
 
 
-def loaded(repository, revision, out):
-    """The columns of the config in a fresh process."""
-    command = [sys.executable, "-c", LOAD, repository, CONFIG, revision, str(out)]
+def loaded(repository, folder, *revisions):
+    """The columns of the config at each revision, read in a fresh process."""
+    command = [sys.executable, "-c", LOAD, repository, CONFIG, str(folder), *revisions]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    with np.load(out) as content:
-        return dict(content)
+    for revision in revisions:
+        with np.load(folder / f"{revision}.npz") as content:
+            yield dict(content)
 
 
 def downloaded(api, repository, revision, folder):
@@ -109,8 +112,8 @@ def test_two_versions_make_the_round_trip(api, repository, tmp_path):
         copy = downloaded(api, repository, revision, tmp_path / f"copy-{revision}")
         assert check_files(copy, read_manifest(folder)) == []
         assert (copy / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
-    same(loaded(repository, "v1.0.0", tmp_path / "v1.0.0.npz"), arrays(1))
-    same(loaded(repository, "v1.1.0", tmp_path / "v1.1.0.npz"), arrays(2))
+    for seed, found in enumerate(loaded(repository, tmp_path, "v1.0.0", "v1.1.0"), 1):
+        same(found, arrays(seed))
 
     # Run again: nothing to do. Other files under the same tag: refused.
     assert push(second, repository, yes=True) == newest

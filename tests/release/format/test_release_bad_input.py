@@ -9,23 +9,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from distilled_sets import (
-    FIXED,
-    LEARNED,
-    checkpoints,
-    copy,
-    edit_json,
-    files_below,
-    listed_again,
-    made,
-    own_cache,
-)
+from distilled_sets import FIXED, LEARNED, edit_json, files_below, listed_again
 
 from paper_repro.core.cli import run
 from paper_repro.core.store import checkpoint
 from release.__main__ import COMMANDS, main
 
-FIXTURES = (made, copy, checkpoints, own_cache)
 N, K = 4, 4
 IMAGES = np.zeros((N, 8, 8, 3), np.float32)
 LABELS = np.eye(K) - 1 / K

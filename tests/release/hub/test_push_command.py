@@ -66,7 +66,7 @@ def test_an_interrupted_upload_is_finished_by_the_same_command(hub, tiny_release
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     # The third blob finds a server that is going away; the command is ended while it waits.
-    hub.fail("PUT", BLOB, 503, times=10**6, skip=2, **{"Retry-After": "3"})
+    hub.fail("PUT", BLOB, 503, times=10**6, skip=2, **{"Retry-After": "1"})
     for line in running.stderr:
         if "503" in line:
             break

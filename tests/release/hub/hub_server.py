@@ -1,6 +1,6 @@
 """A Hub on the loopback interface, for the real clients: `serve_hub()`, or as a process
 
-    python tests/release/hub_server.py
+    python tests/release/hub/hub_server.py
 
 which prints HF_ENDPOINT and HF_TOKEN and serves until it is ended. Data set repositories only:
 create, delete, info, refs, tree, paths-info, pre-upload, LFS batch with basic transfer, verify,

@@ -7,18 +7,16 @@ import sys
 
 import numpy as np
 import pytest
-from distilled_sets import LEARNED, SETS, made, own_cache
+from distilled_sets import LEARNED, SETS
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.network.training import TrainingConfig
 from paper_repro.core.preprocess import load as load_transform
+from paper_repro.core.sets.scoring import tolerance
 from paper_repro.core.tables.statistics import binomial_interval
 from release.card.check import snippets
-from release.format.publication import REPOSITORY, VERSION
 from release.card.tables import RECOMMENDED
-from release.score import tolerance
-
-FIXTURES = (made, own_cache)
+from release.format.publication import REPOSITORY, VERSION
 
 
 @pytest.fixture
@@ -33,25 +31,14 @@ def blocks(made):
     return load, download.sub(rf'"{made.folder}/\1"', transform), score
 
 
-def execute(code, folder, **environment):
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **{key: str(value) for key, value in environment.items()}},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_loading_with_datasets(made, blocks, tmp_path):
-    code = blocks[0] + "\nprint(x_support.dtype, x_support.shape, y_support.dtype)"
-    printed = execute(code, made.folder, HF_DATASETS_CACHE=tmp_path)
-    assert printed.split("\n")[0] == "float32 (4, 8, 8, 3) float32"
+def test_loading_with_datasets(made, blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    scope = {}
+    exec(blocks[0], scope)
+    with np.load(made.folder / "npz" / f"{LEARNED}.npz") as file:
+        for name, key in (("x_support", "images"), ("y_support", "labels")):
+            assert scope[name].dtype == np.float32
+            np.testing.assert_array_equal(scope[name], file[key])
 
 
 def test_the_transform_with_numpy_alone(made, blocks):
@@ -62,10 +49,9 @@ def test_the_transform_with_numpy_alone(made, blocks):
     assert np.abs(scope["apply"](raw) - kept.apply(raw)).max() < 1e-5
 
 
-def test_scoring_by_krr(made, blocks):
-    code = blocks[2].replace('"DIRECTORY"', repr(str(made.data_dir)))
-    printed = execute(code, made.folder)
-    accuracy = float(printed.split()[1])
+def test_scoring_by_krr(made, blocks, capsys):
+    exec(blocks[2].replace('"DIRECTORY"', repr(str(made.data_dir))), {})
+    accuracy = float(capsys.readouterr().out.split()[1])
     record = json.loads((made.folder / "records" / f"{LEARNED}.json").read_text())
     metrics = record["metrics"]
     # The tiny test set is smaller than what the snippet asks for: the same images.
@@ -100,7 +86,11 @@ labels = (row[{LEARNED + "/soft_label"!r}] for row in described.records({LEARNED
 rows = [list(map(float, label)) for label in labels]
 print(json.dumps([names, rows]))
 """
-    names, rows = json.loads(execute(code, made.folder))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=made.folder, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    names, rows = json.loads(done.stdout)
     assert names == sorted(SETS)
     with np.load(made.folder / "npz" / f"{LEARNED}.npz") as file:
         np.testing.assert_array_equal(np.array(rows, np.float32), file["labels"])

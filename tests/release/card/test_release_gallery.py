@@ -5,9 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from distilled_sets import SETS, copy, made, own_cache
+from distilled_sets import SETS
 
-FIXTURES = (made, copy, own_cache)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 PROBE = """<script>

@@ -1,5 +1,5 @@
-"""From a learned set to its reader: the real build, push, `datasets.load_dataset` and
-`release load`, each in its own process."""
+"""From a learned set to its reader: the build, then push, the card's code with
+`datasets.load_dataset`, and `release load`, each in its own process."""
 
 import json
 import subprocess
@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+import release
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import save
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets import catalogue
+from paper_repro.core.sets.record import FORMAT, as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
 from release.card.check import snippets
@@ -20,12 +22,8 @@ from release.card.check import snippets
 REPO = "tester/sets"
 NAME = "mnist-fc1-ipc1-standard-ls"
 
-LOAD = """
-import sys, datasets, numpy as np
-repository, config, revision, out = sys.argv[1:]
-rows = datasets.load_dataset(repository, config, revision=revision, split="train")
-rows = rows.with_format("numpy", columns=["image_whitened", "soft_label", "label"])
-np.savez(out, **{name: np.asarray(rows[:][name]) for name in ("image_whitened", "soft_label")})
+SAVE = """
+np.savez({out!r}, images=x_support, labels=y_support, applied=apply(fit["test_input"]))
 """
 
 
@@ -48,8 +46,7 @@ def learned(tmp_path):
     labels += generator.normal(scale=0.1, size=labels.shape).astype(np.float32)
     place = tmp_path / "checkpoints" / NAME
     checkpoint.save(place / catalogue.SUPPORT, {"images": images, "labels": labels}, {})
-    record = {
-        "format": catalogue.FORMAT,
+    facts = {
         "name": NAME,
         "dataset": "mnist",
         "title": "MNIST",
@@ -63,7 +60,6 @@ def learned(tmp_path):
         "learned_labels": True,
         "augmentation": False,
         "diag_reg": 1e-6,
-        "step": None,
         "seed": 0,
         "preset": "laptop",
         "budget": {"n_targets": 40, "reduced": True},
@@ -73,48 +69,40 @@ def learned(tmp_path):
         "data_sha256": "0" * 64,
         "transform_sha256": digest(transform),
         "file_sha256": sha256_of_file(place / catalogue.SUPPORT),
-        "series": [],
         "seconds": 1.0,
         "versions": {"python": "3.11"},
-        "hardware": None,
-        "git": None,
-        "started": None,
         "command": "python -m paper_repro.table1_comparison --datasets mnist --ipc 1",
     }
-    (place / catalogue.RECORD).write_text(json.dumps(record))
-    index = {"format": catalogue.FORMAT, "sets": [NAME]}
+    (place / catalogue.RECORD).write_text(as_json(complete(facts)))
+    index = {"format": FORMAT, "sets": [NAME]}
     (place.parent / catalogue.INDEX).write_text(json.dumps(index))
     return images, labels
 
 
 def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learned, monkeypatch):
     images, labels = learned
-    made = python(
-        *("-m", "release", "build", "--out", tmp_path / "release"),
-        *("--checkpoints", tmp_path / "checkpoints", "--transforms", tmp_path / "transforms"),
-        *("--repo", REPO),
+    release.build(
+        tmp_path / "release",
+        checkpoints=tmp_path / "checkpoints",
+        transforms=tmp_path / "transforms",
+        repository=REPO,
     )
-    assert made.returncode == 0, made.stderr
     version = json.loads((tmp_path / "release/manifest.json").read_text())["version"]
     publish = ("-m", "release", "push", tmp_path / "release")
     done = python(*publish, "--create", "--yes")
     assert done.returncode == 0, done.stderr
     assert hub.repository(REPO).tags == {version: hub.repository(REPO).head}
 
-    done = python("-c", LOAD, REPO, NAME, version, tmp_path / "rows.npz")
-    assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "rows.npz") as rows:
-        assert rows["image_whitened"].dtype == rows["soft_label"].dtype == np.float32
-        assert rows["image_whitened"].reshape(images.shape).tobytes() == images.tobytes()
-        assert rows["soft_label"].tobytes() == labels.tobytes()
-
     # The card's code as it stands there: the rows, then the transform.
     rows, transform, _ = snippets((tmp_path / "release/README.md").read_text())
-    done = python(
-        "-c", f"{rows}\n{transform}\nprint(x_support.shape, apply(fit['test_input']).dtype)"
-    )
+    save_rows = SAVE.format(out=str(tmp_path / "rows.npz"))
+    done = python("-c", f"{rows}\n{transform}\n{save_rows}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "(10, 8, 8, 1) float32"
+    with np.load(tmp_path / "rows.npz") as found:
+        assert found["images"].dtype == found["labels"].dtype == found["applied"].dtype == "float32"
+        assert found["images"].shape == images.shape
+        assert found["images"].tobytes() == images.tobytes()
+        assert found["labels"].tobytes() == labels.tobytes()
 
     load = ("-m", "release", "load", NAME, "--source", REPO, "--revision", version)
     done = python(*load, "--npz", tmp_path / "loaded.npz")

@@ -247,8 +247,8 @@ def test_a_refused_connection(hub, tiny_release, monkeypatch):
 
 @pytest.mark.parametrize(("method", "route"), [("GET", INFO), ("GET", "/refs$"), ("POST", TAG)])
 def test_a_server_that_never_answers(hub, repository, tiny_release, monkeypatch, method, route):
-    monkeypatch.setattr(release.hub_session, "TIMEOUT", 0.5)
-    monkeypatch.setattr(release.hub, "WAITS", ())
+    monkeypatch.setattr(release.hub.session, "TIMEOUT", 0.5)
+    monkeypatch.setattr(release.hub.client, "WAITS", ())
     never = threading.Event()
     hub.before(method, route, lambda: never.wait(30))
     fails(tiny_release, "the connection to", "Timeout")
