@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from distilled_sets import LEARNED, SETS
+from documents import problems, read_document
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.network.training import TrainingConfig
@@ -94,3 +95,9 @@ print(json.dumps([names, rows]))
     assert names == sorted(SETS)
     with np.load(made.folder / "npz" / f"{LEARNED}.npz") as file:
         np.testing.assert_array_equal(np.array(rows, np.float32), file["labels"])
+
+
+def test_the_card_keeps_its_promises(made):
+    card = read_document(made.folder / "README.md")
+    assert card.links and card.python
+    assert problems(card) == []
