@@ -37,14 +37,14 @@ class Protocol:
     """How a support set is scored.
 
     Attributes:
-      dataset: whose test images are predicted.
-      preprocess: of the test images, as the set was made: zca, standard or none (raw pixels);
+      dataset: the data set whose test images are predicted.
+      preprocess: what the test images go through, as the set did: zca, standard or none (raw pixels);
         default zca for RGB, else standard.
       transform: a fitted transform saved by this project, instead of `preprocess`.
       raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
       architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
       kernel: NTK or NNGP, for networks.
-      dtype: of the kernel entries, float32 or float64; the solve is float64 always.
+      dtype: the type of the kernel entries, float32 or float64; the solve is float64 always.
       diag_reg: ridge relative to the mean of the support kernel's diagonal.
       n_test: the first so many test images; default all.
       data_dir: directory with <dataset>.npz or a snapshot of the Hub's files.

@@ -29,7 +29,7 @@ def gallery(records: Sequence[Mapping[str, Any]], folder: Path, version: str) ->
     """The text of index.html.
 
     Args:
-      records: of all sets, in the order of their names.
+      records: the records of all sets, in the order of their names.
       folder: the release folder, where the pictures are already.
     """
     rows = "\n".join(_row(record) for record in records)

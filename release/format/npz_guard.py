@@ -12,7 +12,7 @@ import numpy as np
 from paper_repro.core.errors import UserError
 
 MAX_BYTES = 2 << 30
-"""Of all arrays of one file together, unpacked; a released set takes a few megabytes."""
+"""The largest size of all arrays of one file together; a released set takes a few megabytes."""
 
 
 def check_npz(path: Path) -> None:

@@ -79,7 +79,9 @@ class Hub:
             Exception
         ) as error:  # tokens of a CI service are fetched, which can fail in many ways
             kind = type(error).__name__
-            raise UserError(f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}") from None
+            raise UserError(
+                f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}"
+            ) from None
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             # The HTTP library would quote it in its own error.
             raise UserError(f"the token has a space or an unprintable character; {WHERE_TOKEN}")
@@ -92,7 +94,7 @@ class Hub:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """To be open during all requests: limits their waiting, keeps the token out of the log."""
+        """A context for all requests: it limits their waiting and keeps the token out of the log."""
         with silent_about(self.token), limited():
             yield
 

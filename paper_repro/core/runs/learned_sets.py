@@ -38,7 +38,7 @@ def file_sets(
     """One set a file, each named like its file.
 
     Args:
-      paths: of the npz files.
+      paths: the npz files.
       datasets: the one data set that their images stand for.
       preprocess: what the images went through; None means ZCA for RGB, else standard.
       data_dir: see `load_dataset`.
@@ -109,8 +109,8 @@ def cell_on(
       network: see `grid.Settings`.
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
-      step: of KIP, one of its series; None takes the set itself.
-      method: as the table calls it; default `KIP_TO_NN`, `LS_TO_NN` or `FILE_TO_NN`.
+      step: an earlier step of KIP, one of its series; None takes the set itself.
+      method: the name in the table; default `KIP_TO_NN`, `LS_TO_NN` or `FILE_TO_NN`.
 
     Raises:
       UserError: no such file, or images that the classes of the data set cannot share equally.

@@ -18,7 +18,7 @@ from paper_repro.core.sets.scoring import SAME_IMAGES, score
 
 
 def refuse_options_of_runs(**given: Any) -> None:
-    """Raise UserError where options are given that only a run heeds, by the names of `main`."""
+    """Raise UserError where options of a run are given (keywords: the names in `main`)."""
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
     if names:
         raise UserError(

@@ -18,7 +18,8 @@ from paper_repro.core.random import Purpose, generator
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.context import Context
 from paper_repro.core.runs.outcome import Outcome
-from paper_repro.core.sets.learned_set import CheckpointFile, LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.sources import CheckpointFile
 from paper_repro.core.store.files import sha256_of_file
 
 
