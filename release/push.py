@@ -62,7 +62,7 @@ def push(
         the only one that may be given.
       yes: do it; without, print what would be done and touch nothing.
       create: make the repository if there is none; private.
-      public: make the repository that --create makes public.
+      public: the repository that --create makes is public.
       tag: the tag of the release; default: the version in its manifest. An existing tag is
         never moved.
 

@@ -18,19 +18,13 @@ from typing import Any
 
 
 class LazyModule:
-    """Stands for a module, which is imported when an attribute of it is first read.
-
-    Reading and replacing an attribute (as a test does) are those of the module itself.
-    """
+    """Stands for a module, which is imported when an attribute of it is first read."""
 
     def __init__(self, name: str):
-        object.__setattr__(self, "_name", name)
+        self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self._name), attribute)
-
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(importlib.import_module(self._name), attribute, value)
 
     def __repr__(self) -> str:
         return f"<lazy module {self._name}>"
@@ -52,7 +46,8 @@ def exports(
 
     Args:
       package: the `__name__` of the package.
-      places: the module in which each exported name is defined.
+      places: the module in which each exported name is defined. No name may be that of a module
+        in the package: importing that module would put it in the place of the name.
 
     Example:
       >>> get, listed, names = exports("shapes", {"sqrt": "math"})
