@@ -108,7 +108,6 @@ def build(
     Raises:
       UserError: bad input, named; `out` exists and is no release folder, or holds other files too.
     """
-
     out = Path(out)
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:

@@ -71,7 +71,6 @@ def main(
         revision: tag, branch or commit of the repository.
         npz: also save images, labels and classes there.
     """
-
     found = load(name, source, revision)
     metrics = found.record["metrics"]
     print(

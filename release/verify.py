@@ -93,7 +93,6 @@ def verify(
       ReleaseProblems: with everything that is wrong.
       UserError: no such folder, or a wrong option.
     """
-
     folder = Path(folder)
     if n_test is not None and (n_test < 1 or not score):
         raise UserError("n_test must be at least 1 and comes with --score")

@@ -69,7 +69,6 @@ def publication(
     Raises:
       UserError: no such name, identifier or version can be.
     """
-
     require_repository(repository)
     require_version(version, "--version")
     if creator is None:

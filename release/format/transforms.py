@@ -31,7 +31,6 @@ def transform_of(
     Raises:
       UserError: no data set, other data than the set was made from, or another transform.
     """
-
     name = record["dataset"]
     path = None
     if transforms is not None:
