@@ -22,8 +22,8 @@ from paper_repro.core.store.files import write_atomic
 from release.card.card import card
 from release.card.citation import citation_file
 from release.card.croissant import croissant
-from release.card.gallery import gallery
 from release.card.metadata import PRETTY_NAME
+from release.card.page import page
 from release.card.tables import TransformFacts
 from release.format import layout
 from release.format.arrays import from_checkpoints, refuse_doubled
@@ -196,7 +196,7 @@ def _describe(
     files = {entry.path: entry for entry in listed().files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
-    write_atomic(folder / layout.GALLERY, gallery(records, folder, published.version))
+    write_atomic(folder / layout.GALLERY, page(records, folder, published.version))
     write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
     write_atomic(folder / layout.CROISSANT, as_json(croissant(records, files, published)))
     write_manifest(folder, listed())

@@ -11,7 +11,7 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import labels_tag, set_name
-from paper_repro.core.sets.record import FIELDS, check_record, complete
+from paper_repro.core.sets.record import FIELDS, complete, require_valid_record
 from paper_repro.core.sets.scoring import held_out, score
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
@@ -117,7 +117,7 @@ def test_a_record_is_completed_with_what_is_not_known():
     record = complete(short)
     assert list(record) == list(FIELDS) and record["format"] == 1
     assert (record["seed"], record["series"], record["budget"]) == (None, [], {})
-    check_record(record, "record")
+    require_valid_record(record, "record")
     assert "metrics" not in complete({k: v for k, v in short.items() if k != "metrics"})
     with pytest.raises(UserError, match="a record needs data_sha256"):
         complete({k: v for k, v in short.items() if k != "data_sha256"})
@@ -140,7 +140,7 @@ def test_a_record_is_completed_with_what_is_not_known():
 )
 def test_what_a_record_cannot_hold_is_named(change, words):
     with pytest.raises(UserError, match=f"record.*{words}"):
-        check_record(complete({**FACTS, **change}), "record")
+        require_valid_record(complete({**FACTS, **change}), "record")
 
 
 def test_a_damaged_record_is_named(tmp_path):

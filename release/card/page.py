@@ -25,7 +25,7 @@ figcaption { opacity: .75; font-size: .9rem; }
 """
 
 
-def gallery(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> str:
+def page(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> str:
     """The text of index.html.
 
     Args:
