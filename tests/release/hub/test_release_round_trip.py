@@ -1,5 +1,5 @@
-"""From a learned set to its reader: the build, then push, the card's code with
-`datasets.load_dataset`, and `release load`, each in its own process."""
+"""From a learned set to its reader: the build and the push, then the card's code with
+`datasets.load_dataset` and `release load`, each in its own process."""
 
 import json
 import subprocess
@@ -18,6 +18,7 @@ from paper_repro.core.sets.record import FORMAT, as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
 from release.card.check import snippets
+from release.push import push
 
 REPO = "tester/sets"
 NAME = "mnist-fc1-ipc1-standard-ls"
@@ -88,9 +89,7 @@ def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learne
         repository=REPO,
     )
     version = json.loads((tmp_path / "release/manifest.json").read_text())["version"]
-    publish = ("-m", "release", "push", tmp_path / "release")
-    done = python(*publish, "--create", "--yes")
-    assert done.returncode == 0, done.stderr
+    assert push(tmp_path / "release", create=True, yes=True) == hub.repository(REPO).head
     assert hub.repository(REPO).tags == {version: hub.repository(REPO).head}
 
     # The card's code as it stands there: the rows, then the transform.
