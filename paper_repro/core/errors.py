@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The errors that commands report: bad input, and runs that diverge."""
 
 
 class UserError(Exception):
@@ -8,3 +8,15 @@ class UserError(Exception):
     as `error: ...` and exit with code 2 (see `paper_repro.core.cli.run`); library callers catch
     it like any other exception.
     """
+
+
+class Diverged(Exception):
+    """A run ended without a result: a loss that is not finite, or a kernel that cannot be solved.
+
+    Attributes:
+      extra: more fields of the row that records the failure.
+    """
+
+    def __init__(self, message: str, **extra: object):
+        super().__init__(message)
+        self.extra = extra

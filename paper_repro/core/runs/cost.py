@@ -17,15 +17,13 @@ def needs(cell: Cell) -> str:
 
     Cores without AVX-512 take two to three times as long.
     """
+    if cell.architecture != "ConvNet":
+        return "minutes at `--preset laptop`, 30 minutes or more at `--preset paper` (two cores)"
     dataset = registry.DATASETS[cell.dataset]
     forward, both = _MS_PER_PAIR[dataset.image_shape[0]]
     n = cell.images_per_class * len(dataset.class_names)
-    if cell.architecture != "ConvNet":
-        return "the laptop preset minutes, the paper preset half an hour and more, on two cores"
-    if cell.procedure == "label_solve":
-        ms = n * (dataset.n_train + dataset.n_test) * forward
-    else:
-        ms = cell.steps * n * (n + cell.target_batch) * both + n * dataset.n_test * forward
+    pairs = cell.method_object.pairs(cell.config, n, dataset.n_train)
+    ms = pairs.updates * both + (pairs.scored + n * dataset.n_test) * forward
     minutes = math.ceil(ms / 60_000)
     took = f"{minutes} min" if minutes < 90 else f"{minutes / 60:.0f} h"
     return f"about {took} on two AVX-512 cores"

@@ -124,7 +124,7 @@ def _best(
 
     for path in sorted(results.glob("*.jsonl")):
         for row in read_rows(path):
-            if row["status"] != "done" or row["seed"] not in seeds or row["preset"] == "smoke":
+            if row["status"] != "done" or row["seed"] not in seeds:
                 continue
             if wanted is not None and row["config_hash"] not in wanted:
                 continue

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.runs.cell import DataCut
 from paper_repro.core.store.row_schema import PRESETS
 
 
@@ -42,18 +42,9 @@ class Preset:
     natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
 
     @property
-    def kip(self) -> dict[str, Any]:
-        """The fields of a KIP cell that the budget decides."""
-        return {
-            "steps": self.steps,
-            "target_batch": self.target_batch,
-            "patience": self.patience,
-        }
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The fields of any cell that say how much of the data is used."""
-        return {"n_train": self.n_train, "n_test": self.n_test, "image_side": self.image_side}
+    def cut(self) -> DataCut:
+        """How much of the data is used."""
+        return DataCut(self.n_train, self.n_test, self.image_side)
 
 
 def find_preset(name: str, table: dict[str, Preset]) -> Preset:

@@ -10,7 +10,7 @@ from typing import Any, Self
 LOG_SECONDS = 30.0
 
 
-class Progress:
+class ProgressBars:
     """Two levels: runs of the table, and steps of the current run. Writes to stderr."""
 
     def __init__(self, runs: int | None, done: int = 0, quiet_seconds: float = 0.0):

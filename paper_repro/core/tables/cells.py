@@ -45,6 +45,11 @@ class CellSpec:
     published_only: bool = False
 
 
+def smoke_note(rows: Iterable[Row], text: str) -> tuple[str, ...]:
+    """The note of a table that shows a smoke test, if `rows` are of one."""
+    return (text,) if any(row["preset"] == "smoke" for row in rows) else ()
+
+
 @dataclass(frozen=True)
 class TableCell:
     """One line of a rendered table. Accuracies are in percent.
@@ -103,26 +108,21 @@ class ResultTable:
         )
 
 
-def build_cells(
-    specs: Iterable[CellSpec], rows: Iterable[Row], *, include_smoke: bool = False
-) -> list[TableCell]:
+def build_cells(specs: Iterable[CellSpec], rows: Iterable[Row]) -> list[TableCell]:
     """Fill each spec from the done rows that match it.
 
     Rows of different configurations are never averaged: the one with the most KIP steps times
     targets is shown; of equals the one whose finite network has the most width times steps, the
-    one of the largest preset, the one with the most seeds, the one started last. Smoke rows count
-    only when asked for. A row that stands in several files counts once.
+    one of the largest preset, the one with the most seeds, the one started last. A row that stands
+    in several files counts once.
     """
     rows = list(rows)
-    return [
-        _cell(spec, [r for r in rows if matches(r, spec.match)], include_smoke) for spec in specs
-    ]
+    return [_cell(spec, [r for r in rows if matches(r, spec.match)]) for spec in specs]
 
 
-def cell_runs(spec: CellSpec, rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+def cell_runs(spec: CellSpec, rows: Iterable[Row]) -> list[Row]:
     """The rows that a cell averages: see `build_cells`."""
-    matching = [row for row in rows if matches(row, spec.match)]
-    return select_runs(matching, include_smoke=include_smoke)
+    return select_runs(row for row in rows if matches(row, spec.match))
 
 
 def is_reduced(row: Row) -> bool:
@@ -134,10 +134,9 @@ def is_reduced(row: Row) -> bool:
     return bool(row["budget"].get("reduced", row["preset"] != "paper"))
 
 
-def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+def select_runs(rows: Iterable[Row]) -> list[Row]:
     """The done rows of one cell to be averaged: one configuration, one row a seed."""
-    lowest = 0 if include_smoke else 1
-    done = [r for r in rows if r["status"] == "done" and _rank(r) >= lowest]
+    done = [r for r in rows if r["status"] == "done"]
     # By hash alone: presets may share a configuration, and no seed of it is run twice.
     groups: dict[str, dict[int, Row]] = {}
     for row in done:
@@ -167,9 +166,8 @@ def describe_budget(rows: Sequence[Row]) -> str:
     return ", ".join([presets, *(p for p in parts if p)])
 
 
-def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:
-    rows = [r for r in rows if include_smoke or r["preset"] != "smoke"]
-    runs = [] if spec.published_only else select_runs(rows, include_smoke=include_smoke)
+def _cell(spec: CellSpec, rows: list[Row]) -> TableCell:
+    runs = [] if spec.published_only else select_runs(rows)
     ours = estimate([100 * r["test_accuracy"] for r in runs]) if runs else None
     return TableCell(
         label=dict(spec.label),

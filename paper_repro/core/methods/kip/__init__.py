@@ -1,7 +1,6 @@
 """Kernel Inducing Points (arXiv 2011.00050, Algorithm 1; arXiv 2107.13034, section 2)."""
 
 from paper_repro.core.methods.kip.config import KIPConfig, official_steps
-from paper_repro.core.methods.kip.run import KIPResult, run
-from paper_repro.core.methods.problem import Problem
+from paper_repro.core.methods.kip.method import KIP, METRICS, support_path
 
-__all__ = ["KIPConfig", "KIPResult", "Problem", "official_steps", "run"]
+__all__ = ["KIP", "METRICS", "KIPConfig", "official_steps", "support_path"]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from paper_repro.core.errors import Diverged
 from paper_repro.core.kernels.kernel import Kernel
 from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.krr import Unsolvable, loss_and_gradient
@@ -36,10 +37,6 @@ class State(NamedTuple):
     y_support: Array
     log_parameters: dict[str, Array]
     optimizer: Any
-
-
-class Diverged(Exception):
-    """The loss is not finite, or the support kernel cannot be solved."""
 
 
 def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int) -> State:
