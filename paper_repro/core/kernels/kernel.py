@@ -18,6 +18,8 @@ from typing import Literal, Self, get_args
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.pool import Pool
+from paper_repro.core.kernels.pool.in_process import InProcess
 from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
 
@@ -35,6 +37,7 @@ class Kernel(abc.ABC):
       get: which of the kernels of a network `block` returns when not told.
       parameters: learnable positive hyperparameters by name; most kernels have none.
       block_pairs: entries in one block when a whole matrix is evaluated (`blocks`).
+      pool: where blocks are evaluated.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Kernel(abc.ABC):
     get: Get = "ntk"
     parameters: Mapping[str, float] = MappingProxyType({})
     block_pairs: int = 2**22
+    pool: Pool = InProcess()
 
     @property
     def definition(self) -> str:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core.kernels.threads import available_cores
+from paper_repro.core.kernels.pool.threads import available_cores
 
 PACKAGES = (
     "jax",
