@@ -13,8 +13,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from paper_repro.core import cli
+from paper_repro.core import cli, lazy
+from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import from_name
+from paper_repro.core.preprocess import fitted, load, usual
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.runs.progress import Progress
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.store.files import sha256_of_file
+from paper_repro.core.store.provenance import provenance
+from paper_repro.core.tables.statistics import binomial_interval
+
+scoring = lazy.module("paper_repro.core.sets.scoring")
 
 PREPROCESS = ("zca", "standard", "none")
 QUIET_SECONDS = 3.0
@@ -98,54 +109,34 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     Raises:
       UserError: bad file, name or number; the message says which.
     """
-    import numpy as np
-
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.kernels import from_name
-    from paper_repro.core.krr import predict, score
-    from paper_repro.core.labels import centred_one_hot
-    from paper_repro.core.preprocess import fitted, load, usual
-    from paper_repro.core.preprocess.transform import digest
-    from paper_repro.core.runs.progress import Progress
-    from paper_repro.core.sets.support_set import read_support_set
-    from paper_repro.core.store.files import sha256_of_file
-    from paper_repro.core.store.provenance import provenance
-    from paper_repro.core.tables.statistics import binomial_interval
-
     _refuse_contradictions(protocol)
     started = time.monotonic()
     kernel_fn = from_name(protocol.architecture, protocol.kernel, protocol.dtype)
     data = load_dataset(protocol.dataset, protocol.data_dir)
-    support = read_support_set(file, data.image_shape, data.n_classes)
-    x_test = data.x_test[: protocol.n_test]
-    y_test = centred_one_hot(data.y_test[: protocol.n_test], data.n_classes)
+    given = LearnedSet.from_npz(file, data.image_shape, data.n_classes)
     preprocess = str(protocol.transform or protocol.preprocess or usual(data))
-    if protocol.preprocess == "none":
-        fit, x_support = None, support.pixels
-    else:
-        by_file = protocol.transform is not None
-        fit = load(protocol.transform) if by_file else fitted(data, preprocess)
-        x_test = fit.apply(x_test, protocol.dtype)
-        raw = protocol.raw
-        x_support = fit.apply(support.pixels, protocol.dtype) if raw else support.kernel_inputs
-    n_support = len(x_support)
-    pairs = n_support * (n_support + len(x_test))
+    raw = protocol.raw or protocol.preprocess == "none"
+    images, fit = given.pixels if raw else given.kernel_inputs, None
+    if protocol.preprocess != "none":
+        fit = load(protocol.transform) if protocol.transform else fitted(data, preprocess)
+    if protocol.raw:
+        images = fit.apply(images, protocol.dtype)
+    support = LearnedSet.of(images, given.labels)
+    first = slice(protocol.n_test)
+    test = scoring.held_out(kernel_fn, fit, data.x_test[first], data.y_test[first], data.n_classes)
     with Progress(None, quiet_seconds=QUIET_SECONDS) as progress:
         progress.start(f"{file.name}: kernel entries")
 
         def report(done: int, of: int) -> None:
-            progress.step(pairs - of + done, pairs, {})
+            progress.step(done, of, {})
 
-        progress.step(0, pairs, {})
-        k_ss = np.asarray(kernel_fn(x_support))
-        k_ts = np.asarray(kernel_fn(x_test, x_support, progress=report))
-    found = score(predict(k_ts, k_ss, support.labels, protocol.diag_reg), y_test)
+        found = scoring.score(support, test, kernel_fn, protocol.diag_reg, report)
     return {
         "accuracy": found.accuracy,
         "mse": found.mse,
         "n_test": found.n,
         "interval": binomial_interval(found.accuracy, found.n),
-        "n_support": n_support,
+        "n_support": len(images),
         "dataset": data.name,
         "preprocess": preprocess,
         "transform_sha256": None if fit is None else digest(fit),

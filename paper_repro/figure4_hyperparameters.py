@@ -32,7 +32,6 @@ from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.finite_networks import AUGMENTED_SUPPORTS, FINITE
 from paper_repro.core.runs.learned_sets import (
     KIP_TO_NN,
-    FileSet,
     Preprocess,
     cell_on,
     convolutional_sets,
@@ -41,7 +40,7 @@ from paper_repro.core.runs.learned_sets import (
     refuse_without_files,
 )
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs, matches
 from paper_repro.core.tables.statistics import estimate
@@ -91,7 +90,7 @@ def cells(budget: Preset, learned: LearnedSet, kip_steps: Sequence[int] = ()) ->
     ]
 
 
-def cells_on_files(budget: Preset, start: FileSet, end: FileSet) -> list[Cell]:
+def cells_on_files(budget: Preset, start: LearnedSet, end: LearnedSet) -> list[Cell]:
     """As `cells`, of a KIP run whose start and end are in files; rows name both."""
     name = " to ".join(f"{e.name} {sha256_of_file(e.path)[:6]}" for e in (start, end))
     return [

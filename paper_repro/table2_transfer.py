@@ -36,7 +36,6 @@ from paper_repro.core.runs.learned_sets import (
     KIP_TO_NN,
     LS_TO_NN,
     NATURAL_TO_NN,
-    FileSet,
     Preprocess,
     cell_on,
     convolutional_sets,
@@ -46,7 +45,7 @@ from paper_repro.core.runs.learned_sets import (
 )
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
 from paper_repro.core.runs.selection import select
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
 from paper_repro.core.tables.published.records import ComparisonCell, TransferRow
@@ -60,7 +59,7 @@ NATURAL_STEPS = 1_000
 """Of the networks on natural images, at the laptop preset and above."""
 
 
-def cells(budget: Preset, sets: Sequence[LearnedSet | FileSet]) -> list[Cell]:
+def cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
     """One cell a set."""
     network = network_of(budget)
     return [cell_on(learned, network, budget) for learned in sets]

@@ -14,10 +14,13 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.network import training
 from paper_repro.core.preprocess import fitted
+from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.runner import run_cells, run_directory
 from paper_repro.core.sets import catalogue
-from paper_repro.core.sets.catalogue import LearnedSet, series_file
+from paper_repro.core.sets.catalogue import series_file
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.record import as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
 
@@ -31,7 +34,8 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
     """
     data = load_dataset("small", data_dir)
     rows = np.concatenate([np.flatnonzero(data.y_train == c)[:2] for c in range(3)])
-    x = fitted(data, "standard").apply(data.x_train[rows])
+    transform = fitted(data, "standard")
+    x = transform.apply(data.x_train[rows])
     y = centred_one_hot(data.y_train[rows], 3).astype(np.float32)
     rng = np.random.default_rng(0)
     names = []
@@ -48,12 +52,17 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
             entry = {"step": step, "sha256": sha256_of_file(path)}
             series.append({**entry, "metrics": {"test_accuracy": 0.5, "test_mse": 0.1}})
         checkpoint.save(place / catalogue.SUPPORT, {"images": x, "labels": labels}, {})
-        record = dict.fromkeys(catalogue.RECORD_FIELDS)
         cell = _cell_of_set(kind)
-        record |= {name: getattr(cell, name) for name in _SHARED}
-        record |= {
-            "format": catalogue.FORMAT,
+        facts = {field: getattr(cell, field) for field in _SHARED}
+        facts |= {
             "name": name,
+            "title": data.title,
+            "class_names": list(data.class_names),
+            "n_classes": data.n_classes,
+            "diag_reg": cell.diag_reg,
+            "data_sha256": data.data_sha256,
+            "transform_sha256": digest(transform),
+            "command": "made by a test",
             "augmentation": False,
             "step": None if kind == "ls" else 2,
             "preset": "laptop",
@@ -63,7 +72,7 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
             "series": series,
             "file_sha256": sha256_of_file(place / catalogue.SUPPORT),
         }
-        (place / catalogue.RECORD).write_text(json.dumps(record))
+        (place / catalogue.RECORD).write_text(as_json(complete(facts)))
         names.append(name)
     (directory / catalogue.INDEX).write_text(json.dumps({"format": 1, "sets": names}))
     return directory

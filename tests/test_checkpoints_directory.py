@@ -57,7 +57,7 @@ def test_what_a_killed_export_left_is_swept_away(runs, copied):
     (copied / name).rename(copied / ".export-1a2b-old")
     export(results, copied, (0,), 100, data)
     assert (copied / catalogue.INDEX).read_bytes() == index
-    assert read_set(copied, name).tensors()
+    assert len(read_set(copied, name).images) == 6
     assert list(copied.glob(".export*")) == []
 
 
@@ -67,18 +67,24 @@ def test_the_support_is_the_one_the_run_selected(runs):
         directory = run_directory(results, cell, 0)
         path = support_path(directory, 6) if cell is KIP else directory / "support.safetensors"
         expected = checkpoint.load(path).tensors
-        images, labels = read_set(checkpoints, f"small-fc1-ipc2-standard-{name}").tensors()
-        assert images.tobytes() == expected["images"].tobytes()
-        assert labels.tobytes() == expected["labels"].tobytes()
+        learned = read_set(checkpoints, f"small-fc1-ipc2-standard-{name}")
+        assert learned.images.tobytes() == expected["images"].tobytes()
+        assert learned.labels.tobytes() == expected["labels"].tobytes()
 
 
 def test_the_series_holds_the_earlier_official_steps(runs):
     results, _, checkpoints = runs
     learned = read_set(checkpoints, "small-fc1-ipc2-standard-learned-noaug")
     assert learned.steps == [0, 1, 2, 4]
+    assert learned.at_step(6) is learned
     for step in learned.steps:
         kept = checkpoint.load(support_path(run_directory(results, KIP, 0), step)).tensors
-        assert learned.at_step(step)[0].tobytes() == kept["images"].tobytes()
+        then = learned.at_step(step)
+        assert then.images.tobytes() == kept["images"].tobytes()
+        assert (then.record["step"], then.record["metrics"].keys()) == (
+            step,
+            {"test_accuracy", "test_mse"},
+        )
     with pytest.raises(UserError, match="keeps no step 3"):
         learned.at_step(3)
 
@@ -98,7 +104,7 @@ def test_the_record_says_what_the_set_is_and_how_to_make_it_again(runs):
 def test_there_are_pictures_of_images_and_labels(runs):
     for learned in read_catalogue(runs[2]):
         for name in ("images.png", "labels.png"):
-            assert (learned.directory / name).read_bytes().startswith(b"\x89PNG")
+            assert (runs[2] / learned.name / name).read_bytes().startswith(b"\x89PNG")
     assert (runs[2] / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -223,7 +229,7 @@ def test_what_is_damaged_is_named(copied, damage):
     harm(copied)
     with pytest.raises(UserError, match=words):
         for learned in read_catalogue(copied):
-            learned.tensors()
+            assert len(learned.images)
 
 
 def test_a_missing_field_is_named(copied):
@@ -237,7 +243,7 @@ def test_a_missing_field_is_named(copied):
 
 def test_labels_are_float32_and_images_are_kernel_inputs(runs):
     for learned in read_catalogue(runs[2]):
-        images, labels = learned.tensors()
+        images, labels = learned.images, learned.labels
         assert images.dtype == labels.dtype == np.float32
         assert (images.shape, labels.shape) == ((6, 8, 8, 3), (6, 3))
 
@@ -246,7 +252,8 @@ def test_the_committed_sets_are_those_their_records_name():
     for learned in read_catalogue(Path(__file__).parents[1] / "checkpoints"):
         record = learned.record
         size = record["images_per_class"] * record["n_classes"]
-        for images, labels in (learned.tensors(), *map(learned.at_step, learned.steps)):
+        for kept in (learned, *map(learned.at_step, learned.steps)):
+            images, labels = kept.images, kept.labels
             assert images.dtype == labels.dtype == np.float32
             assert len(images) == size and labels.shape == (size, record["n_classes"])
             assert np.isfinite(images).all() and np.isfinite(labels).all()

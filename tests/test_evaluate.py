@@ -15,7 +15,7 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import ZCA, fitted, load, save
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets.catalogue import read_catalogue
-from paper_repro.core.sets.support_set import SupportSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.evaluate import Protocol, evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,14 +102,15 @@ def test_float_pixels_are_not_taken_for_preprocessed_ones_nor_fractions_for_pixe
 def test_sets_that_were_made_are_never_taken_for_pixels():
     found = 0
     for learned in read_catalogue(ROOT / "checkpoints"):
-        for images, labels in (learned.tensors(), *map(learned.at_step, learned.steps)):
-            for some in (images, *np.split(images, len(images))):  # any part of a set as well
-                given = SupportSet(learned.directory, some, labels)
-                assert given.kernel_inputs is given.pixels is some
+        for kept in (learned, *map(learned.at_step, learned.steps)):
+            n = len(kept.images)
+            for part in (slice(n), *(slice(i, i + 1) for i in range(n))):
+                given = LearnedSet.of(kept.images[part], kept.labels[part])
+                assert given.kernel_inputs is given.pixels is given.images
                 found += 1
     assert found > 500
     nothing = np.zeros((2, 28, 28, 1))  # what becomes of constant images
-    assert SupportSet(ROOT, nothing, np.zeros((2, 10))).kernel_inputs is nothing
+    assert LearnedSet.of(nothing, np.zeros((2, 10))).kernel_inputs is nothing
 
 
 def command(path, *options, dataset="mnist", **keywords):

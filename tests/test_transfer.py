@@ -20,7 +20,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.network.grid import Settings, choose
 from paper_repro.core.runs.export import cell_of
-from paper_repro.core.runs.learned_sets import FILE_TO_NN, FileSet, cell_on, find_set
+from paper_repro.core.runs.learned_sets import FILE_TO_NN, cell_on, file_set, find_set
 from paper_repro.core.runs.presets import SMOKE
 from paper_repro.core.runs.runner import run_cells, run_directory
 from paper_repro.core.store.row_schema import problem_with
@@ -85,7 +85,10 @@ def test_a_set_is_found_by_what_it_is(sets):
     found = find_set(list(sets.values()), "small", 2, "KIP to NN")
     assert found is sets["fixed-noaug"]
     assert find_set(list(sets.values()), "small", 2, "KIP to NN", True) is sets["learned-noaug"]
-    assert sets["ls"] is sets["ls"]
+    assert find_set(list(sets.values()), "small", 2, "LS to NN") is sets["ls"]
+    without = [learned for kind, learned in sets.items() if kind != "ls"]
+    assert find_set(without, "small", 2, "LS to NN") is None
+    assert find_set([sets["ls"]], "small", 2, "KIP to NN") is None
     assert find_set(list(sets.values()), "small", 10, "LS to NN") is None
 
 
@@ -114,7 +117,7 @@ def rows_of(out, *cells, data):
 
 def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
     cell = small_fc(cell_on(sets["ls"], NETWORK, SMOKE))
-    other = sets["fixed-noaug"].directory / "support.safetensors"
+    other = sets["fixed-noaug"].path
     with pytest.raises(UserError, match="is not the file that small-convnet-ipc2-standard-ls"):
         rows_of(tmp_path, dataclasses.replace(cell, support_path=other), data=data)
     with pytest.raises(UserError, match="is not at"):
@@ -129,9 +132,9 @@ def test_a_set_made_from_other_images_is_refused(sets, data, tmp_path):
 
 
 def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
-    images, labels = sets["ls"].tensors()
+    images, labels = sets["ls"].images, sets["ls"].labels
     np.savez(tmp_path / "raw.npz", images=(images > 0).astype(np.uint8), labels=labels)
-    raw = FileSet(tmp_path / "raw.npz", load_dataset("small", data), zca=False, name="raw")
+    raw = file_set(tmp_path / "raw.npz", load_dataset("small", data), zca=False)
     with pytest.raises(UserError, match="uint8, so raw pixels: store what the transform"):
         rows_of(tmp_path / "out", small_fc(cell_on(raw, NETWORK, SMOKE)), data=data)
 
@@ -139,10 +142,10 @@ def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
 def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
     for kind, learned in (("fixed-noaug", False), ("learned-noaug", True)):
         cell = small_fc(cell_on(sets[kind], NETWORK, SMOKE))
-        images, labels = sets[kind].tensors()
+        images, labels = sets[kind].images, sets[kind].labels
         np.savez(tmp_path / f"{kind}.npz", images=images, labels=labels)
         small = load_dataset("small", data)
-        given = FileSet(tmp_path / f"{kind}.npz", small, zca=False, name=kind)
+        given = file_set(tmp_path / f"{kind}.npz", small, zca=False)
         from_file = cell_on(given, NETWORK, SMOKE)
         assert (from_file.images_per_class, from_file.learned_labels) == (2, learned)
         rows = rows_of(tmp_path / kind, cell, small_fc(from_file), data=data)
@@ -152,7 +155,7 @@ def test_an_npz_trains_as_the_set_with_the_same_numbers(sets, data, tmp_path):
 
 
 def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
-    images, labels = sets["fixed-noaug"].tensors()
+    images, labels = sets["fixed-noaug"].images, sets["fixed-noaug"].labels
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
     arguments = ["--preset", "smoke", "--npz", tmp_path / "set.npz", "--preprocess", "standard"]
     arguments += ["--out", tmp_path / "out", "--data-dir", data]
@@ -171,7 +174,7 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
         assert len(shown.appendices) == 1
     np.savez(tmp_path / "odd.npz", images=images[:5], labels=labels[:5])
     with pytest.raises(UserError, match="5 images cannot be shared equally by 3"):
-        odd = FileSet(tmp_path / "odd.npz", load_dataset("small", data), zca=False, name="odd")
+        odd = file_set(tmp_path / "odd.npz", load_dataset("small", data), zca=False)
         cell_on(odd, NETWORK, SMOKE)
 
 
@@ -383,9 +386,9 @@ def test_figure4_pairs_start_and_end_of_every_setting(checkpoints, data, tmp_pat
 def files(sets, tmp_path):
     """Arguments that give the start and the end of a KIP run as files."""
     paths = tmp_path / "start.npz", tmp_path / "end.npz"
-    supports = sets["fixed-noaug"].at_step(0), sets["fixed-noaug"].tensors()
-    for path, (images, labels) in zip(paths, supports, strict=True):
-        np.savez(path, images=images, labels=labels)
+    supports = sets["fixed-noaug"].at_step(0), sets["fixed-noaug"]
+    for path, support in zip(paths, supports, strict=True):
+        np.savez(path, images=support.images, labels=support.labels)
     return {"npz": paths, "preprocess": "standard"}
 
 

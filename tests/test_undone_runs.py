@@ -30,7 +30,8 @@ def data(tmp_path_factory):
 def files(data):
     """Two sets, of which the second has labels that no training survives."""
     checkpoints = small_transfer.write_sets(data.parent / "checkpoints", data)
-    images, labels = read_set(checkpoints, "small-convnet-ipc2-standard-fixed-noaug").tensors()
+    learned = read_set(checkpoints, "small-convnet-ipc2-standard-fixed-noaug")
+    images, labels = learned.images, learned.labels
     for name, scale in (("good", 1), ("bad", 1e25)):
         np.savez(data.parent / f"{name}.npz", images=images, labels=scale * labels)
     return data.parent / "good.npz", data.parent / "bad.npz"

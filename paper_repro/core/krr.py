@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.lazy import lazy
 
 if TYPE_CHECKING:
     import scipy.linalg as linalg
 else:
-    linalg = lazy("scipy.linalg")
+    linalg = lazy.module("scipy.linalg")
 
 DIAG_REG = 1e-6
 """Ridge relative to the mean of the support kernel's diagonal (official code)."""

@@ -48,7 +48,7 @@ def test_two_builds_are_the_same_bytes(made, tmp_path):
 @pytest.mark.parametrize("name", SETS)
 def test_rows_are_bit_equal_to_the_checkpoint(made, name, tmp_path):
     learned = read_set(made.checkpoints, name)
-    images, labels = learned.tensors()
+    images, labels = learned.images, learned.labels
     rows = datasets.load_dataset(str(made.folder), name, split="train", cache_dir=str(tmp_path))
     assert set(rows.column_names) == {
         *("image_whitened", "image", "soft_label", "label", "support_index")
@@ -72,7 +72,7 @@ def test_rows_are_bit_equal_to_the_checkpoint(made, name, tmp_path):
 
 def test_previews_are_the_inverse_transform(made):
     kept = load_transform(made.folder / "transforms" / "tiny-zca.safetensors")
-    images, _ = read_set(made.checkpoints, LEARNED).tensors()
+    images = read_set(made.checkpoints, LEARNED).images
     table = pq.read_table(made.folder / "data" / LEARNED / "train-00000-of-00001.parquet")
     for cell, expected in zip(table["image"].to_pylist(), kept.preview(images), strict=True):
         import io

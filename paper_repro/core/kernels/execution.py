@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.pool import Pool
-from paper_repro.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import factory
     from paper_repro.core.kernels.kernel import Kernel
 else:
-    factory = lazy("paper_repro.core.kernels.factory")
+    factory = lazy.module("paper_repro.core.kernels.factory")
 
 Backend = Literal["auto", "numba", "jax", "neural_tangents"]
 

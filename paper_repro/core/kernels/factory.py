@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import jax
 
+from paper_repro.core import lazy
 from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import dot_product
 from paper_repro.core.kernels.execution import Backend, Execution, KernelSpec
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
-from paper_repro.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import neural_tangents
     from paper_repro.core.kernels.jax_backend import kernel as jax_backend
     from paper_repro.core.kernels.numba_backend import kernel as numba_backend
 else:
-    jax_backend = lazy("paper_repro.core.kernels.jax_backend.kernel")
-    neural_tangents = lazy("paper_repro.core.kernels.neural_tangents")
-    numba_backend = lazy("paper_repro.core.kernels.numba_backend.kernel")
+    jax_backend = lazy.module("paper_repro.core.kernels.jax_backend.kernel")
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    numba_backend = lazy.module("paper_repro.core.kernels.numba_backend.kernel")
 
 _CLOSED_FORM = "closed form"
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.krr import DIAG_REG
-from paper_repro.core.lazy import lazy
 from paper_repro.core.methods.method import FIRST_FIELDS, Method, MethodConfig, Pairs, Progress
 from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.preprocess import Transform
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paper_repro.core.kernels.prepared import Prepared
     from paper_repro.core.methods.problem import Problem
 else:
-    linalg = lazy("scipy.linalg")
+    linalg = lazy.module("scipy.linalg")
 
 BLOCK = 5_000
 """Targets per block."""

@@ -9,36 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.krr import Score, predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
+from paper_repro.core.sets.scoring import HeldOut
 from paper_repro.core.store.files import sha256_of_array
 from paper_repro.core.store.row_schema import config_hash
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels.kernel import Kernel
-    from paper_repro.core.kernels.prepared import Prepared
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Images whose labels no gradient sees: the validation or the test set.
-
-    Attributes:
-      prepared: images as the kernel consumes them.
-      y: centred labels, float64 (n, n_classes).
-    """
-
-    prepared: Prepared
-    y: np.ndarray
-
-    def score(
-        self, kernel: Kernel, x_support: np.ndarray, y_support: np.ndarray, diag_reg: float
-    ) -> Score:
-        """KRR accuracy and MSE of a support set on these images."""
-        k_st = kernel.block(x_support, self.prepared)
-        k_ss = kernel.block(x_support, x_support)
-        return score(predict(np.asarray(k_st).T, k_ss, y_support, diag_reg), self.y)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,13 +82,3 @@ class Problem:
                 "transform": self.transform.settings,
             }
         )
-
-
-def held_out(
-    kernel: Kernel, transform: Transform, images: np.ndarray, labels: np.ndarray, n_classes: int
-) -> HeldOut:
-    """Preprocess and prepare held-out raw images (n, H, W, C) with class numbers (n,)."""
-    if len(images) != len(labels):
-        raise UserError(f"{len(images)} images but {len(labels)} labels: they must match")
-    y = centred_one_hot(labels, n_classes)
-    return HeldOut(kernel.prepare(transform.apply(images, kernel.dtype)), y)

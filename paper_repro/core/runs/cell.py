@@ -10,6 +10,7 @@ from paper_repro.core import methods
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods import Method, MethodConfig
 from paper_repro.core.runs.scorers import KRR, FiniteNetwork, Scorer
+from paper_repro.core.sets.naming import set_name
 from paper_repro.core.store.row_schema import config_hash
 
 _ALIASES = {("kip", "NN"): "network", ("natural", "NN"): "transfer"}
@@ -98,6 +99,13 @@ class Cell:
     def learning_cell(self) -> Cell:
         """The cell that makes this one's set, which tables share: itself, if KRR scores it."""
         return dataclasses.replace(self, scorer=KRR()) if self.method_object.trains else self
+
+    @property
+    def set_name(self) -> str:
+        """The name of the set that the cell learns."""
+        tag = self.method_object.tag(self.config)
+        place = self.dataset, self.architecture, self.images_per_class
+        return set_name(*place, self.zca, tag, self.kernel.kernel)
 
     @property
     def recorded(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -20,12 +19,13 @@ from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.command import command
-from paper_repro.core.runs.context import context
+from paper_repro.core.runs.context import Context, context
 from paper_repro.core.runs.gallery import draw_support
 from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE
 from paper_repro.core.runs.runner import run_directory
 from paper_repro.core.sets import catalogue
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.record import FORMAT, FROM_ROW, METRICS, as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import exclusive, require_writable, sha256_of_file, write_atomic
 from paper_repro.core.store.json_lines import JsonLines
@@ -50,10 +50,10 @@ def export(
       results: `<script>.jsonl` files with run directories in `runs/`.
       out: the checkpoints directory. Sets that are there already stay, unless a run of the same
         or of a larger budget is at hand.
-      seeds: of which the first with a finished run is taken.
+      seeds: in order of preference; of each set the first with a finished run is taken.
       series_limit: supports of up to this many images keep their official steps.
       data_dir: as in `load_dataset`; the transform is needed for the pictures.
-      wanted: hashes of the configurations to export; None for all.
+      wanted: configuration hashes of the runs to export; None for all.
 
     Returns:
       The sets that were written.
@@ -78,7 +78,7 @@ def export(
                 "run a table there first, such as `python -m paper_repro.table1_comparison "
                 f"--datasets mnist --ipc 1 --out {results}`"
             )
-        write_atomic(out / catalogue.INDEX, _json({"format": catalogue.FORMAT, "sets": names}))
+        write_atomic(out / catalogue.INDEX, as_json({"format": FORMAT, "sets": names}))
         _draw_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
     return written
 
@@ -137,7 +137,7 @@ def _best(
                 continue  # variants of a run, with the name of the run itself
             if not _file_of(cell, row, results).exists():
                 continue
-            name = catalogue.set_name(cell)
+            name = cell.set_name
             if name not in best or rank(row) > rank(best[name]):
                 best[name] = row
     return [best[name] for name in sorted(best)]
@@ -150,7 +150,7 @@ def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _is_new(row: Mapping[str, Any], out: Path) -> bool:
-    name = catalogue.set_name(cell_of(row))
+    name = cell_of(row).set_name
     if not (out / name / catalogue.RECORD).exists():
         return True
     return _rank(row) >= _rank(catalogue.read_set(out, name).record)
@@ -158,9 +158,9 @@ def _is_new(row: Mapping[str, Any], out: Path) -> bool:
 
 def _file_of(cell: Cell, row: Mapping[str, Any], results: Path) -> Path:
     directory = run_directory(results, cell, row["seed"])
-    if cell.procedure == "kip":
-        return support_path(directory, row["step"])
-    return directory / "support.safetensors"
+    if row["step"] is None:
+        return directory / "support.safetensors"
+    return support_path(directory, row["step"])
 
 
 def _export(
@@ -168,7 +168,7 @@ def _export(
 ) -> LearnedSet:
     """Write one set into a folder beside its place, then move it there whole."""
     cell = cell_of(row)
-    name = catalogue.set_name(cell)
+    name = cell.set_name
     directory = run_directory(results, cell, row["seed"])
     shared = context(cell, data_dir)
     require_recorded(name, row, shared.dataset, shared.transform)
@@ -177,11 +177,11 @@ def _export(
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors
         _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
         series = []
-        if cell.procedure == "kip" and row["support_size"] <= series_limit:
+        if row["step"] is not None and row["support_size"] <= series_limit:
             series = _series(row, directory, staged)
-        record = _record(row, cell, name, shared.dataset, series)
-        record["file_sha256"] = sha256_of_file(staged / catalogue.SUPPORT)
-        write_atomic(staged / catalogue.RECORD, _json(record))
+        digest = sha256_of_file(staged / catalogue.SUPPORT)
+        record = _record(row, cell, shared, {"series": series, "file_sha256": digest})
+        write_atomic(staged / catalogue.RECORD, as_json(record))
         start = support_path(directory, 0)
         natural = checkpoint.load(start).tensors["images"] if start.exists() else None
         draw_support(tensors, natural, cell, shared, row["step"], staged)
@@ -229,26 +229,18 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any],
     checkpoint.save(path, arrays, metadata)
 
 
-def _record(row, cell: Cell, name: str, dataset, series: list) -> dict[str, Any]:
-    kept = (
-        *("dataset", "images_per_class", "method", "architecture", "kernel", "zca"),
-        *("learned_labels", "augmentation", "step", "seed", "preset", "budget", "config"),
-        *("config_hash", "data_sha256", "transform_sha256", "seconds", "versions", "hardware"),
-        *("git", "started"),
+def _record(row: Mapping[str, Any], cell: Cell, shared: Context, files: Mapping[str, Any]) -> dict:
+    """The record of a set from the row of its run; `files` is what its files add."""
+    return complete(
+        {
+            **{name: row[name] for name in FROM_ROW},
+            "name": cell.set_name,
+            "title": shared.dataset.title,
+            "class_names": list(shared.dataset.class_names),
+            "n_classes": shared.dataset.n_classes,
+            "diag_reg": cell.diag_reg,
+            "metrics": {name: row[name] for name in METRICS},
+            "command": command(row, cell),
+            **files,
+        }
     )
-    return {
-        "format": catalogue.FORMAT,
-        "name": name,
-        "title": dataset.title,
-        "class_names": list(dataset.class_names),
-        "n_classes": dataset.n_classes,
-        "diag_reg": cell.diag_reg,
-        **{key: row[key] for key in kept},
-        "metrics": {key: row[key] for key in ("test_accuracy", "test_mse", "n_test")},
-        "series": series,
-        "command": command(row, cell),
-    }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

@@ -15,7 +15,6 @@ from paper_repro.core.preprocess import Transform
 from paper_repro.core.runs.cell import Cell, cell_of
 from paper_repro.core.runs.options import RunOptions
 from paper_repro.core.runs.prepared_data import prepared_data
-from paper_repro.core.sets.catalogue import set_name
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.rows import finished, run_directory
@@ -153,4 +152,4 @@ def _first_of_each(classes: np.ndarray, n: int) -> np.ndarray:
 
 
 def _file_name(cell: Cell) -> str:
-    return f"{set_name(cell)}-{cell.config_hash[:6]}"
+    return f"{cell.set_name}-{cell.config_hash[:6]}"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from paper_repro.core import lazy
 from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.labels import is_centred_one_hot
 from paper_repro.core.preprocess import usual
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.presets import Preset
-from paper_repro.core.sets.catalogue import SUPPORT, LearnedSet, read_catalogue, series_file
-from paper_repro.core.sets.support_set import read_support_set
+from paper_repro.core.sets.catalogue import read_catalogue
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
+
+export = lazy.module("paper_repro.core.runs.export")
 
 Preprocess = Literal["zca", "standard"]
 
@@ -28,29 +29,12 @@ KIP_TO_NN, LS_TO_NN, NATURAL_TO_NN, FILE_TO_NN = (
 """Methods of the cells. They differ from those of KRR, so that no table takes one for the other."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FileSet:
-    """A set in an npz of the official keys, or in the npz copy of a release.
-
-    Attributes:
-      path: of the npz.
-      data: the data set that its images stand for.
-      zca: whether its images are whitened.
-      name: what rows call it.
-    """
-
-    path: Path
-    data: Dataset
-    zca: bool
-    name: str
-
-
 def file_sets(
     paths: Sequence[Path],
     datasets: Sequence[str],
     preprocess: Preprocess | None,
     data_dir: Path | None,
-) -> list[FileSet]:
+) -> list[LearnedSet]:
     """One set a file, each named like its file.
 
     Args:
@@ -69,7 +53,24 @@ def file_sets(
         raise UserError(f"two files are named {min(twice)}: rename one, rows go by these names")
     data = load_dataset(datasets[0], data_dir)
     zca = (preprocess or usual(data)) == "zca"
-    return [FileSet(path, data, zca, path.stem) for path in paths]
+    return [file_set(path, data, zca) for path in paths]
+
+
+def file_set(path: Path, data: Dataset, zca: bool) -> LearnedSet:
+    """A set in an npz of the official keys, named like the file.
+
+    Args:
+      path: the npz.
+      data: the data set that its images stand for.
+      zca: whether its images are whitened.
+    """
+    facts = {"dataset": data.name, "zca": zca, "step": None}
+    return LearnedSet.from_npz(path, data.image_shape, data.n_classes, facts)
+
+
+def is_file_set(learned: LearnedSet) -> bool:
+    """Whether a set came as an npz, so that its record says nothing of a run."""
+    return "config" not in learned.record
 
 
 def refuse_without_files(npz: Sequence[Path], preprocess: Preprocess | None) -> None:
@@ -93,7 +94,7 @@ def convolutional_sets(checkpoints: Path) -> list[LearnedSet]:
 
 
 def cell_on(
-    learned: LearnedSet | FileSet,
+    learned: LearnedSet,
     network: Mapping[str, Any],
     budget: Preset,
     step: int | None = None,
@@ -114,18 +115,12 @@ def cell_on(
     Raises:
       UserError: no such file, or images that the classes of the data set cannot share equally.
     """
-    if isinstance(learned, FileSet):
+    if is_file_set(learned):
         return _cell_on_file(learned, network, budget, method or FILE_TO_NN)
-    from paper_repro.core.runs.export import cell_of  # much code, loaded when needed
-
+    if step is not None:
+        learned = learned.at_step(step)
     record = learned.record
-    kip = cell_of(record)
-    support = {"name": learned.name, "sha256": record["file_sha256"], "step": record["step"]}
-    path, metrics = learned.directory / SUPPORT, record["metrics"]
-    if step is not None and step != record["step"]:
-        entry = next(entry for entry in record["series"] if entry["step"] == step)
-        support |= {"sha256": entry["sha256"], "step": step}
-        path, metrics = learned.directory / series_file(step), entry["metrics"]
+    kip = export.cell_of(record)
     return Cell(
         kip.dataset,
         kip.images_per_class,
@@ -140,11 +135,11 @@ def cell_on(
         n_test=budget.n_test if kip.n_test is None else kip.n_test,
         image_side=kip.image_side,
         network=dict(network),
-        support=support,
-        support_path=path,
-        support_budget=_budget(record, support["step"]),
+        support=_named(learned, record["file_sha256"]),
+        support_path=learned.path,
+        support_budget=_budget(record),
         support_record=_provenance(record) if budget.n_test == kip.n_test else None,
-        krr_accuracy=metrics.get("test_accuracy"),
+        krr_accuracy=record["metrics"].get("test_accuracy"),
     )
 
 
@@ -153,31 +148,32 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in ("data_sha256", "transform_sha256", "zca")}
 
 
-def _budget(record: Mapping[str, Any], step: int | None) -> dict[str, Any]:
+def _named(learned: LearnedSet, sha256: str) -> dict[str, Any]:
+    """See `Cell.support`."""
+    return {"name": learned.name, "sha256": sha256, "step": learned.record["step"]}
+
+
+def _budget(record: Mapping[str, Any]) -> dict[str, Any]:
     """See `Cell.support_budget`."""
     spent = record["budget"]
-    took = {"kip_steps": step, "kip_target_batch": spent.get("target_batch")}
+    took = {"kip_steps": record["step"], "kip_target_batch": spent.get("target_batch")}
     if spent.get("reduced", record["preset"] != "paper"):
         took["reduced"] = True
     return {name: value for name, value in took.items() if value is not None}
 
 
-def _cell_on_file(given: FileSet, network: Mapping[str, Any], budget: Preset, method: str) -> Cell:
-    path, data = given.path, given.data
-    found = read_support_set(path, data.image_shape, data.n_classes)
-    if len(found.images) % data.n_classes:
-        raise UserError(
-            f"{path}: {len(found.images)} images cannot be shared equally by {data.n_classes} "
-            "classes"
-        )
+def _cell_on_file(
+    learned: LearnedSet, network: Mapping[str, Any], budget: Preset, method: str
+) -> Cell:
     return Cell(
-        *(data.name, len(found.images) // data.n_classes, method, "transfer", "ConvNet", "NTK"),
-        zca=given.zca,
-        learned_labels=not is_centred_one_hot(found.labels),
+        *(learned.record["dataset"], learned.images_per_class, method),
+        *("transfer", "ConvNet", "NTK"),
+        zca=learned.record["zca"],
+        learned_labels=not learned.has_fixed_labels,
         n_test=budget.n_test,
         network=dict(network),
-        support={"name": given.name, "sha256": sha256_of_file(path), "step": None},
-        support_path=path,
+        support=_named(learned, sha256_of_file(learned.path)),
+        support_path=learned.path,
     )
 
 

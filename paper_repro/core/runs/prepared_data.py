@@ -11,10 +11,11 @@ import numpy as np
 
 from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.kernels import Execution, KernelSpec
-from paper_repro.core.methods.problem import HeldOut, Problem, held_out
+from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Transform, fitted
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.runs.cell import Cell, DataCut
+from paper_repro.core.sets.scoring import HeldOut, held_out
 from paper_repro.core.store.files import sha256_of_array
 
 if TYPE_CHECKING:

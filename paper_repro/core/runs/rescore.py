@@ -12,7 +12,9 @@ from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.context import context
 from paper_repro.core.runs.export import cell_of
-from paper_repro.core.sets.catalogue import LearnedSet, read_catalogue, set_name
+from paper_repro.core.sets.catalogue import read_catalogue
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import SAME_IMAGES, score
 
 
 def refuse_options_of_runs(**given: Any) -> None:
@@ -36,7 +38,7 @@ def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> 
         `require_recorded`), or, after all are printed, a set that does not score what its record
         says (0.1 points).
     """
-    names = {set_name(cell) for cell in cells}
+    names = {cell.set_name for cell in cells}
     found = [learned for learned in read_catalogue(checkpoints) if learned.name in names]
     if not found:
         raise UserError(f"{checkpoints} has no set of the chosen cells: {', '.join(sorted(names))}")
@@ -49,7 +51,7 @@ def rescore(cells: Sequence[Cell], checkpoints: Path, data_dir: Path | None) -> 
             f"{stated['test_mse']:.5f}; step {learned.record['step']})",
             flush=True,
         )
-        if abs(result.accuracy - stated["test_accuracy"]) > 1e-3:
+        if abs(result.accuracy - stated["test_accuracy"]) > SAME_IMAGES:
             wrong.append(learned.name)
     if missing := names - {learned.name for learned in found}:
         print(f"no set in {checkpoints}: {', '.join(sorted(missing))}")
@@ -61,5 +63,4 @@ def _score(learned: LearnedSet, data_dir: Path | None) -> Score:
     cell = cell_of(learned.record)
     shared = context(cell, data_dir)
     require_recorded(learned.name, learned.record, shared.dataset, shared.transform)
-    x, y = learned.tensors()
-    return shared.test.score(shared.kernel, x, y, cell.diag_reg)
+    return score(learned, shared.test, shared.kernel, cell.diag_reg)

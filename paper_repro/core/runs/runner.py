@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paper_repro.core import lazy
 from paper_repro.core.data.unavailable import DatasetUnavailable
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.krr import Unsolvable
-from paper_repro.core.lazy import lazy
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.memory import keep_freed_memory
@@ -39,7 +39,7 @@ from paper_repro.core.tables.render.terminal import print_table
 if TYPE_CHECKING:
     from paper_repro.core.network import grid
 else:
-    grid = lazy("paper_repro.core.network.grid")
+    grid = lazy.module("paper_repro.core.network.grid")
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.krr import DIAG_REG, score
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.lazy import lazy
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import score as score_set
 
 if TYPE_CHECKING:
     import jax
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from paper_repro.core.runs.cell import Cell
     from paper_repro.core.runs.prepared_data import PreparedData
 else:
-    jax = lazy("jax")
-    grid = lazy("paper_repro.core.network.grid")
+    jax = lazy.module("jax")
+    grid = lazy.module("paper_repro.core.network.grid")
 
 Report = Callable[[int, int, Mapping[str, Any]], None]
 """Progress: (steps done, steps in all, figures to show)."""
@@ -114,7 +115,7 @@ class KRR:
             if self.kernel not in (None, of.cell.kernel):
                 kernel_fn = of.data.execution.kernel(self.kernel)
                 test = of.data.test_for(kernel_fn)
-            found = test.score(kernel_fn, learned.images, learned.labels, ridge)
+            found = score_set(learned, test, kernel_fn, ridge)
             metrics = {
                 "test_accuracy": found.accuracy,
                 "test_mse": found.mse,

@@ -12,12 +12,12 @@ from paper_repro.core.runs.finite_networks import AUGMENTED_SUPPORTS, network_of
 from paper_repro.core.runs.learned_sets import (
     KIP_TO_NN,
     LS_TO_NN,
-    FileSet,
     cell_on,
     find_set,
+    is_file_set,
 )
 from paper_repro.core.runs.presets import Preset
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 
 PARTS = ("width", "step")
 CHOICE, WIDTH, STEP = "choice of settings", "width", "KIP step"
@@ -40,7 +40,7 @@ def chosen_sets(
 
 def choice_cells(
     budget: Preset,
-    sets: Sequence[LearnedSet | FileSet],
+    sets: Sequence[LearnedSet],
     parts: Sequence[str],
     augmented: bool = False,
 ) -> list[Cell]:
@@ -60,7 +60,7 @@ def choice_cells(
 
 def cells(
     budget: Preset,
-    sets: Sequence[LearnedSet | FileSet],
+    sets: Sequence[LearnedSet],
     parts: Sequence[str],
     widths: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
@@ -88,9 +88,9 @@ def cells(
     return sorted(found, key=lambda cell: cell.method)
 
 
-def _is_for_width(learned: LearnedSet | FileSet) -> bool:
+def _is_for_width(learned: LearnedSet) -> bool:
     """Plain KIP, LS, which has no series, or any set that was given as a file."""
-    if isinstance(learned, FileSet):
+    if is_file_set(learned):
         return True
     record = learned.record
     plain = not record["learned_labels"] and not record["augmentation"]
@@ -125,9 +125,9 @@ def _fixed(choice: Cell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
     return None
 
 
-def _spread(learned: LearnedSet | FileSet, most: int | None) -> list[int]:
+def _spread(learned: LearnedSet, most: int | None) -> list[int]:
     """The kept steps and the final one, or `most` of them, first and last included."""
-    if isinstance(learned, FileSet) or not learned.steps:
+    if is_file_set(learned) or not learned.steps:
         return []
     steps = [*learned.steps, learned.record["step"]]
     if most is None or most >= len(steps):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from paper_repro.core.sets.record import is_reduced
 from paper_repro.core.store.row_schema import PRESETS
 from paper_repro.core.tables.published.figure import PublishedFigure
 from paper_repro.core.tables.statistics import Estimate, estimate
@@ -123,15 +124,6 @@ def build_cells(specs: Iterable[CellSpec], rows: Iterable[Row]) -> list[TableCel
 def cell_runs(spec: CellSpec, rows: Iterable[Row]) -> list[Row]:
     """The rows that a cell averages: see `build_cells`."""
     return select_runs(row for row in rows if matches(row, spec.match))
-
-
-def is_reduced(row: Row) -> bool:
-    """Whether a row spent less than the paper.
-
-    True except at the paper preset; a `reduced` flag in the row's budget overrules that, for cells
-    whose smaller preset is the published budget already.
-    """
-    return bool(row["budget"].get("reduced", row["preset"] != "paper"))
 
 
 def select_runs(rows: Iterable[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paper_repro.core.lazy import lazy
+from paper_repro.core import lazy
 from paper_repro.core.methods.kip.config import TEST_SHARE, KIPConfig, official_steps
 from paper_repro.core.methods.method import Kept, Method, Pairs, Progress
 from paper_repro.core.preprocess.augment import Augmentation
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paper_repro.core.methods.kip import training
     from paper_repro.core.methods.problem import Problem
 else:
-    training = lazy("paper_repro.core.methods.kip.training")
+    training = lazy.module("paper_repro.core.methods.kip.training")
 
 METRICS = "metrics.jsonl"
 """Scores at the official steps, in a run's directory."""

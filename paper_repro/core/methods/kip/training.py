@@ -24,6 +24,7 @@ from paper_repro.core.methods.kip.state import (
 from paper_repro.core.methods.method import Progress
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import score
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.json_lines import Entry
@@ -169,7 +170,8 @@ def _measure(problem, kernel, state, config, seconds) -> dict:
     for name, held_out in (("validation", problem.validation), ("test", problem.test)):
         if held_out is not None:
             try:
-                found = held_out.score(kernel, state.x_support, state.y_support, config.diag_reg)
+                learned = LearnedSet.of(state.x_support, state.y_support)
+                found = score(learned, held_out, kernel, config.diag_reg)
             except Unsolvable as error:
                 raise Diverged(f"step {state.step}: {error}") from error
             entry |= {f"{name}_accuracy": found.accuracy, f"{name}_mse": found.mse}
