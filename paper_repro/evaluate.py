@@ -19,7 +19,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.preprocess import fitted, load, usual
 from paper_repro.core.preprocess.transform import digest
-from paper_repro.core.runs.progress import Progress
+from paper_repro.core.runs.progress import ProgressBars
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
 from paper_repro.core.store.provenance import provenance
@@ -124,7 +124,7 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     support = LearnedSet.of(images, given.labels)
     first = slice(protocol.n_test)
     test = scoring.held_out(kernel_fn, fit, data.x_test[first], data.y_test[first], data.n_classes)
-    with Progress(None, quiet_seconds=QUIET_SECONDS) as progress:
+    with ProgressBars(None, quiet_seconds=QUIET_SECONDS) as progress:
         progress.start(f"{file.name}: kernel entries")
 
         def report(done: int, of: int) -> None:

@@ -87,10 +87,11 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[SupportSet]:
 
 
 def _read(path: Path, given: NpzSets, data: Dataset, transform: Transform) -> SupportSet:
+    from paper_repro.core.sets.support_set import read_support_set
+
     from paper_repro.core.data.npz import read_npz
     from paper_repro.core.labels import centred_one_hot, is_centred_one_hot
     from paper_repro.core.preprocess.transform import digest
-    from paper_repro.core.sets.support_set import read_support_set
     from paper_repro.core.store.provenance import versions
 
     read = read_support_set(path, data.image_shape, data.n_classes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
@@ -33,6 +34,8 @@ class Problem:
       kernel_fn: the kernel that a kernel method learns through; None for the others.
       alternatives: kernels of which every KIP step draws one for its update, in place of
         `kernel_fn` (arXiv 2107.13034, section 3.1, random architectures).
+      dataset: the data set that the images are of, for what its records say; None where they
+        come from elsewhere.
       is_reduced: the images are fewer or smaller than those of the data set.
     """
 
@@ -44,6 +47,7 @@ class Problem:
     test: HeldOut | None = None
     kernel_fn: Kernel | None = None
     alternatives: Sequence[Kernel] = ()
+    dataset: Dataset | None = None
     is_reduced: bool = False
 
     def __post_init__(self):

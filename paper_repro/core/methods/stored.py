@@ -16,7 +16,9 @@ import numpy as np
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods.method import FIRST_FIELDS, Method, MethodConfig, Progress
 from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.store.files import sha256_of_file
 
 if TYPE_CHECKING:
     from paper_repro.core.methods.problem import Problem
@@ -31,12 +33,15 @@ class StoredConfig(MethodConfig):
         without steps), as rows record them.
       learned_labels: the set's labels are learned.
       augmentation: of the training images, when the set was learned.
+      is_checked: the data at hand must be those of the set's record; not so where they are cut
+        otherwise than they were for the set.
       learned: the set itself; None in a config that was read back from a row.
     """
 
     support: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     learned_labels: bool = False
     augmentation: Augmentation | None = None
+    is_checked: bool = dataclasses.field(default=False, compare=False)
     learned: LearnedSet | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -62,12 +67,19 @@ class Stored(Method):
         """See `Method.run`.
 
         Raises:
-          UserError: the file is missing, damaged, or of other images than the data set's.
+          UserError: the file is missing, damaged, not the one that the config names, or of other
+            images than the data set's.
         """
         learned, name = config.learned, config.support["name"]
         if learned is None or (learned.path is not None and not learned.path.exists()):
             where = "" if learned is None else f" at {learned.path}"
             raise UserError(f"the learned set {name} is not there{where}")
+        if learned.path is not None and sha256_of_file(learned.path) != config.support["sha256"]:
+            raise UserError(
+                f"{learned.path} is not the file that {name} names: restore or export it again"
+            )
+        if config.is_checked:
+            require_recorded(name, learned.record, problem.dataset, problem.transform)
         x, y = learned.kernel_inputs, learned.labels
         shape = problem.x_target.shape[1:]
         if x.shape[1:] != shape or y.shape != (len(x), problem.n_classes):

@@ -17,6 +17,9 @@ _ALIASES = {("kip", "NN"): "network", ("natural", "NN"): "transfer"}
 """What rows call a procedure whose set trains a finite network: (procedure, algorithm) -> name."""
 
 
+_KRR = KRR()
+
+
 @dataclasses.dataclass(frozen=True)
 class DataCut:
     """How much of a data set is used; None for all of it.
@@ -61,7 +64,7 @@ class Cell:
     method: str
     config: MethodConfig
     kernel: KernelSpec
-    scorer: Scorer = KRR()
+    scorer: Scorer = _KRR
     zca: bool = False
     cut: DataCut = DataCut()
 

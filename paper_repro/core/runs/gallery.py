@@ -53,7 +53,9 @@ def draw(
         start = checkpoint.load(earlier[0].path if earlier else final).tensors["images"]
         data = prepared_data(cell, options.data_dir, options.execution)
         learned = LearnedSet.of(**checkpoint.load(final).tensors, record={"step": row["step"]})
-        draw_support(learned, start, cell, data.transform, data.dataset, pictures / _file_name(cell))
+        draw_support(
+            learned, start, cell, data.transform, data.dataset, pictures / _file_name(cell)
+        )
     path = pictures / f"{script}-curves.png"
     series, is_whole = _series(script, rows, options.out, seed)
     if series and (is_whole or not path.exists()):

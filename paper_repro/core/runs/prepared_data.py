@@ -70,7 +70,11 @@ class PreparedData:
         """What the cell's method learns from."""
         data, held = self.dataset, cell.holds_out_validation
         x, y = (data.x_fit, data.y_fit) if held else (data.x_train, data.y_train)
-        found = Problem(x, y, data.n_classes, self.transform, is_reduced=not cell.cut.is_whole)
+        found = Problem(
+            *(x, y, data.n_classes, self.transform),
+            dataset=data,
+            is_reduced=not cell.cut.is_whole,
+        )
         if cell.scorer.algorithm == "KRR":
             found = dataclasses.replace(found, kernel_fn=self.kernel_fn)
         if not cell.method_object.uses_kernel:

@@ -58,12 +58,12 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
-_LEAST = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
+OVERRIDABLE = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
 """What may be changed on a command line, with the smallest number that a run can spend."""
 
 
 def overridden(budget: Preset, **changes: int | None) -> Preset:
-    """`budget` with other numbers of `_LEAST`, where they are given (not None).
+    """`budget` with other numbers of `OVERRIDABLE`, where they are given (not None).
 
     Raises:
       UserError: of the paper's budget, which would then no longer be the paper's, or a number
@@ -71,9 +71,9 @@ def overridden(budget: Preset, **changes: int | None) -> Preset:
     """
     given = {name: value for name, value in changes.items() if value is not None}
     for name, value in given.items():
-        if value < _LEAST[name]:
+        if value < OVERRIDABLE[name]:
             words = name.removeprefix("network_")
-            raise UserError(f"{words} must be at least {_LEAST[name]}, not {value}")
+            raise UserError(f"{words} must be at least {OVERRIDABLE[name]}, not {value}")
     if given and budget.name == "paper":
         raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
     return dataclasses.replace(budget, **given)

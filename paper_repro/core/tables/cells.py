@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from paper_repro.core.sets.record import is_reduced
 from paper_repro.core.store.row_schema import PRESETS
@@ -22,6 +22,18 @@ _PHRASES = {
     "kip_steps": "{} KIP steps",
     "kip_target_batch": "KIP target batch {}",
 }
+
+
+class HasRows(Protocol):
+    """What says which rows are its own.
+
+    Attributes:
+      match: see `CellSpec.match`.
+    """
+
+    @property
+    def match(self) -> Mapping[str, Any]:
+        """See `CellSpec.match`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,23 @@ class CellSpec:
     paper_budget: str = ""
     needs: str = "a run"
     published_only: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        cell: HasRows,
+        label: Mapping[str, str],
+        published: PublishedFigure | None = None,
+        paper_budget: str = "",
+        needs: str = "a run",
+    ) -> CellSpec:
+        """The line of a cell: the rows of that cell fill it, whatever they spent.
+
+        Args:
+          cell: what is run for it (`runs.cell.Cell`).
+          label, published, paper_budget, needs: see the attributes.
+        """
+        return cls(label, cell.match, published, paper_budget, needs)
 
 
 def smoke_note(rows: Iterable[Row], text: str) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from paper_repro.core.preprocess.augment import Augmentation
 _EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000)
 
 
+Initial = Literal["natural", "noise"]
+"""What support images start as."""
+
 TEST_SHARE = 0.1
 """The part of a run's time that the tables spend on scoring the test set along the way."""
 
@@ -47,7 +50,7 @@ class KIPConfig(MethodConfig):
     target_batch: int = 5_000
     learn_labels: bool = False
     augmentation: Augmentation | None = None
-    initial: Literal["natural", "noise"] = "natural"
+    initial: Initial = "natural"
     learning_rate: float = 0.04
     diag_reg: float = DIAG_REG
     patience: int | None = None

@@ -59,7 +59,8 @@ class KIP(Method):
         """See `Method.recorded`."""
         fields = super().recorded(config)
         fields.pop("test_share", None)
-        return {**fields, "learned_labels": fields.pop("learn_labels")}
+        learned = fields.pop("learn_labels")
+        return {**fields, "learned_labels": learned}
 
     def from_recorded(self, fields: Mapping[str, Any]) -> KIPConfig:
         """See `Method.from_recorded`."""

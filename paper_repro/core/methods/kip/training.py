@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from paper_repro.core.errors import Diverged, UserError
-from paper_repro.core.kernels.kernel import Kernel
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.methods.kip.config import KIPConfig, evaluation_steps, official_steps
