@@ -31,7 +31,7 @@ from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.preprocess import usual
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.gallery import draw
-from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.options import RunArguments, RunOptions
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.store.rows import finished, rows_for
@@ -134,7 +134,7 @@ def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> ResultTab
 
 def main(
     recipe: tyro.conf.OmitArgPrefixes[Recipe],
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    options: RunArguments = RunOptions(),
     *,
     steps: int | None = None,
     target_batch: int | None = None,

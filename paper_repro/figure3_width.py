@@ -30,7 +30,12 @@ from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.pictures.intervals import with_intervals
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import find_preset, overridden
 from paper_repro.core.runs.runner import Table, run_cells, run_table
 from paper_repro.core.runs.transfer_cells import FILE_TO_NN, FINITE, SetSource
@@ -184,8 +189,8 @@ TABLE = Table(SCRIPT, table, draw)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(ipc=(1,)),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(ipc=(1,)),
+    options: RunArguments = RunOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     parts: tuple[str, ...] = PARTS,

@@ -32,7 +32,12 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.pictures import intervals
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import (
@@ -220,8 +225,8 @@ TABLE = Table(SCRIPT, table, draw, may_diverge=True)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(ipc=(1,)),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(ipc=(1,)),
+    options: RunArguments = RunOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     learned_labels: bool | None = None,

@@ -17,11 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from paper_repro.core import cli
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
@@ -169,8 +172,8 @@ TABLE = Table(SCRIPT, table, draw)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
 ) -> None:
     """Follow the first six KIP steps beside the official release's figures.
 

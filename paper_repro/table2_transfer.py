@@ -31,7 +31,12 @@ import tyro
 from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import (
@@ -220,8 +225,8 @@ TABLE = Table(SCRIPT, table)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     width: int | None = None,

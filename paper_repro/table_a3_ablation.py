@@ -27,7 +27,12 @@ from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.kip import KIP
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.cost import needs
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
@@ -189,8 +194,8 @@ TABLE = Table(SCRIPT, table)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
     rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
     *,
     zca: bool | None = None,

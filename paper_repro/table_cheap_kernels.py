@@ -21,15 +21,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tyro
-
 from paper_repro.core import cli, methods
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.options import RunOptions, Selection
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import FiniteNetwork
@@ -229,8 +232,8 @@ TABLE = Table(SCRIPT, table)
 
 
 def main(
-    selection: tyro.conf.OmitArgPrefixes[Selection] = Selection(),
-    options: tyro.conf.OmitArgPrefixes[RunOptions] = RunOptions(),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
     *,
     initial: Initial = "natural",
     learn_scale: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -34,7 +35,9 @@ class RunOptions:
     seeds: tuple[int, ...] = ()
     out: Path = Path("runs")
     data_dir: Path | None = None
-    execution: tyro.conf.OmitArgPrefixes[Execution] = Execution()
+    execution: tyro.conf.OmitArgPrefixes[Annotated[Execution, tyro.conf.arg(name="kernel")]] = (
+        Execution()
+    )
 
     def __post_init__(self):
         if self.preset not in PRESETS:
@@ -102,3 +105,8 @@ class Selection:
         if not chosen:
             raise UserError(f"no cell matches {' '.join(given)}: relax one filter")
         return chosen
+
+
+RunArguments = tyro.conf.OmitArgPrefixes[Annotated[RunOptions, tyro.conf.arg(name="run")]]
+SelectionArguments = tyro.conf.OmitArgPrefixes[Annotated[Selection, tyro.conf.arg(name="cell")]]
+"""The two as arguments of a `main`: what they are called in its help."""
