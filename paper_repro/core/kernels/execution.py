@@ -88,6 +88,11 @@ class Execution:
     threads: int | None = None
     pool: tyro.conf.Suppress[Pool | None] = None
 
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What result rows say of it; threads and pools change no bit."""
+        return {"backend": self.backend, "dtype": self.dtype}
+
     def kernel(self, spec: KernelSpec) -> Kernel:
         """The kernel that `spec` describes, computed as this execution says.
 

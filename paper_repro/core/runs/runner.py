@@ -178,7 +178,7 @@ def run_cells(
     unfinished = Unfinished() if before is None else before
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = [(cell, seed) for seed in seeds for cell in cells]
-    todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
+    todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
     with ProgressBars(len(runs), len(runs) - len(todo)) as progress:
         for cell, seed in todo:
             if cell.dataset in unfinished.missing:
@@ -193,6 +193,19 @@ def run_cells(
                 unfinished.diverged.append(f"{cell} seed={seed}")
             progress.finish(row)
     return unfinished
+
+
+def _is_done(cell: Cell, seed: int, rows: Rows, options: RunOptions) -> bool:
+    row = finished(rows, cell.config_hash, seed)
+    if row is None:
+        return False
+    dtype = row.get("execution", {}).get("dtype", "float32")
+    if dtype != options.execution.dtype:
+        raise UserError(
+            f"{options.out} holds {cell} seed={seed} computed in {dtype}, and results of both kinds "
+            f"cannot be told apart there: choose another --out for {options.execution.dtype}"
+        )
+    return True
 
 
 def _run(
@@ -218,6 +231,7 @@ def _run(
         "transform_sha256": data.transform_sha256,
         "started": started,
         "support_size": cell.images_per_class * data.dataset.n_classes,
+        "execution": options.execution.recorded,
     }
 
     def close(status: str, **fields: Any) -> Mapping[str, Any]:
