@@ -159,7 +159,7 @@ def labels_of(
         cond=rounding(kernel.dtype, len(factor)),
         check_finite=False,
     )
-    k_ss = np.asarray(kernel.block(support, support), np.float64)
+    k_ss = np.asarray(kernel(support), np.float64)
     return k_ss @ alpha + diag_reg * np.trace(k_ss) / n_support * alpha
 
 
@@ -192,7 +192,7 @@ def triangular_factor(
         for start in range(first, len(images), BLOCK):
             stop = min(start + BLOCK, len(images))
             x = transform.apply(images[start:stop], kernel.dtype)
-            k_ts = np.asarray(kernel.block(x, support), np.float64)
+            k_ts = np.asarray(kernel(x, support), np.float64)
             if not np.isfinite(k_ts).all():
                 raise UserError("the kernel has NaN or infinite entries: check the images")
             factor = _folded(factor, np.hstack([k_ts, y_target[start:stop]]))

@@ -62,7 +62,7 @@ def held_out(
         raise UserError(f"{len(images)} images but {len(labels)} labels: they must match")
     if transform is not None:
         images = transform.apply(images, kernel_fn.dtype)
-    return HeldOut(kernel_fn.prepare(images), centred_one_hot(labels, n_classes))
+    return HeldOut(kernel_fn.hold(images), centred_one_hot(labels, n_classes))
 
 
 def score(

@@ -101,8 +101,8 @@ def advance(
     x, y = state.x_support, state.y_support
     if rows is not None:
         x, y = x[rows], y[rows]
-    k_ss, pull_ss = kernel.block_and_pullback(x, x)
-    k_st, pull_st = kernel.block_and_pullback(x, targets)
+    k_ss, pull_ss = kernel.with_pullback(x, x)
+    k_st, pull_st = kernel.with_pullback(x, targets)
     try:
         gradient = loss_and_gradient(np.asarray(k_st).T, k_ss, y_target, y, config.diag_reg)
     except Unsolvable as error:
