@@ -8,9 +8,21 @@ from typing import Annotated, Any
 
 import tyro
 
+from paper_repro.core import lazy
+from paper_repro.core.data import load_dataset
+from paper_repro.core.data.npz import read_npz
 from paper_repro.core.errors import UserError
-from release import layout
-from release.manifest import Manifest, check_files, read_manifest
+from paper_repro.core.preprocess import load
+from paper_repro.core.sets.record import preprocessing
+from release.card.check import check_card
+from release.card.croissant import check_croissant
+from release.format import layout
+from release.format.arrays import from_checkpoints, from_release
+from release.format.check_set import check_set
+from release.format.manifest import Manifest, check_files, read_manifest
+from release.format.records import as_learned, read_record
+
+scoring = lazy.module("paper_repro.core.sets.scoring")
 
 
 class ReleaseProblems(UserError):
@@ -81,8 +93,6 @@ def verify(
       ReleaseProblems: with everything that is wrong.
       UserError: no such folder, or a wrong option.
     """
-    from release.check_card import check_card
-    from release.check_croissant import check_croissant
 
     folder = Path(folder)
     if n_test is not None and (n_test < 1 or not score):
@@ -114,8 +124,6 @@ def verify(
 def _read_records(
     folder: Path, manifest: Manifest, names: list[str]
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    from release.records import kind_of, read_record
-
     listed = {entry.path for entry in manifest.files}
     problems = [] if names else [f"no set: the manifest lists nothing like {layout.record('NAME')}"]
     about_all = (layout.CARD, layout.CROISSANT, layout.GALLERY, layout.CITATION)
@@ -125,11 +133,11 @@ def _read_records(
         expected |= set(layout.files_of(name))
         problems += [f"{path} is missing" for path in layout.files_of(name) if path not in listed]
         try:
-            record = read_record(folder / layout.record(name), name)
+            record = read_record(folder, name)
         except UserError as error:
             problems.append(str(error))
             continue
-        path = layout.transform(record["dataset"], kind_of(record))
+        path = layout.transform(record["dataset"], preprocessing(record))
         expected.add(path)
         if record["release"]["transform"] != path or path not in listed:
             problems.append(f"{name}: its transform {path} is not in the release")
@@ -143,9 +151,6 @@ def _read_records(
 
 def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: bool) -> list[str]:
     """The sets, those of one transform after another."""
-    from paper_repro.core.preprocess import load
-    from release.check_set import check_set
-
     problems = []
     transforms = sorted({record["release"]["transform"] for record in records.values()})
     for path in transforms:
@@ -154,18 +159,15 @@ def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: b
         except UserError as error:
             problems.append(str(error))
             transform = None
-        for name, record in records.items():
+        for record in records.values():
             if record["release"]["transform"] == path:
-                problems += check_set(folder, name, record, transform, loadable)
+                problems += check_set(folder, record, transform, loadable)
     return problems
 
 
 def _against_checkpoints(
     folder: Path, records: Mapping[str, dict[str, Any]], checkpoints: Path
 ) -> list[str]:
-    from paper_repro.core.data.npz import read_npz
-    from release.sets import from_checkpoints
-
     kept = {learned.name: learned for learned in from_checkpoints(checkpoints)}
     problems = [f"{name} is not in {checkpoints}" for name in records if name not in kept]
     problems += [f"{name} of {checkpoints} is not in the release" for name in kept.keys() - records]
@@ -174,8 +176,7 @@ def _against_checkpoints(
         for key in arrays:
             if arrays[key].tobytes() != getattr(kept[name], key).tobytes():
                 problems.append(f"{name}: the {key} are not those of {checkpoints}")
-        stated = {k: v for k, v in records[name].items() if k != "release"}
-        if stated != dict(kept[name].record):
+        if as_learned(records[name]) != kept[name].record:
             problems.append(f"{name}: its record is not that of {checkpoints}")
     return sorted(problems)
 
@@ -187,11 +188,6 @@ def _check_scores(
     data_dir: Path | None,
     report: Callable[[str], None],
 ) -> list[str]:
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.data.npz import read_npz
-    from paper_repro.core.preprocess import load
-    from release.score import rows_to_score, score_set, tolerance
-
     problems = []
     for name, record in records.items():
         data = load_dataset(record["dataset"], data_dir)
@@ -199,11 +195,10 @@ def _check_scores(
             problems.append(f"{name}: the data set {data.name} here is another one")
             continue
         stated = record["metrics"]
-        arrays = read_npz(folder / layout.npz(name), ("images", "labels"))
         transform = load(folder / record["release"]["transform"])
-        rows = rows_to_score(stated["n_test"], n_test)
-        found = score_set(arrays["images"], arrays["labels"], record, transform, data, rows)
-        allowed = tolerance(stated["test_accuracy"], stated["n_test"], found.n)
+        rows = scoring.rows_to_score(stated["n_test"], n_test)
+        found = scoring.score_by_record(from_release(folder, record), transform, data, rows)
+        allowed = scoring.tolerance(stated["test_accuracy"], stated["n_test"], found.n)
         line = (
             f"{name}: {100 * found.accuracy:.2f} % on {found.n:,} test images, stated "
             f"{100 * stated['test_accuracy']:.2f} % on {stated['n_test']:,}"

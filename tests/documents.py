@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import re
@@ -25,23 +26,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from paper_repro.core import cli
 
 ROOT = Path(__file__).resolve().parents[1]
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+"""As GitHub reads it, as far as these documents go."""
+
 NOT_INSTALLED = ("torch",)
 """Packages that code in a document may import and that the tests do without."""
 
-_FENCE = re.compile(
-    r"^( *)(```+|~~~+) *([\w-]*)[^\n]*\n(.*?)^\1\2`*~* *$", re.MULTILINE | re.DOTALL
-)
-_SPAN = re.compile(r"(?<![`\\])(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)", re.DOTALL)
-_TARGET = r"\(\s*<?([^()\s<>]*(?:\([^()\s]*\)[^()\s<>]*)*)>?(?:\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)"
-_LINK = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\](?:\([^()]*\))?)*\]" + _TARGET)
-_REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]: *<?(\S+?)>?(?: +\"[^\"]*\")? *$", re.MULTILINE)
 _HTML = re.compile(r"<(?:a|img)\b[^>]*?\b(?:href|src)=[\"']([^\"']*)[\"']", re.IGNORECASE)
+_ANCHOR = re.compile(r"<[^>]*\b(?:id|name)=[\"']([^\"']+)[\"']")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _BARE = re.compile(r"(?<![\w(\"'\[/])(?:https?|ftp):/*[^\s<>\"'`|]*[^\s<>\"'`|.,;:!?)\]]")
-_HEADING = re.compile(r"^ {0,3}#{1,6} +(.*?) *#* *$", re.MULTILINE)
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
 _PLACEHOLDER = re.compile(r"<[^<>]*>")
 _COMMAND = re.compile(r"(?:\$ )?((?:\w+=\S* )*(?:python3? -m|make) \S.*)", re.DOTALL)
@@ -55,33 +55,48 @@ class Document:
     path: Path
     text: str
 
-    @property
-    def prose(self) -> str:
-        """The text without front matter, code and comments: what is rendered as Markdown."""
+    @functools.cached_property
+    def _parsed(self) -> tuple[list[Token], dict]:
+        """The block tokens of the text without its front matter, and its link references."""
         text = re.sub(r"\A---\n.*?\n---\n", "", self.text, flags=re.DOTALL)
-        text = re.sub(r"<!--.*?-->", "", _FENCE.sub("", text), flags=re.DOTALL)
-        return _SPAN.sub("", text)
+        env: dict = {}
+        return MARKDOWN.parse(text, env), env.get("references", {})
+
+    @property
+    def _inline(self) -> Iterator[Token]:
+        """The tokens of all running text, in order."""
+        for token in self._parsed[0]:
+            yield from token.children or ()
+
+    @property
+    def _html(self) -> str:
+        """Everything that is written in HTML, but for comments."""
+        tokens = (*self._parsed[0], *self._inline)
+        parts = [token.content for token in tokens if token.type.startswith("html_")]
+        return _COMMENT.sub("", "\n".join(parts))
 
     @property
     def links(self) -> list[str]:
-        """Targets of links and images, in order, each once."""
-        patterns = (_LINK, _REFERENCE, _HTML)
-        found = [match for pattern in patterns for match in pattern.findall(self.prose)]
-        # An image inside of a link has a target of its own.
-        found += re.findall(r"!\[[^\[\]]*\]" + _TARGET, self.prose)
-        rest = functools.reduce(lambda text, pattern: pattern.sub("", text), patterns, self.prose)
-        return list(dict.fromkeys([*found, *_BARE.findall(rest)]))
+        """Targets of links and images, and addresses in the text, each once."""
+        references = self._parsed[1]
+        found, depth = [reference["href"] for reference in references.values()], 0
+        for token in self._inline:
+            depth += token.nesting if token.type in ("link_open", "link_close") else 0
+            found += [token.attrs[key] for key in ("href", "src") if key in token.attrs]
+            if token.type == "text" and not depth:
+                found += _BARE.findall(token.content)
+        return list(dict.fromkeys([*found, *_HTML.findall(self._html)]))
 
     @property
     def anchors(self) -> set[str]:
         """What `#...` may name: headings by GitHub's rule, and anchors written in HTML."""
-        text = _FENCE.sub("", self.text)
         seen: Counter[str] = Counter()
-        found = set(re.findall(r"<[^>]*\b(?:id|name)=[\"']([^\"']+)[\"']", text))
-        for heading in _HEADING.findall(text):
-            name = slug(heading)
-            found.add(f"{name}-{seen[name]}" if seen[name] else name)
-            seen[name] += 1
+        found = set(_ANCHOR.findall(self._html))
+        for opening, heading in itertools.pairwise(self._parsed[0]):
+            if opening.type == "heading_open":
+                name = slug(heading.content)
+                found.add(f"{name}-{seen[name]}" if seen[name] else name)
+                seen[name] += 1
         return found
 
     @property
@@ -94,9 +109,9 @@ class Document:
             code for language, code in self.blocks if language in ("", "sh", "bash", "console")
         ]
         lines = [line for code in blocks for line in code.replace("\\\n", " ").splitlines()]
-        spans = [" ".join(span.split()) for _, span in _SPAN.findall(_FENCE.sub("", self.text))]
+        spans = [token.content for token in self._inline if token.type == "code_inline"]
         found = [(line.strip(), True) for line in lines]
-        found += [(span.replace("\\|", "|"), False) for span in spans]
+        found += [(" ".join(span.split()), False) for span in spans]
         return [(match[1], whole) for text, whole in found if (match := _COMMAND.fullmatch(text))]
 
     @property
@@ -107,10 +122,8 @@ class Document:
     @property
     def blocks(self) -> list[tuple[str, str]]:
         """(language, content) of every fenced block."""
-        return [
-            (language.lower(), re.sub(f"^{indent}", "", code, flags=re.MULTILINE))
-            for indent, _, language, code in _FENCE.findall(self.text)
-        ]
+        fences = [token for token in self._parsed[0] if token.type == "fence"]
+        return [(token.info.split(" ")[0].lower(), token.content) for token in fences]
 
 
 def read_document(path: Path) -> Document:
@@ -124,9 +137,9 @@ def read_document(path: Path) -> Document:
 
 def slug(heading: str) -> str:
     """The anchor that GitHub gives a heading: its text in lower case, hyphens for blanks."""
-    heading = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
-    heading = re.sub(r"(?<!\\)[`*]|\\(?=[^\w\s])", "", heading)
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    (line,) = MARKDOWN.parseInline(heading)
+    text = "".join(token.content for token in line.children)
+    return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
 
 
 def problems(document: Document) -> list[str]:
@@ -181,7 +194,7 @@ def problem_with_command(line: str, whole: bool = True) -> str | None:
     if module.split(".")[0] not in ("paper_repro", "release"):
         return None if _is_module(module) else f"no module {module}"
     try:
-        status, said, commands = _parsed(module, arguments)
+        status, said, commands = _accepted(module, arguments)
     except ImportError as error:
         return str(error)
     if status == 0:
@@ -190,7 +203,7 @@ def problem_with_command(line: str, whole: bool = True) -> str | None:
         return said.strip()
     # A missing argument hides mistakes in others: those options at least must exist.
     name = [word for word in arguments[:1] if word in commands]
-    known = re.findall(r"--[\w-]+", _parsed(module, [*name, "--help"])[1])
+    known = re.findall(r"--[\w-]+", _accepted(module, [*name, "--help"])[1])
     flags = (word.split("=")[0].replace("_", "-") for word in arguments if word.startswith("--"))
     return next((f"no option {flag}" for flag in flags if flag not in known), None)
 
@@ -215,7 +228,7 @@ def problem_with_python(code: str) -> str | None:
     return None
 
 
-def _parsed(module: str, arguments: list[str]) -> tuple[int, str, tuple[str, ...]]:
+def _accepted(module: str, arguments: list[str]) -> tuple[int, str, tuple[str, ...]]:
     """What `python -m module ARGUMENTS` makes of its arguments, up to where the work would begin.
 
     Returns:

@@ -40,17 +40,6 @@ def test_the_pages_of_the_scripts_keep_their_promises(monkeypatch):
         assert problems(page) == []
 
 
-def test_the_card_of_a_release_keeps_its_promises(tmp_path_factory, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tests" / "release"))
-    from distilled_sets import _make
-
-    made = _make(tmp_path_factory.getbasetemp())
-    monkeypatch.setenv("KIP_CACHE_DIR", str(made.data_dir.parent / "cache"))
-    card = read_document(made.folder / "README.md")
-    assert card.links and card.python
-    assert problems(card) == []
-
-
 def test_what_is_looked_at_in_the_readme():
     readme = read_document(ROOT / "README.md")
     commands = [line.split("  ")[0] for line, _ in readme.commands]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_table
 
+from paper_repro.core import cli
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import centred_one_hot
@@ -16,7 +17,7 @@ from paper_repro.core.preprocess import ZCA, fitted, load, save
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
-from paper_repro.evaluate import Protocol, evaluate
+from paper_repro.evaluate import Protocol, evaluate, main
 
 ROOT = Path(__file__).resolve().parents[1]
 N_TEST = 200
@@ -49,9 +50,9 @@ def test_equals_neural_tangents_and_numpy(mnist, support):
     path, images, labels = support
     x_test = fitted(mnist, "standard").apply(mnist.x_test[:N_TEST])
     oracle = NeuralTangentsKernel(fully_connected(2), dtype="float64")
-    k_ss = oracle.block(images, images)
+    k_ss = oracle(images)
     ridge = 1e-6 * np.trace(k_ss) / len(k_ss) * np.eye(len(k_ss))
-    predicted = oracle.block(x_test, images) @ np.linalg.solve(k_ss + ridge, labels)
+    predicted = oracle(x_test, images) @ np.linalg.solve(k_ss + ridge, labels)
     y_test = np.eye(10)[mnist.y_test[:N_TEST]] - 0.1
     found = score(path, dtype="float64")
     assert found["accuracy"] == np.mean(predicted.argmax(1) == mnist.y_test[:N_TEST])
@@ -113,13 +114,15 @@ def test_sets_that_were_made_are_never_taken_for_pixels():
     assert LearnedSet.of(nothing, np.zeros((2, 10))).kernel_inputs is nothing
 
 
-def command(path, *options, dataset="mnist", **keywords):
-    words = [sys.executable, "-m", "paper_repro.evaluate", path, "--dataset", dataset, *options]
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, **keywords)
+def command(path, *options, dataset="mnist"):
+    """What the command prints, run here."""
+    cli.run(main, list(map(str, (path, "--dataset", dataset, *options))))
 
 
 def test_command_prints_json(mnist, support):
-    done = command(support[0], "--architecture", "fc2", "--n-test", N_TEST, "--json")
+    options = ["--dataset", "mnist", "--architecture", "fc2", "--n-test", str(N_TEST), "--json"]
+    words = [sys.executable, "-m", "paper_repro.evaluate", str(support[0]), *options]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["accuracy"] == score(support[0])["accuracy"]
@@ -127,10 +130,9 @@ def test_command_prints_json(mnist, support):
     assert printed["transform_sha256"] == digest(fitted(mnist, "standard"))
 
 
-def test_command_prints_the_binomial_interval(support):
-    done = command(support[0], "--architecture", "fc2", "--n-test", N_TEST)
-    assert done.returncode == 0, done.stderr
-    first, second, third, last = done.stdout.splitlines()
+def test_command_prints_the_binomial_interval(support, capsys):
+    command(support[0], "--architecture", "fc2", "--n-test", N_TEST)
+    first, second, third, last = capsys.readouterr().out.splitlines()
     assert first == "natural.npz: 50 images, FC2 NTK, standard"
     found = score(support[0])
     low, high = (100 * end for end in found["interval"])
@@ -185,13 +187,12 @@ def test_channels_may_come_first_in_color_too(small, tmp_path):
     assert score_small(place, tmp_path / "nchw.npz")["mse"] == score_small(place, path)["mse"]
 
 
-def test_another_transform_gives_another_score(small, tmp_path):
+def test_another_transform_gives_another_score(small, tmp_path, capsys):
     place, data, path = small
     other = tmp_path / "strong.safetensors"
     save(ZCA.fit(data.x_train[:120], 10.0), other)
-    done = command(path, "--transform", other, "--data-dir", place, "--json", dataset="small")
-    assert done.returncode == 0, done.stderr
-    printed, usual = json.loads(done.stdout), score_small(place, path)
+    command(path, "--transform", other, "--data-dir", place, "--json", dataset="small")
+    printed, usual = json.loads(capsys.readouterr().out), score_small(place, path)
     assert printed["preprocess"] == str(other)
     assert printed["transform_sha256"] == digest(load(other)) != usual["transform_sha256"]
     assert printed["mse"] != pytest.approx(usual["mse"], rel=1e-3)
@@ -204,10 +205,12 @@ def test_another_transform_gives_another_score(small, tmp_path):
         (["--preprocess", "none", "--raw"], "leave out --raw"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(support, options, says):
-    done = command(support[0], *options)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr and done.stderr.count("\n") == 1
+def test_options_that_contradict_each_other_are_refused(support, options, says, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(support[0], *options)
+    printed = capsys.readouterr()
+    assert (stop.value.code, printed.out) == (2, "")
+    assert says in printed.err and printed.err.count("\n") == 1
 
 
 def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):

@@ -1,15 +1,14 @@
 """A small data set of its own and checkpoints of it as the exporter writes them.
 
 Four sets of 8x8 images in four classes: ZCA and standard, learned and fixed labels, one and three
-images per class. Their stated scores are real. The release of them is built once per session.
+images per class. Their stated scores are real. The release of them is built once a worker, see
+`conftest`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,13 @@ from paper_repro.core.data.npz import write_npz
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.record import as_json, complete
+from paper_repro.core.sets.scoring import score_by_record
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
-from release.constants import REPOSITORY
-from release.manifest import make_manifest, write_manifest
-from release.score import score_set
+from release.format.manifest import make_manifest, write_manifest
+from release.format.publication import REPOSITORY
 
 N_CLASSES, SHAPE, N_TEST = 4, (8, 8, 3), 200
 SETS = {
@@ -44,29 +45,6 @@ class Made:
     checkpoints: Path
     data_dir: Path
     folder: Path
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Made:
-    return _make(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def copy(made, tmp_path) -> Path:
-    """A copy of the release to damage."""
-    return Path(shutil.copytree(made.folder, tmp_path / "release"))
-
-
-@pytest.fixture
-def checkpoints(made, tmp_path) -> Path:
-    """A copy of the checkpoints to damage."""
-    return Path(shutil.copytree(made.checkpoints, tmp_path / "checkpoints"))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(made, monkeypatch):
-    """Fits of the tiny data set stay out of the user's cache."""
-    monkeypatch.setenv("KIP_CACHE_DIR", str(made.data_dir.parent / "cache"))
 
 
 def listed_again(folder: Path) -> Path:
@@ -90,10 +68,8 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-@functools.cache
-def _make(base: Path) -> Made:
-    root = base / "distilled-sets"
-    root.mkdir()
+def make(root: Path) -> Made:
+    """The data set, its checkpoints and the release of them."""
     made = Made(root / "checkpoints", root / "data", root / "release")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIP_CACHE_DIR", str(root / "cache"))
@@ -138,8 +114,7 @@ def write_set(directory, data_dir, name, per_class, zca, learned, dataset="tiny"
     labels = labels.astype(np.float32)
     support = directory / name / "support.safetensors"
     checkpoint.save(support, {"images": images, "labels": labels}, {"step": "7"})
-    record = {
-        "format": 1,
+    facts = {
         "name": name,
         "dataset": dataset,
         "title": data.title,
@@ -162,7 +137,6 @@ def write_set(directory, data_dir, name, per_class, zca, learned, dataset="tiny"
         "data_sha256": data.data_sha256,
         "transform_sha256": digest(transform),
         "file_sha256": sha256_of_file(support),
-        "series": [],
         "seconds": 1.5,
         "versions": {"numpy": np.__version__},
         "hardware": {"cpu": "a CPU", "cores": 2, "gpu": None},
@@ -172,6 +146,7 @@ def write_set(directory, data_dir, name, per_class, zca, learned, dataset="tiny"
     }
     metrics = {"test_accuracy": 0.5, "test_mse": 0.02, "n_test": 10_000}
     if scored:
-        found = score_set(images, labels, record, transform, data)
+        found = score_by_record(LearnedSet.of(images, labels, facts), transform, data)
         metrics = {"test_accuracy": found.accuracy, "test_mse": found.mse, "n_test": found.n}
-    (directory / name / "record.json").write_text(json.dumps({**record, "metrics": metrics}))
+    record = complete({**facts, "metrics": metrics})
+    (directory / name / "record.json").write_text(as_json(record))

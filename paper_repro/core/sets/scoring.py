@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import DIAG_REG, Score, predict
 from paper_repro.core.krr import score as score_predictions
 from paper_repro.core.labels import centred_one_hot
 
 if TYPE_CHECKING:  # a kernel brings JAX, half a second
+    from paper_repro.core.data import Dataset
     from paper_repro.core.kernels.kernel import Kernel, Progress
     from paper_repro.core.kernels.prepared import Prepared
     from paper_repro.core.preprocess import Transform
@@ -99,6 +101,29 @@ def score(
     k_ss = np.asarray(kernel_fn(support))
     k_ts = np.asarray(kernel_fn(held_out.prepared, support, progress=report))
     return score_predictions(predict(k_ts, k_ss, learned.labels, diag_reg), held_out.y)
+
+
+def score_by_record(
+    learned: LearnedSet,
+    transform: Transform,
+    data: Dataset,
+    rows: np.ndarray | slice = slice(None),
+) -> Score:
+    """KRR accuracy and MSE of a set with the kernel and the ridge that its record names.
+
+    Args:
+      learned: the set, with `architecture`, `kernel` and `diag_reg` in its record.
+      transform: from raw images to kernel inputs.
+      data: the data set whose test images are predicted.
+      rows: the test images to predict; all by default.
+
+    Raises:
+      UserError: an unknown architecture or kernel.
+    """
+    record = learned.record
+    kernel_fn = from_name(record["architecture"], record["kernel"])
+    test = held_out(kernel_fn, transform, data.x_test[rows], data.y_test[rows], data.n_classes)
+    return score(learned, test, kernel_fn, record["diag_reg"])
 
 
 def rows_to_score(n_stated: int, n_test: int | None) -> np.ndarray | slice:
