@@ -58,7 +58,8 @@ def exports(
 
     Args:
       package: the `__name__` of the package.
-      places: the module in which each exported name is defined.
+      places: the module in which each exported name is defined. A name with a module of its own
+        in the package is that module.
 
     Example:
       >>> get, listed, names = exports("shapes", {"sqrt": "math"})
@@ -69,6 +70,7 @@ def exports(
     def get(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(places[name]), name)
+        module = importlib.import_module(places[name])
+        return module if places[name] == f"{package}.{name}" else getattr(module, name)
 
     return get, lambda: sorted(places), sorted(places)

@@ -63,6 +63,12 @@ def network_kernel(
     Raises:
       UserError: unknown backend, dtype or architecture, layers that the backend does not execute,
         or an option that it does not have.
+
+    Example:
+      >>> kernel_fn = network_kernel("convnet3", dtype="float64")
+      >>> x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+      >>> kernel_fn(x).shape, kernel_fn.vjp(x, None, np.ones((2, 2))).shape
+      ((2, 2), (2, 8, 8, 3))
     """
     if isinstance(architecture, str):
         architecture = from_name(architecture)
