@@ -79,7 +79,9 @@ class Hub:
             Exception
         ) as error:  # tokens of a CI service are fetched, which can fail in many ways
             kind = type(error).__name__
-            raise UserError(f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}") from None
+            raise UserError(
+                f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}"
+            ) from None
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             # The HTTP library would quote it in its own error.
             raise UserError(f"the token has a space or an unprintable character; {WHERE_TOKEN}")

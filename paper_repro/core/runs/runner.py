@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from paper_repro.core import lazy
 from paper_repro.core.data.unavailable import DatasetUnavailable
 from paper_repro.core.errors import Diverged, UserError
-from paper_repro.core.krr import Unsolvable
+from paper_repro.core.krr import DIAG_REG, Unsolvable
+from paper_repro.core.pictures.table import render_png
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.memory import keep_freed_memory
@@ -33,7 +34,6 @@ from paper_repro.core.store.rows import (
 )
 from paper_repro.core.tables.cells import ResultTable, TableCell
 from paper_repro.core.tables.render.markdown import render_markdown
-from paper_repro.core.tables.render.png import render_png
 from paper_repro.core.tables.render.terminal import print_table
 
 if TYPE_CHECKING:
@@ -202,8 +202,8 @@ def _is_done(cell: Cell, seed: int, rows: Rows, options: RunOptions) -> bool:
     dtype = row.get("execution", {}).get("dtype", "float32")
     if dtype != options.execution.dtype:
         raise UserError(
-            f"{options.out} holds {cell} seed={seed} computed in {dtype}, and results of both kinds "
-            f"cannot be told apart there: choose another --out for {options.execution.dtype}"
+            f"{options.out} holds {cell} seed={seed} computed in {dtype}: choose another --out for "
+            f"{options.execution.dtype}"
         )
     return True
 
@@ -254,7 +254,8 @@ def _run(
                 stack.enter_context(exclusive(place))
             problem, method = data.problem(cell), cell.method_object
             learned = method.run(problem, cell.config, seed, learning, progress.step)
-            of = Scoring(cell, data, seed, directory, progress.step)
+            ridge = getattr(cell.config, "diag_reg", DIAG_REG)
+            of = Scoring(cell.kernel, ridge, data, seed, directory, progress.step)
             fields = cell.scorer.score(learned, of)
     except (Diverged, Unsolvable) as error:
         return close("failed", reason=str(error), **getattr(error, "extra", {}))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from paper_repro.core import lazy
-from paper_repro.core.kernels import KernelSpec
-from paper_repro.core.krr import DIAG_REG, score
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.krr import score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -20,9 +20,11 @@ from paper_repro.core.sets.scoring import score as score_set
 if TYPE_CHECKING:
     import jax
 
+    from paper_repro.core.data import Dataset
+    from paper_repro.core.kernels.kernel import Kernel
     from paper_repro.core.network import grid
-    from paper_repro.core.runs.cell import Cell
-    from paper_repro.core.runs.prepared_data import PreparedData
+    from paper_repro.core.preprocess import Transform
+    from paper_repro.core.sets.scoring import HeldOut
 else:
     jax = lazy.module("jax")
     grid = lazy.module("paper_repro.core.network.grid")
@@ -31,20 +33,36 @@ Report = Callable[[int, int, Mapping[str, Any]], None]
 """Progress: (steps done, steps in all, figures to show)."""
 
 
+class TestData(Protocol):
+    """What a scorer needs of a data set (`prepared_data.PreparedData`)."""
+
+    dataset: Dataset
+    transform: Transform
+    execution: Execution
+    kernel_fn: Kernel
+    test: HeldOut
+    test_images: np.ndarray
+
+    def test_for(self, kernel_fn: Kernel) -> HeldOut:
+        """The test set, prepared for another kernel."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Scoring:
     """What a scorer is given besides the set.
 
     Attributes:
-      cell: the cell whose set it is.
+      kernel: the kernel that the set was learned with.
+      diag_reg: the ridge that it was learned with.
       data: the data set, ready for it.
       seed: decides initialisation and batches of a network.
       directory: a directory of this run alone.
       report: see `Report`.
     """
 
-    cell: Cell
-    data: PreparedData
+    kernel: KernelSpec
+    diag_reg: float
+    data: TestData
     seed: int
     directory: Path
     report: Report
@@ -108,11 +126,9 @@ class KRR:
         facts = learned.record
         metrics = facts.get("metrics") if self == KRR() else None
         if not metrics:
-            ridge = self.diag_reg
-            if ridge is None:
-                ridge = getattr(of.cell.config, "diag_reg", DIAG_REG)
+            ridge = of.diag_reg if self.diag_reg is None else self.diag_reg
             kernel_fn, test = of.data.kernel_fn, of.data.test
-            if self.kernel not in (None, of.cell.kernel):
+            if self.kernel not in (None, of.kernel):
                 kernel_fn = of.data.execution.kernel(self.kernel)
                 test = of.data.test_for(kernel_fn)
             found = score_set(learned, test, kernel_fn, ridge)
@@ -155,7 +171,7 @@ class FiniteNetwork:
           AllDiverged: see `grid.choose`.
         """
         settings, facts = grid.Settings(**self.settings), learned.record
-        chosen = choose_network(of, (learned.images, learned.labels))
+        chosen = choose_network(settings, of, (learned.images, learned.labels))
         dataset = of.data.dataset
         y = centred_one_hot(dataset.y_test, dataset.n_classes)
         found = score(chosen.predict(of.data.test_images), y)
@@ -193,17 +209,19 @@ def _spent(budget: Mapping[str, Any]) -> dict[str, Any]:
     return spent
 
 
-def choose_network(of: Scoring, support: tuple[np.ndarray, np.ndarray]) -> grid.Chosen:
-    """The best network of the cell's grid on the data set's validation images.
+def choose_network(
+    settings: grid.Settings, of: Scoring, support: tuple[np.ndarray, np.ndarray]
+) -> grid.Chosen:
+    """The best network of a grid on the data set's validation images.
 
     Args:
-      of: the cell, its data, and where the training is kept.
+      settings: the grid.
+      of: the data, and where the training is kept.
       support: kernel inputs (n, H, W, C) and labels (n, K).
     """
-    settings, dataset = grid.Settings(**of.cell.scorer.settings), of.data.dataset
-    first = slice(settings.n_validation)
+    dataset, first = of.data.dataset, slice(settings.n_validation)
     y = centred_one_hot(dataset.y_val[first], dataset.n_classes)
     key = jax.random.key(int(generator(of.seed, Purpose.NETWORK).integers(2**31)))
     validation = of.data.transform.apply(dataset.x_val[first]), y
-    architecture = of.cell.kernel.architecture
+    architecture = of.kernel.architecture
     return grid.choose(settings, architecture, support, validation, key, of.directory, of.report)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
 from paper_repro.core.methods.kip.config import TEST_SHARE, KIPConfig, official_steps
+from paper_repro.core.methods.kip.log import METRICS, support_path
 from paper_repro.core.methods.method import Kept, Method, Pairs, Progress
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from paper_repro.core.methods.problem import Problem
 else:
     training = lazy.module("paper_repro.core.methods.kip.training")
-
-METRICS = "metrics.jsonl"
-"""Scores at the official steps, in a run's directory."""
 
 
 class KIP(Method):
@@ -117,8 +115,3 @@ class KIP(Method):
         """See `Method.curve`: at the official steps."""
         entries = JsonLines(directory / METRICS).entries
         return [(entry["step"], 100 * entry["test_accuracy"]) for entry in entries]
-
-
-def support_path(directory: Path, step: int) -> Path:
-    """Where a run keeps the support of an official step: tensors `images` and `labels`."""
-    return directory / f"support_{step:06d}.safetensors"

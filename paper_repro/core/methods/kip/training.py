@@ -11,8 +11,7 @@ from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.methods.kip.config import KIPConfig, evaluation_steps, official_steps
-from paper_repro.core.methods.kip.log import Log
-from paper_repro.core.methods.kip.method import METRICS, support_path
+from paper_repro.core.methods.kip.log import METRICS, Log, support_path
 from paper_repro.core.methods.kip.state import (
     State,
     advance,
