@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_repro.core import cli
+from paper_repro.core.pictures.intervals import with_intervals
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.options import (
     RunArguments,
@@ -97,8 +98,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/figure_kip_trajectory.png`: test MSE over the steps, if any was run."""
-    from paper_repro.core.pictures.intervals import with_intervals
-
     along = _by_step(rows)
     official: dict[str, dict[float, Estimate]] = {}
     ours: dict[str, dict[float, Estimate]] = {}

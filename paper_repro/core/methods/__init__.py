@@ -6,7 +6,8 @@ A new method is a file here with a subclass of `method.Method`, and one entry of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods.kip import KIP
@@ -55,16 +56,23 @@ def method_of(config: MethodConfig) -> Method:
     return next(method for method in _METHODS if type(config) is method.config_type)
 
 
-def by_procedure(procedure: str) -> Method:
-    """The method that rows call by this name in their configuration.
+def recorded_by(recorded: Mapping[str, Any]) -> Method:
+    """The method of a result row's configuration.
 
     Raises:
       UserError: the row is of a method that this version does not have.
     """
     for method in _METHODS:
-        if method.procedure == procedure:
+        if method.has_recorded(recorded):
             return method
+    procedure = recorded["procedure"]
     raise UserError(f"a row names the procedure {procedure!r}, which this version does not have")
+
+
+def has_natural_images(record: Mapping[str, Any]) -> bool:
+    """Whether the images of a set are training images as they are, by the set's record."""
+    name = record["method"]
+    return has(name) and not find(name).learns_images
 
 
 @contextlib.contextmanager

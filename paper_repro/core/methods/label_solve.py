@@ -56,6 +56,7 @@ class LabelSolve(Method):
     title = "LS"
     variants: Mapping[str, Mapping[str, Any]] = {"LS": {}}
     config_type = LabelSolveConfig
+    learns_images = False
 
     def run(
         self,

@@ -83,12 +83,15 @@ class Method(abc.ABC):
 
     Attributes:
       procedure: what result rows call the method in their configuration; never changes.
+      network_procedure: what they call it where its set trains a finite network; None for the
+        same.
       title: the method's name, whatever its variant, such as `KIP`.
       variants: name in tables -> the fields of the config that this name stands for.
       config_type: the method's frozen config.
       budget_fields: fields of the config that a preset or a command line decides.
       option_fields: fields of the config that no published cell varies; a row with another value
         than the default fills no published cell.
+      learns_images: the images are learned, rather than drawn from the training set.
       uses_kernel: the method learns through the kernel of its cell, so that its problem has one.
       trains: the run takes long enough to be shared between the tables that need its set.
       is_exported: the sets of its runs go into `checkpoints/` and so into releases.
@@ -96,11 +99,13 @@ class Method(abc.ABC):
     """
 
     procedure: ClassVar[str]
+    network_procedure: ClassVar[str | None] = None
     title: ClassVar[str]
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     config_type: ClassVar[type[MethodConfig]]
     budget_fields: ClassVar[tuple[str, ...]] = ()
     option_fields: ClassVar[tuple[str, ...]] = ()
+    learns_images: ClassVar[bool] = True
     uses_kernel: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     is_exported: ClassVar[bool] = True
@@ -148,6 +153,12 @@ class Method(abc.ABC):
         if budget is not None:
             spent = {name: getattr(budget, name) for name in self.budget_fields}
         return self.config_type(images_per_class, **spent, **self.variants[variant])
+
+    def has_recorded(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a result row's configuration is of this method."""
+        if "network" in fields and self.network_procedure is not None:
+            return fields["procedure"] == self.network_procedure
+        return fields["procedure"] == self.procedure
 
     def recorded(self, config: MethodConfig) -> dict[str, Any]:
         """The fields of a result row's configuration; what is None is left out."""

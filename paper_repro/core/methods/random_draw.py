@@ -31,6 +31,8 @@ class Random(Method):
     title = "Natural"
     variants: Mapping[str, Mapping[str, Any]] = {"Natural": {}}
     config_type = RandomConfig
+    network_procedure = "transfer"
+    learns_images = False
     uses_kernel = False
     trains = False
     is_exported = False
@@ -49,6 +51,10 @@ class Random(Method):
         keep(directory, x, y)
         record = {"step": None, "seconds": None, "budget": {"reduced": False}}
         return LearnedSet.of(x, y, record)
+
+    def has_recorded(self, fields: Mapping[str, Any]) -> bool:
+        """See `Method.has_recorded`."""
+        return super().has_recorded(fields) and "support" not in fields
 
     def recorded(self, config: RandomConfig) -> dict[str, Any]:
         """See `Method.recorded`."""

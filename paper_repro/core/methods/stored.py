@@ -99,6 +99,10 @@ class Stored(Method):
         }
         return LearnedSet.of(x.astype(np.float32), y, record, learned.name)
 
+    def has_recorded(self, fields: Mapping[str, Any]) -> bool:
+        """See `Method.has_recorded`."""
+        return super().has_recorded(fields) and "support" in fields
+
     def recorded(self, config: StoredConfig) -> dict[str, Any]:
         """See `Method.recorded`."""
         augmentation = config.augmentation

@@ -13,10 +13,6 @@ from paper_repro.core.runs.scorers import KRR, FiniteNetwork, Scorer
 from paper_repro.core.sets.naming import set_name
 from paper_repro.core.store.row_schema import config_hash
 
-_ALIASES = {("kip", "NN"): "network", ("natural", "NN"): "transfer"}
-"""What rows call a procedure whose set trains a finite network: (procedure, algorithm) -> name."""
-
-
 _KRR = KRR()
 
 
@@ -118,10 +114,12 @@ class Cell:
         """
         method = self.method_object
         procedure = method.procedure
+        if isinstance(self.scorer, FiniteNetwork) and method.network_procedure is not None:
+            procedure = method.network_procedure
         fields = {
             "dataset": self.dataset,
             "method": self.method,
-            "procedure": _ALIASES.get((procedure, self.scorer.algorithm), procedure),
+            "procedure": procedure,
             "architecture": self.kernel.architecture,
             "kernel": self.kernel.kernel,
             "scale": self.kernel.scale,
@@ -207,12 +205,7 @@ def cell_of(recorded: Mapping[str, Any]) -> Cell:
     Raises:
       UserError: a procedure that this version does not have.
     """
-    network = recorded.get("network")
-    procedure = recorded["procedure"]
-    if network is not None and "support" not in recorded:
-        names = {alias: name for (name, _), alias in _ALIASES.items()}
-        procedure = names.get(procedure, procedure)
-    method = methods.by_procedure(procedure)
+    network, method = recorded.get("network"), methods.recorded_by(recorded)
     kernel = KernelSpec(
         recorded["architecture"],
         recorded["kernel"],

@@ -158,7 +158,7 @@ def is_file_set(learned: LearnedSet) -> bool:
 
 def method_of_set(learned: LearnedSet) -> Method:
     """The method that learned a set of `checkpoints/`."""
-    return methods.by_procedure(learned.record["config"]["procedure"])
+    return methods.recorded_by(learned.record["config"])
 
 
 def cell_on(

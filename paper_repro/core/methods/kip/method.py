@@ -26,6 +26,7 @@ class KIP(Method):
     """Support images, and if asked their labels, learned by gradient descent through a kernel."""
 
     procedure = "kip"
+    network_procedure = "network"
     title = "KIP"
     variants: Mapping[str, Mapping[str, Any]] = {
         "KIP": {},
