@@ -41,9 +41,9 @@ class Protocol:
     """How a support set is scored.
 
     Attributes:
-      dataset: whose test images are predicted.
-      preprocess: of the test images, as the set was made: zca, standard or none (raw pixels);
-        default zca for RGB, else standard.
+      dataset: the data set whose test images are predicted.
+      preprocess: what the test images go through, as the set was made: zca, standard or none (raw
+        pixels); default zca for RGB, else standard.
       transform: a fitted transform saved by this project, instead of `preprocess`.
       raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
       architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.

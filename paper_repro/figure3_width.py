@@ -213,8 +213,8 @@ def main(
         options: how they are run; default seeds 0, 1 and 2, at the laptop preset 0 alone for the
             KIP steps.
         source: the sets; of npz files the widths alone are drawn, a line each.
-        parts: of "width" and "step"; default both.
-        widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
+        parts: "width", "step" or both; default both.
+        widths: widths of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
         width: the reference width at which settings are chosen; default 64.
         steps: updates of the network instead of the preset's.
         augmented_supports: draw the KIP steps with shifted and flipped supports as well.

@@ -250,7 +250,7 @@ def main(
             of the official release, say.
         learned_labels: take the set with learned labels (True) or fixed ones; default the
             fixed, among the sets without augmented targets if there are any.
-        kip_steps: of the series, whose supports are trained on; default the final one.
+        kip_steps: the steps of the series whose supports are trained on; default the final one.
         width: channels of the network instead of the preset's.
         steps: updates instead of the preset's.
     """

@@ -276,7 +276,7 @@ def main(
         selection: which cells are run.
         options: how they are run.
         rescoring: whether stored sets are scored instead.
-        architectures: of ConvNet and FC1 (the KIP-FC column); default both.
+        architectures: ConvNet, FC1 (the KIP-FC column) or both; default both.
         zca: only the cells with ZCA (True) or without (False); default both. LS on RGB sets has
             both, the latter for the appendix.
         steps: KIP steps instead of the preset's (not with the paper preset).

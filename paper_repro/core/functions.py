@@ -38,11 +38,11 @@ def kip(
     """Learn a support set by Kernel Inducing Points (arXiv 2011.00050, Algorithm 1).
 
     Args:
-      dataset: as `load_dataset` returns it.
+      dataset: a data set, as `load_dataset` returns it.
       kernel_fn: the kernel, as `network_kernel` returns it.
       images_per_class: size of the support set per class.
       seed: decides supports, batches and augmentation.
-      directory: where the run keeps its checkpoints, so that the same call resumes it; None keeps
+      directory: the place of the run's checkpoints, from which the same call resumes; None keeps
         nothing.
       transform: preprocessing; None for the papers': ZCA for RGB images, else standardisation.
       progress: called with (steps done, steps in all, figures such as the loss).
@@ -82,7 +82,7 @@ def label_solve(
     """Solve for the labels of natural images (arXiv 2011.00050, section 3.2).
 
     Args:
-      dataset, kernel_fn, images_per_class, seed, directory, transform, progress: as in `kip`.
+      dataset, kernel_fn, images_per_class, seed, directory, transform, progress: see `kip`.
       diag_reg: ridge that the labels will be used with, relative to the mean diagonal.
 
     Returns:

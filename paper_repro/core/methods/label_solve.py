@@ -124,11 +124,11 @@ def label_solve(
     """Optimal labels of fixed support images.
 
     Args:
-      kernel: between preprocessed images.
+      kernel: the kernel between preprocessed images.
       x_support: kernel inputs (n_support, ...).
       images: raw target images (n, H, W, C), all of the training set.
       y_target: their centred labels (n, n_classes).
-      transform: from raw images to kernel inputs, applied block by block.
+      transform: preprocessing from raw images to kernel inputs, applied block by block.
       diag_reg: ridge that the labels will be used with.
       progress: called with (targets done, targets in all).
       resume: the state of an interrupted call, and where this one keeps its own; a call that

@@ -68,7 +68,7 @@ class Kept(NamedTuple):
     """A support set that a run left in its directory.
 
     Attributes:
-      step: of the method, None for one without steps.
+      step: the method's step, None for a method without steps.
       path: safetensors file with the tensors `images` and `labels`.
       metrics: what was measured there, such as test_accuracy; often empty.
     """

@@ -28,7 +28,7 @@ class Problem:
       x_target: raw training images (n, H, W, C) that serve as targets and initial supports.
       labels: their class numbers (n,).
       n_classes: K.
-      transform: from raw images to kernel inputs.
+      transform: preprocessing from raw images to kernel inputs.
       validation: held-out training images, or None.
       test: the test set, or None.
       kernel_fn: the kernel that a kernel method learns through; None for the others.

@@ -32,7 +32,7 @@ class StoredConfig(MethodConfig):
       support: the set's `name`, the `sha256` of its file, and the `step` of its method (None
         without steps), as rows record them.
       learned_labels: the set's labels are learned.
-      augmentation: of the training images, when the set was learned.
+      augmentation: random maps of the training images, when the set was learned.
       is_checked: the data at hand must be those of the set's record; not so where they are cut
         otherwise than they were for the set.
       learned: the set itself; None in a config that was read back from a row.

@@ -52,8 +52,8 @@ class Settings:
       augmentation: fields of a `SupportAugmentation`, or None.
       n_validation: the first so many validation images choose; None for all.
       parameterisation: see `Network`.
-      stability: whose empirical NTK bounds the learning rate: that of validation images, as the
-        official notebook has it, or the smaller bound of theirs and of the support's. Learned
+      stability: the images whose empirical NTK bounds the learning rate: validation images, as in
+        the official notebook, or the smaller bound of theirs and of the support's. Learned
         images can be many times longer than natural ones, and what is stable on these diverges.
     """
 
@@ -103,7 +103,7 @@ class Chosen:
     Attributes:
       point: its settings with `validation_accuracy`.
       tried: every point with its validation accuracy, or `diverged`.
-      network, parameters: of the best.
+      network, parameters: the best network and its parameters.
     """
 
     point: dict[str, Any]
@@ -133,11 +133,11 @@ def choose(
 
     Args:
       settings: the grid.
-      architecture: by name.
+      architecture: the network's architecture, by name.
       support: kernel inputs (n, H, W, C) and labels (n, K).
       validation: kernel inputs and centred labels; all of them are used.
-      key: of initialisation, batches and augmentation.
-      directory: of this run alone.
+      key: decides initialisation, batches and augmentation.
+      directory: a directory of this run alone.
       report: progress (steps done, steps of all points, figures).
 
     Raises:

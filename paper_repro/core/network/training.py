@@ -48,11 +48,11 @@ class TrainingConfig:
     Attributes:
       steps: updates.
       batch: images per update, drawn without replacement; at most the whole support.
-      learning_rate_factor: of the maximum stable learning rate.
+      learning_rate_factor: the learning rate as a fraction of the largest stable one.
       l2: penalty 0.5 * l2 * |theta|^2 over weights and biases.
-      momentum: of SGD.
+      momentum: momentum of SGD.
       loss: `mse` on the labels as they are, or `xent` on their argmax.
-      augmentation: of the support images at every step, or None.
+      augmentation: random maps of the support images at every step, or None.
     """
 
     steps: int = 5_000
@@ -109,14 +109,14 @@ def train(
     directory of another call (other arrays, key, network or configuration) is refused.
 
     Args:
-      network: to train.
+      network: the network to train.
       x_support: kernel inputs (n, H, W, C).
       y_support: centred or learned labels (n, n_classes).
       config: hyperparameters.
-      key: for the initialisation, the batches and the augmentation.
+      key: decides the initialisation, the batches and the augmentation.
       x_calibration: images on which the maximum learning rate is estimated.
       bound: that maximum where it is known already (see `initial_bound`), in place of them.
-      directory: of this run's states.
+      directory: a directory for the states of this training alone.
       progress: see `Progress`.
 
     Returns:

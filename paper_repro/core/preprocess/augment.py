@@ -27,9 +27,9 @@ class Augmentation:
 
     Attributes:
       rotation: degrees, uniform in [-rotation, rotation].
-      shift: of height and width as a fraction of the side, uniform in [-shift, shift].
+      shift: largest move of height and width as a fraction of the side, uniform in [-shift, shift].
       flip: mirror half of the images left to right; ignored for one channel.
-      fraction: of the images that are changed at all, in [0, 1].
+      fraction: the part of the images that is changed at all, in [0, 1].
     """
 
     rotation: float = 10.0

@@ -11,7 +11,7 @@ def warp(images, changed, cos, sin, down, right, mirror, out):
     Args:
       images: raw pixels, any numeric dtype, C order.
       changed: bool (n,), the others are copied.
-      cos: of the rotation, float32 (n,), as are the rest; `sin` likewise.
+      cos: cosine of the rotation, float32 (n,), as are the rest; `sin` likewise.
       sin: see `cos`.
       down: shift in pixels of where a pixel is taken from; `right` likewise.
       right: see `down`.

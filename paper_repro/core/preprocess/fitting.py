@@ -38,7 +38,7 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
     Args:
       dataset: raw training images.
       name: `standard` or `zca`.
-      regularisation: of ZCA; None for the published one.
+      regularisation: lambda of ZCA; None for the published one.
 
     Raises:
       UserError: unknown name, or a damaged file in the cache.

@@ -46,9 +46,9 @@ def export(
       results: `<script>.jsonl` files with run directories in `runs/`.
       out: the checkpoints directory. Sets that are there already stay, unless a run of the same
         or of a larger budget is at hand.
-      seeds: in order of preference; of each set the first with a finished run is taken.
+      seeds: the seeds in order of preference; of each set the first with a finished run is taken.
       series_limit: supports of up to this many images keep their official steps.
-      data_dir: as in `load_dataset`; the transform is needed for the pictures.
+      data_dir: see `load_dataset`; the transform is needed for the pictures.
       wanted: configuration hashes of the runs to export; None for all.
 
     Returns:

@@ -77,8 +77,8 @@ class Selection:
 
         Args:
           cells: the cells of the table.
-          architectures: of the kernels; none given takes all.
-          zca: with ZCA alone (True) or without (False); None takes both.
+          architectures: the kernels' architectures; none given takes all.
+          zca: take the cells with ZCA alone (True) or without (False); None takes both.
 
         Raises:
           UserError: a value that no cell has, or nothing left.

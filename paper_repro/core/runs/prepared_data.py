@@ -98,7 +98,7 @@ def prepared_data(cell: Cell, data_dir: Path | None, execution: Execution) -> Pr
 
     Args:
       cell: what is to be run.
-      data_dir: as in `load_dataset`.
+      data_dir: see `load_dataset`.
       execution: how kernels are computed.
 
     Raises:

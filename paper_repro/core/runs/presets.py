@@ -14,7 +14,7 @@ class Preset:
     """What a run may spend.
 
     Attributes:
-      name: as on the command line.
+      name: the preset's name on the command line.
       steps: KIP updates at most.
       target_batch: targets per KIP step.
       patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
@@ -22,8 +22,8 @@ class Preset:
       n_train: training images used; None for all.
       n_test: test images used; None for all.
       image_side: images are average-pooled to this side; None leaves them as they are.
-      network_width: of finite networks.
-      network_steps: of their training.
+      network_width: width of finite networks.
+      network_steps: steps of their training.
       n_validation: validation images that choose their settings; None for all.
       natural: images per class of natural supports that are scored for comparison.
     """

@@ -17,7 +17,7 @@ class ProgressBars:
         """Nothing is shown yet.
 
         Args:
-          runs: of the table; None where there is one computation alone.
+          runs: number of runs of the table; None where there is one computation alone.
           done: runs that are finished already.
           quiet_seconds: how long a computation may take without anything being shown.
         """

@@ -66,7 +66,7 @@ class Unfinished:
     """The runs without a finished row.
 
     Attributes:
-      missing: by name, data sets that no source has, whose cells were not run.
+      missing: the data sets that no source has, by name; their cells were not run.
       diverged: the runs that diverged, in words.
     """
 

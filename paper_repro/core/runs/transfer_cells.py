@@ -110,7 +110,7 @@ class SetSource:
 
         Args:
           datasets: the one data set that the images stand for.
-          data_dir: as in `load_dataset`.
+          data_dir: see `load_dataset`.
 
         Raises:
           UserError: not one data set, no such data set, or two files of one name.
@@ -178,7 +178,7 @@ def cell_on(
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
       step: one of the set's kept steps; None takes the set itself.
-      method: as the table calls it; default `to_network` of the set's method, or of `File`.
+      method: the method's name in the table; default `to_network` of the set's method, or of `File`.
 
     Raises:
       UserError: no such file, or images that the classes of the data set cannot share equally.

@@ -52,7 +52,7 @@ def held_out(
 
     Args:
       kernel_fn: the kernel that will score.
-      transform: from raw images to kernel inputs; None takes the images as they are.
+      transform: preprocessing from raw images to kernel inputs; None takes the images as they are.
       images: raw images (n, H, W, C).
       labels: their class numbers (n,).
       n_classes: K.
@@ -113,7 +113,7 @@ def score_by_record(
 
     Args:
       learned: the set, with `architecture`, `kernel` and `diag_reg` in its record.
-      transform: from raw images to kernel inputs.
+      transform: preprocessing from raw images to kernel inputs.
       data: the data set whose test images are predicted.
       rows: the test images to predict; all by default.
 

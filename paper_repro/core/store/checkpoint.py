@@ -81,7 +81,7 @@ class Resume:
     The directory of another run is refused: nothing there is read or replaced.
 
     Args:
-      directory: where the states are; it need not exist.
+      directory: the place of the states; it need not exist.
       identity: a digest of everything that decides the run's bits.
 
     Attributes:

@@ -31,9 +31,9 @@ class KIPConfig(MethodConfig):
       steps: number of updates at most.
       target_batch: targets per step, drawn without replacement and balanced over the classes.
       learn_labels: also update the support labels.
-      augmentation: of the targets, on raw images; None for none.
+      augmentation: random maps of the targets, on raw images; None for none.
       initial: support images start as natural training images or as Gaussian noise.
-      learning_rate: of Adam, on images, labels and the logarithms of kernel parameters.
+      learning_rate: step size of Adam, on images, labels and the logarithms of kernel parameters.
       diag_reg: KRR ridge relative to the mean diagonal.
       patience: stop when the best validation loss has not improved by `flat` (relative) for this
         many steps, and select the checkpoint with the lowest validation loss. None: run all

@@ -84,12 +84,12 @@ def advance(
     counts twice with the second argument held constant.
 
     Args:
-      kernel: with the parameters it was made with; the state's learned ones replace them.
+      kernel: the kernel; the state's learned parameters replace those it was made with.
       state: before the update.
       targets: prepared images of the batch.
       y_target: their centred labels, float64 (n_target, n_classes).
-      config: of the run.
-      rows: of the supports that take part in this step; None for all.
+      config: KIP settings.
+      rows: numbers of the supports that take part in this step; None for all.
 
     Returns:
       The state after the update and the loss before it.

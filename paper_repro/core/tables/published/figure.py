@@ -10,10 +10,10 @@ class PublishedFigure:
     """A published test accuracy.
 
     Attributes:
-      accuracy_percent: in percent, as printed.
+      accuracy_percent: the accuracy in percent, as printed.
       plus_minus: what follows the plus-minus sign, in points; None where a single run is printed.
         The sources do not say whether it is a standard deviation or a standard error.
-      source: where it is printed, for captions and tooltips.
+      source: the place where it is printed, for captions and tooltips.
     """
 
     accuracy_percent: float
