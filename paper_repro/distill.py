@@ -54,7 +54,8 @@ class Recipe:
     Attributes:
       datasets: official names, or <name> of <name>.npz in the data directory.
       ipc: images per class.
-      methods: one or several of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented), "KIP (a + l)".
+      methods: one or several of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented) and
+        "KIP (a + l)".
       architectures: what the kernel is of: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ... or the
         distances RBF and Laplace.
       kernel: NTK or NNGP of a network.

@@ -178,7 +178,8 @@ def cell_on(
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
       step: one of the set's kept steps; None takes the set itself.
-      method: the method's name in the table; default `to_network` of the set's method, or of `File`.
+      method: the method's name in the table; default `to_network` of the set's method, or of
+        `File`.
 
     Raises:
       UserError: no such file, or images that the classes of the data set cannot share equally.
