@@ -22,8 +22,8 @@ from paper_repro.core.store.files import write_atomic
 from release.card.card import card
 from release.card.citation import citation_file
 from release.card.croissant import croissant
-from release.card.gallery import gallery
 from release.card.metadata import PRETTY_NAME
+from release.card.page import page
 from release.card.tables import TransformFacts
 from release.format import layout
 from release.format.arrays import from_checkpoints, refuse_doubled
@@ -66,7 +66,7 @@ def main(
             there.
         license: identifier of the Hub; apache-2.0 for images learned from the official data sets,
             else other.
-        version: of the release, which `push` makes the tag.
+        version: the version of the release, which `push` makes the tag.
         creator: who is named as the author; the namespace of --repo if you do not say.
     """
     sets = build(out, given, checkpoints, transforms, data_dir, repo, license, version, creator)
@@ -95,11 +95,12 @@ def build(
       given: sets from npz files.
       checkpoints: a directory of exported sets; `checkpoints` when no npz files are given.
       transforms: a folder with transform files to ship instead of fits of the data.
-      data_dir: as in `load_dataset`.
-      repository: on the Hub, `namespace/name`, that the card, CITATION.cff and Croissant name.
-      license_id: of the Hub; None for the one of `publication`.
-      version: of the release, as `v1.0.0`.
-      creator: None for the one of `publication`.
+      data_dir: the directory of the data, see `load_dataset`.
+      repository: the repository on the Hub that the card, CITATION.cff and Croissant name,
+        `namespace/name`.
+      license_id: the license as the Hub names it; None for the default of `publication`.
+      version: the version of the release, as `v1.0.0`.
+      creator: the author to name; None for the default of `publication`.
 
     Returns:
       The names of the sets.
@@ -107,7 +108,6 @@ def build(
     Raises:
       UserError: bad input, named; `out` exists and is no release folder, or holds other files too.
     """
-
     out = Path(out)
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:
@@ -196,7 +196,7 @@ def _describe(
     files = {entry.path: entry for entry in listed().files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
-    write_atomic(folder / layout.GALLERY, gallery(records, folder, published.version))
+    write_atomic(folder / layout.GALLERY, page(records, folder, published.version))
     write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
     write_atomic(folder / layout.CROISSANT, as_json(croissant(records, files, published)))
     write_manifest(folder, listed())
@@ -211,12 +211,12 @@ def _refuse_foreign(out: Path) -> None:
         manifest = read_manifest(out)
     except UserError as error:
         raise UserError(
-            f"{out} exists and is no release folder of this version: choose another --out"
+            f"{out} exists and is not a release folder of this version: choose another --out"
         ) from error
     if strangers := unlisted(out, manifest, hidden=True):
         raise UserError(
-            f"{out} holds {strangers[0]}, which is not of the release there and would be lost: "
-            "move it away or choose another --out"
+            f"{out} contains {strangers[0]}, which is not part of the release there and would be "
+            "lost: move it away or choose another --out"
         )
 
 

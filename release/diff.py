@@ -22,7 +22,7 @@ class SetChange:
     """How a set differs between two releases.
 
     Attributes:
-      name: of the set.
+      name: the name of the set.
       images: largest absolute difference of an image entry; None where the shapes differ.
       labels: largest absolute difference of a label entry; None where the shapes differ.
       accuracy: new stated accuracy minus the old one, a fraction.
@@ -43,7 +43,7 @@ class Difference:
     Attributes:
       sets_added: names that only the second has.
       sets_removed: names that only the first has.
-      sets_changed: with how they differ.
+      sets_changed: the sets that both have, with how they differ.
       files_added: paths that only the second has.
       files_removed: paths that only the first has.
       files_changed: paths whose SHA-256 differs.

@@ -15,9 +15,10 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.preprocess.transform import digest
-from paper_repro.core.sets.learned_set import Arrays, InMemory, LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import is_name
 from paper_repro.core.sets.record import preprocessing
+from paper_repro.core.sets.sources import Arrays, InMemory
 from release.card.tables import RECOMMENDED, interval, percent
 from release.format import layout
 from release.format.arrays import from_release
@@ -70,7 +71,6 @@ def main(
         revision: tag, branch or commit of the repository.
         npz: also save images, labels and classes there.
     """
-
     found = load(name, source, revision)
     metrics = found.record["metrics"]
     print(

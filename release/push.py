@@ -62,8 +62,9 @@ def push(
         the only one that may be given.
       yes: do it; without, print what would be done and touch nothing.
       create: make the repository if there is none; private.
-      public: with --create, make it public.
-      tag: of the release; default: the version in its manifest. An existing tag is never moved.
+      public: the repository that --create makes is public.
+      tag: the tag of the release; default: the version in its manifest. An existing tag is
+        never moved.
 
     Returns:
       The commit that has the tag, or None after a dry run.

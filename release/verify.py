@@ -53,7 +53,7 @@ def main(
         python -m release verify build/release --score --n-test 2000
 
     Args:
-        folder: as `build` writes it or a download of the whole repository.
+        folder: a folder that `build` wrote, or a download of the whole repository.
         checkpoints: the sets it was built from, to compare bit for bit.
         score: also evaluate every set again by KRR with the shipped transform; needs the data.
         n_test: score on so many of the test images; by default on those the record states.
@@ -76,14 +76,14 @@ def verify(
     data_dir: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Check a release folder; a file that the manifest does not vouch for is never opened.
+    """Check a release folder. Files whose size or SHA-256 is not the manifest's are never opened.
 
     Args:
       folder: the release.
       checkpoints: the exported sets it was built from, compared bit for bit.
       score: evaluate every set again by KRR.
       n_test: see `main`.
-      data_dir: as in `load_dataset`; used by `score` alone.
+      data_dir: the directory of the data, see `load_dataset`; used by `score` alone.
       report: is told each score.
 
     Returns:
@@ -93,7 +93,6 @@ def verify(
       ReleaseProblems: with everything that is wrong.
       UserError: no such folder, or a wrong option.
     """
-
     folder = Path(folder)
     if n_test is not None and (n_test < 1 or not score):
         raise UserError("n_test must be at least 1 and comes with --score")
@@ -104,7 +103,7 @@ def verify(
     problems = check_files(folder, manifest)
     paths = {entry.path: entry for entry in manifest.files}
     names = layout.names(paths)
-    # What is damaged is listed already; nothing that depends on it can be said.
+    # Damage is listed already; checks that depend on it would only repeat it.
     if not problems:
         records, problems = _read_records(folder, manifest, names)
         card = check_card(folder, records) if layout.CARD in paths else []

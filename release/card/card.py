@@ -31,7 +31,7 @@ def card(
 
     Args:
       records: the records of all sets, in the order of their names.
-      facts: of every transform, by its path in the release.
+      facts: the facts of every transform, by its path in the release.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
       published: where, by whom, as which version, under which license.

@@ -24,7 +24,7 @@ def check_card(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> list[s
 
     Args:
       folder: the release.
-      records: of the sets that could be read, by name.
+      records: the records of the sets that could be read, by name.
     """
     from huggingface_hub import DatasetCard, DatasetCardData
 

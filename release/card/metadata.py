@@ -35,7 +35,7 @@ def card_fields(
     """The fields of the card's YAML, in their order.
 
     Args:
-      records: of all sets, in the order of their names.
+      records: the records of all sets, in the order of their names.
       row_bytes: size of the rows of each set in memory, by name.
       file_bytes: size of the Parquet file of each set, by name.
       license_id: identifier of the Hub.

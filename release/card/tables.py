@@ -59,7 +59,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def percent(fraction: float) -> str:
-    """In percent with two decimals."""
+    """A fraction in percent, with two decimals."""
     return f"{100 * fraction:.2f}"
 
 

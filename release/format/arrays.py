@@ -14,7 +14,7 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.sets.catalogue import RECORD, read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet, slot_classes
 from release.format import layout
-from release.format.npz_guard import check_npz
+from release.format.npz_guard import require_safe_npz
 from release.format.records import require_releasable
 
 LABEL_TOLERANCE = 1e-7
@@ -46,7 +46,7 @@ def from_release(folder: Path, record: Mapping[str, Any]) -> LearnedSet:
       UserError: not such a file, or arrays that do not fit the record.
     """
     path = folder / layout.npz(record["name"])
-    check_npz(path)
+    require_safe_npz(path)
     arrays = read_npz(path, ("images", "labels"))
     images, labels = arrays["images"], arrays["labels"]
     n_classes = record["n_classes"]

@@ -38,7 +38,6 @@ def check_set(
       transform: the shipped one; None where it could not be read, which is listed elsewhere.
       loadable: the card is right, so `datasets` opens the files of this set and no others.
     """
-
     name = record["name"]
     try:
         learned = from_release(folder, record)

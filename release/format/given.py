@@ -19,7 +19,7 @@ from paper_repro.core.sets.record import complete
 from paper_repro.core.store.files import sha256_of_file
 from paper_repro.core.store.provenance import versions
 from release.format.arrays import fitting, refuse_doubled
-from release.format.npz_guard import check_npz
+from release.format.npz_guard import require_safe_npz
 from release.format.records import require_releasable
 
 scoring = lazy.module("paper_repro.core.sets.scoring")
@@ -78,7 +78,7 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[LearnedSet]:
     if given.n_test is not None and given.n_test < 1:
         raise UserError(f"n_test must be at least 1, not {given.n_test}")
     for path in given.npz:
-        check_npz(path)
+        require_safe_npz(path)
     if not given.npz:
         return []
 

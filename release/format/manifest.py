@@ -30,8 +30,8 @@ class ManifestFile:
 
     Attributes:
       path: relative to the release folder, with forward slashes.
-      sha256: of its bytes, in hex.
-      size: in bytes.
+      sha256: the SHA-256 of its bytes, in hex.
+      size: its size in bytes.
     """
 
     path: str
@@ -44,9 +44,9 @@ class Manifest:
     """What a release folder holds.
 
     Attributes:
-      version: of the release, as `v1.0.0`.
-      repository: on the Hub, `namespace/name`, that its card names.
-      files: in the order of their paths, without the manifest itself.
+      version: the version of the release, as `v1.0.0`.
+      repository: the repository on the Hub that its card names, `namespace/name`.
+      files: the files in the order of their paths, without the manifest itself.
     """
 
     version: str

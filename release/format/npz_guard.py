@@ -12,10 +12,10 @@ import numpy as np
 from paper_repro.core.errors import UserError
 
 MAX_BYTES = 2 << 30
-"""Of all arrays of one file together, unpacked; a released set takes a few megabytes."""
+"""The largest size of all arrays of one file together; a released set takes a few megabytes."""
 
 
-def check_npz(path: Path) -> None:
+def require_safe_npz(path: Path) -> None:
     """Refuse an npz that should not be opened; only headers are read.
 
     Raises:
@@ -32,7 +32,7 @@ def check_npz(path: Path) -> None:
                 if names.count(member.filename) > 1:
                     raise UserError(f"{path} has {member.filename} more than once")
                 with archive.open(member) as file:
-                    _check_member(path, member, file)
+                    _require_safe_member(path, member, file)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -48,7 +48,7 @@ def check_npz(path: Path) -> None:
         raise UserError(f"{path} is not a readable npz file, it is truncated or damaged") from e
 
 
-def _check_member(path: Path, member: zipfile.ZipInfo, file) -> None:
+def _require_safe_member(path: Path, member: zipfile.ZipInfo, file) -> None:
     name = member.filename
     if not name.endswith(".npy") or file.read(6) != b"\x93NUMPY":
         raise UserError(f"{path} holds {name!r}, which is no array: never opened")

@@ -24,7 +24,6 @@ def draw(learned: LearnedSet, preview: np.ndarray, folder: Path) -> None:
       preview: uint8 (n, H, W, C), its images through the inverse transform.
       folder: the release folder.
     """
-
     names = learned.record["class_names"]
     images = folder / layout.images_picture(learned.name)
     if len(preview) <= CAPTIONED and len(names) <= CAPTIONED:

@@ -22,7 +22,7 @@ MAINTAINERS = "the kip-repro maintainers"
 """Who is named as the author of what goes to `REPOSITORY`."""
 
 LICENSE = "apache-2.0"
-"""Of images learned from official data."""
+"""The license of images learned from official data."""
 
 OTHER = "other"
 """What the Hub calls a license that none of its identifiers names."""
@@ -36,9 +36,9 @@ class Publication:
     """What the card, CITATION.cff and Croissant say of it.
 
     Attributes:
-      repository: on the Hub, `namespace/name`.
+      repository: the repository on the Hub, `namespace/name`.
       license: an identifier of the Hub, lower case.
-      version: of the release, as `v1.0.0`.
+      version: the version of the release, as `v1.0.0`.
       creator: a person or group.
     """
 
@@ -49,7 +49,7 @@ class Publication:
 
     @property
     def url(self) -> str:
-        """Of the repository's page."""
+        """The address of the repository's page."""
         return f"https://huggingface.co/datasets/{self.repository}"
 
 
@@ -69,7 +69,6 @@ def publication(
     Raises:
       UserError: no such name, identifier or version can be.
     """
-
     require_repository(repository)
     require_version(version, "--version")
     if creator is None:

@@ -32,7 +32,7 @@ def require_releasable(record: Mapping[str, Any], where: str) -> None:
     Raises:
       UserError: the first thing that is wrong.
     """
-    records.check_record(record, where)
+    records.require_valid_record(record, where)
     if not DATASET_NAME.fullmatch(record["dataset"]):
         raise UserError(f"{where}: {record['dataset']!r} cannot name a data set")
 
@@ -48,7 +48,7 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     require_releasable(record, str(path))
     if not isinstance(record.get("release"), dict):
         raise UserError(f"{path} lacks release, an object: {repair}")
-    records.check_fields(record["release"], RELEASE, f"{path}: release")
+    records.require_valid_fields(record["release"], RELEASE, f"{path}: release")
     shape = record["release"]["image_shape"]
     if len(shape) != 3 or not all(type(side) is int and 0 < side <= 4096 for side in shape):
         raise UserError(f"{path}: image_shape {shape} is not (H, W, C)")

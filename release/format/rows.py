@@ -43,7 +43,7 @@ def write_parquet(path: Path, learned: LearnedSet, preview: np.ndarray) -> int:
     """Write the rows of a set; the same set makes the same bytes.
 
     Args:
-      path: of the file.
+      path: the file.
       learned: the set.
       preview: uint8 (n, H, W, C), its images through the inverse transform.
 

@@ -1,4 +1,4 @@
-"""The fitted preprocessing that goes with a set: the one its record names, or a fit of its data."""
+"""The fitted preprocessing that a set is released with: the one its record names, or a new fit."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ def transform_of(
     Args:
       record: the set's record.
       transforms: a folder with transform files, such as an earlier release's, asked first.
-      data_dir: as in `load_dataset`.
+      data_dir: the directory of the data, see `load_dataset`.
 
     Raises:
       UserError: no data set, other data than the set was made from, or another transform.
     """
-
     name = record["dataset"]
     path = None
     if transforms is not None:

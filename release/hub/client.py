@@ -75,9 +75,7 @@ class Hub:
         self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         try:
             self.token = get_token()
-        except (
-            Exception
-        ) as error:  # tokens of a CI service are fetched, which can fail in many ways
+        except Exception as error:  # a CI service's token is fetched, which fails in many ways
             kind = type(error).__name__
             raise UserError(
                 f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}"
@@ -94,7 +92,7 @@ class Hub:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """To be open during all requests: limits their waiting, keeps the token out of the log."""
+        """A context for all requests: limits their waiting and keeps the token out of the log."""
         with silent_about(self.token), limited():
             yield
 

@@ -16,9 +16,9 @@ class Source:
 
     Attributes:
       where: the folder or repository, as the user named it.
-      folder: that holds its manifest (and, for a repository, what has been fetched).
-      commit: of the repository; None for a folder.
-      manifest: of the release.
+      folder: the folder with its manifest (and, for a repository, the files fetched so far).
+      commit: the commit of the repository; None for a folder.
+      manifest: the manifest of the release.
     """
 
     where: str

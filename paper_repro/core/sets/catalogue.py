@@ -11,9 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.sets.learned_set import CheckpointFile, LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import NAME, is_name
 from paper_repro.core.sets.record import read_json, read_record
+from paper_repro.core.sets.sources import CheckpointFile
 
 INDEX = "index.json"
 RECORD = "record.json"

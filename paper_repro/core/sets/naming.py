@@ -27,6 +27,10 @@ def set_name(
       zca: whether its images are whitened.
       tag: what the method that made the set adds: `ls`, or `labels_tag` for KIP.
       kernel: `NTK` or `NNGP`; what is not the NTK is named at the end.
+
+    Example:
+      >>> set_name("mnist", "FC1", 1, False, "ls", "NNGP")
+      'mnist-fc1-ipc1-standard-ls-nngp'
     """
     parts = [dataset, architecture, f"ipc{images_per_class}", PREPROCESSING[zca], tag]
     parts += [kernel] if kernel != "NTK" else []

@@ -118,7 +118,7 @@ def read_record(path: Path, name: str, missing: str, repair: str = "export it ag
         raise UserError(f"{path} has format {record.get('format')!r}, not {FORMAT}")
     if lacking := [field for field in FIELDS if field not in record]:
         raise UserError(f"{path} lacks {', '.join(lacking)}: {repair}")
-    check_record(record, str(path))
+    require_valid_record(record, str(path))
     return record
 
 
@@ -132,7 +132,7 @@ def read_json(path: Path, missing: str, repair: str) -> Any:
         raise UserError(f"{path} cannot be read ({error}): {repair}") from error
 
 
-def check_record(record: Mapping[str, Any], where: str) -> None:
+def require_valid_record(record: Mapping[str, Any], where: str) -> None:
     """Refuse a record that lacks a field or whose values cannot be.
 
     Args:
@@ -142,14 +142,14 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
     Raises:
       UserError: the first thing that is wrong.
     """
-    check_fields(record, FIELDS, where)
+    require_valid_fields(record, FIELDS, where)
     if not is_name(record["name"]):
         raise UserError(f"{where}: {record['name']!r} cannot name a set")
-    check_fields(record["metrics"], METRICS, f"{where}: metrics")
+    require_valid_fields(record["metrics"], METRICS, f"{where}: metrics")
     for entry in record["series"]:
         if not isinstance(entry, dict):
             raise UserError(f"{where}: series must be a list of objects")
-        check_fields(entry, STEP, f"{where}: series")
+        require_valid_fields(entry, STEP, f"{where}: series")
     names = record["class_names"]
     if not all(isinstance(name, str) and name and name.isprintable() for name in names):
         raise UserError(f"{where}: class_names must be printable texts")
@@ -160,7 +160,9 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
         )
 
 
-def check_fields(values: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
+def require_valid_fields(
+    values: Mapping[str, Any], fields: Mapping[str, Field], where: str
+) -> None:
     """Refuse `values` that lack one of `fields` or have one that does not fit.
 
     Raises:

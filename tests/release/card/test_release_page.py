@@ -1,4 +1,4 @@
-"""The gallery in a real browser, from local files: every picture is drawn, nothing complains."""
+"""The page of all sets in a real browser, from local files: all is drawn, nothing complains."""
 
 import re
 import shutil

@@ -25,11 +25,11 @@ figcaption { opacity: .75; font-size: .9rem; }
 """
 
 
-def gallery(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> str:
+def page(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> str:
     """The text of index.html.
 
     Args:
-      records: of all sets, in the order of their names.
+      records: the records of all sets, in the order of their names.
       folder: the release folder, where the pictures are already.
     """
     rows = "\n".join(_row(record) for record in records)
