@@ -36,7 +36,6 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.cost import needs
 from paper_repro.core.runs.official_solves import official_solves
 from paper_repro.core.runs.options import (
     RunArguments,
@@ -44,7 +43,7 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.tables import published

@@ -26,14 +26,13 @@ from paper_repro.core import cli, methods
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.kip import KIP
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.cost import needs
 from paper_repro.core.runs.options import (
     RunArguments,
     RunOptions,
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import KIP_TO_NN

@@ -1,4 +1,4 @@
-"""The errors that commands report: bad input, and runs that diverge."""
+"""The errors of the project: bad input, what no source has, and runs that diverge."""
 
 
 class UserError(Exception):
@@ -20,3 +20,11 @@ class Diverged(Exception):
     def __init__(self, message: str, **extra: object):
         super().__init__(message)
         self.extra = extra
+
+
+class Unavailable(Exception):
+    """A source cannot give a data set now; the message is the reason, shown if all of them fail."""
+
+
+class DatasetUnavailable(UserError):
+    """No source has the data set; another one may well be there."""

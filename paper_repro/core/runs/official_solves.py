@@ -7,7 +7,7 @@ from typing import Any
 
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import distilling_cell
-from paper_repro.core.runs.cost import needs
+from paper_repro.core.runs.presets import needs
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
-from paper_repro.core.data.unavailable import DatasetUnavailable
-from paper_repro.core.errors import Diverged, UserError
+from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
 from paper_repro.core.krr import DIAG_REG, Unsolvable
 from paper_repro.core.pictures.table import render_png
 from paper_repro.core.runs import gallery

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from paper_repro.core.sets.record import is_reduced
 from paper_repro.core.store.row_schema import PRESETS
-from paper_repro.core.tables.published.figure import PublishedFigure
+from paper_repro.core.tables.published.records import PublishedFigure
 from paper_repro.core.tables.statistics import Estimate, estimate
 from paper_repro.core.tables.verdict import Verdict, not_run, verdict
 
