@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -13,6 +13,7 @@ from paper_repro.core import lazy
 from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.krr import score
 from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.methods.method import Progress
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.scoring import score as score_set
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 else:
     jax = lazy.module("jax")
     grid = lazy.module("paper_repro.core.network.grid")
-
-Report = Callable[[int, int, Mapping[str, Any]], None]
-"""Progress: (steps done, steps in all, figures to show)."""
-
 
 class TestData(Protocol):
     """What a scorer needs of a data set (`prepared_data.PreparedData`)."""
@@ -57,7 +54,7 @@ class Scoring:
       data: the data set, ready for it.
       seed: decides initialisation and batches of a network.
       directory: a directory of this run alone.
-      report: see `Report`.
+      report: see `Progress`.
     """
 
     kernel: KernelSpec
@@ -65,7 +62,7 @@ class Scoring:
     data: TestData
     seed: int
     directory: Path
-    report: Report
+    report: Progress
 
 
 class Scorer(Protocol):
