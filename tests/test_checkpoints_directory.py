@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_table
+from paper_repro.core.methods.kip.run import support_path
+from paper_repro.core.runs.context import context
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.methods.kip.run import support_path
 from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.context import context
 from paper_repro.core.runs.export import cell_of, export
 from paper_repro.core.runs.rescore import rescore
 from paper_repro.core.runs.runner import run_cells, run_directory

@@ -59,9 +59,10 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
 
     from paper_repro.benchmark.measure import in_turn
     from paper_repro.core.kernels.dot_product import fully_connected_kernel
-    from paper_repro.core.methods.kip import KIPConfig, Problem
+    from paper_repro.core.methods.kip import KIPConfig
     from paper_repro.core.methods.kip.batches import Batches
     from paper_repro.core.methods.kip.state import advance, initial_state
+    from paper_repro.core.methods.problem import Problem
     from paper_repro.core.preprocess import Standard
     from paper_repro.core.preprocess.augment import Augmentation
     from paper_repro.core.runs.memory import keep_freed_memory

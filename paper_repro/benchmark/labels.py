@@ -103,8 +103,8 @@ def measure(
             factor = triangular_factor(kernel, support, images, y_target, transform)
             y[dtype] = labels_of(factor, kernel, support)
             seconds[dtype] = time.perf_counter() - started
-            k_ts = kernel.block(transform.apply(x_test, kernel.dtype), support)
-            predicted = predict(k_ts, kernel.block(support, support), y[dtype])
+            k_ts = kernel(transform.apply(x_test, kernel.dtype), support)
+            predicted = predict(k_ts, kernel(support), y[dtype])
             accuracy[dtype] = float(np.mean(predicted.argmax(1) == y_test))
         # Of the float64 factor, the last one.
         singular = np.linalg.svd(factor[:, :n], compute_uv=False)

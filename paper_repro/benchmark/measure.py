@@ -95,7 +95,7 @@ def peak_gflops(threads: int, repeats: int = 5) -> float:
     import numpy as np
 
     from paper_repro.benchmark.fma import chains, flops
-    from paper_repro.core.kernels.threads import for_each
+    from paper_repro.core.kernels.pool.threads import for_each
 
     steps = 2_000_000
     outputs = [np.ones(16 * 16, np.float32) for _ in range(threads)]

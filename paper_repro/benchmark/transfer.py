@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.threads import available_cores
+from paper_repro.core.store.provenance import available_cores
 
 
 def transfer(

@@ -2,10 +2,16 @@
 
 A command prints its `--help` before JAX (0.5 s) is imported. Two cases:
 
-- a package exports names of modules that are slow to import (PEP 562): in its `__init__`,
-  `__getattr__, __dir__, __all__ = lazy.exports(__name__, {"load": "release.load"})`;
-- a command calls a module that is slow to import: at the top of its module
-  `export = lazy.module("paper_repro.core.runs.export")`, in its body `export.export(...)`.
+- a module uses another one that takes more than 0.3 s to import, in some of its functions alone.
+  It names it at its top, for type checkers and import-linter as usual, and late at run time:
+
+      if TYPE_CHECKING:
+          from paper_repro.core.methods.kip import training
+      else:
+          training = lazy.module("paper_repro.core.methods.kip.training")
+
+- a package exports names of such modules (PEP 562): in its `__init__`,
+  `__getattr__, __dir__, __all__ = lazy.exports(__name__, {"load": "release.load"})`.
 
 Everything else is imported at the top of a module as usual.
 """
@@ -18,13 +24,19 @@ from typing import Any
 
 
 class LazyModule:
-    """Stands for a module, which is imported when an attribute of it is first read."""
+    """Stands for a module, which is imported when an attribute of it is first read.
+
+    Reading and replacing an attribute (as a test does) are those of the module itself.
+    """
 
     def __init__(self, name: str):
-        self._name = name
+        object.__setattr__(self, "_name", name)
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self._name), attribute)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        setattr(importlib.import_module(self._name), attribute, value)
 
     def __repr__(self) -> str:
         return f"<lazy module {self._name}>"
@@ -46,8 +58,8 @@ def exports(
 
     Args:
       package: the `__name__` of the package.
-      places: the module in which each exported name is defined. No name may be that of a module
-        in the package: importing that module would put it in the place of the name.
+      places: the module in which each exported name is defined. A name with a module of its own
+        in the package is that module.
 
     Example:
       >>> get, listed, names = exports("shapes", {"sqrt": "math"})
@@ -58,6 +70,7 @@ def exports(
     def get(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(places[name]), name)
+        module = importlib.import_module(places[name])
+        return module if places[name] == f"{package}.{name}" else getattr(module, name)
 
     return get, lambda: sorted(places), sorted(places)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper_repro.core.sets.record import is_given, is_natural, is_reduced, preprocessing
+from paper_repro.core.methods import has_natural_images
+from paper_repro.core.sets.record import is_given, is_reduced, preprocessing
 from release.card.metadata import hub_sources
 from release.card.tables import table
 from release.format import layout
@@ -46,9 +47,9 @@ def introduction(records: Sequence[Mapping[str, Any]], published: Publication) -
     count = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
     titles = ", ".join(title for title, _ in hub_sources(records))
     kinds = []
-    if not all(map(is_natural, records)):
+    if not all(map(has_natural_images, records)):
         kinds.append("a few learned images (Kernel Inducing Points, KIP)")
-    if any(map(is_natural, records)):
+    if any(map(has_natural_images, records)):
         kinds.append("a few training images with learned labels (Label Solve, LS)")
     made = "Made" if not any(map(is_given, records)) else "Some were given as arrays, others made"
     if all(map(is_given, records)):
@@ -99,7 +100,7 @@ def limits(records: Sequence[Mapping[str, Any]]) -> str:
     refitted = {r["release"]["transform"] for r in records if r["release"]["refitted"]}
     remarks = {
         "The images are unchanged training images, their labels alone were learned (LS)": [
-            r["name"] for r in records if is_natural(r)
+            r["name"] for r in records if has_natural_images(r)
         ],
         "Made with less than the papers' budget, below what they report": [
             f"{r['name']} ({_budget(r)})" for r in reduced

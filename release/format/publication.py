@@ -9,7 +9,7 @@ from typing import Any
 
 from paper_repro.core.data.registry import DATASETS
 from paper_repro.core.errors import UserError
-from paper_repro.core.sets.record import is_natural
+from paper_repro.core.methods import has_natural_images
 
 REPOSITORY = "kip-repro/distilled-datasets"
 """The dataset repository on the Hugging Face Hub; the one place that names it."""
@@ -76,7 +76,7 @@ def publication(
     if not creator.strip() or not creator.isprintable():
         raise UserError(f"--creator {creator!r} is no name")
     if license_id is None:
-        learned = all(r["dataset"] in DATASETS and not is_natural(r) for r in records)
+        learned = all(r["dataset"] in DATASETS and not has_natural_images(r) for r in records)
         license_id = LICENSE if learned else OTHER
     if not is_license(license_id):
         raise UserError(

@@ -42,8 +42,8 @@ def write_own(
       images: uint8 (n, H, W) or (n, H, W, C), C 1 or 3.
       labels: class numbers (n,), from 0 without gaps.
       class_names: K names, by label; the numbers when None.
-      test_fraction: between 0 and 1.
-      seed: of the split.
+      test_fraction: the part of each class that goes to the test set, between 0 and 1.
+      seed: decides the split.
 
     Returns:
       The data set as `load_dataset` reads it.

@@ -22,7 +22,7 @@ from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
-from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
+from paper_repro.core.kernels.tracing import require_traceable
 
 Parameters = Mapping[str, Array]
 
@@ -87,7 +87,19 @@ class DotProductKernel(Kernel):
     """A kernel whose entries are a `Form` of inner products, differentiable, in plain JAX.
 
     Images of any shape count as vectors. Prepared targets stay on the device.
+
+    Args:
+      name: the name in result rows.
+      form: an entry as a function of inner products.
+      dtype: float32 or float64.
+      get: `ntk` or `nngp`, which a form of a network takes.
+      parameters: learnable parameters of the form by name.
+      fixed: its other parameters.
     """
+
+    # Entries cost little: blocks are large, and what KIP and Label Solve ask for is one of them.
+    block_pairs = 2**24
+    block_side = 2**24
 
     def __init__(
         self,
@@ -96,13 +108,14 @@ class DotProductKernel(Kernel):
         dtype: str | np.dtype = "float32",
         get: Get = "ntk",
         parameters: Mapping[str, float] | None = None,
+        fixed: Mapping[str, float] | None = None,
     ):
         self.name = name
         self.form = form
         self.dtype = float_dtype(dtype)
         self.get = known_get(get)
         self.parameters = dict(parameters or {})
-        self._fixed: dict[str, float] = {}
+        self._fixed = dict(fixed or {})
 
     def _traced(self, x1: Array | Prepared, x2: Array | Prepared | None, get: Get | None) -> Array:
         require_traceable(self.dtype)
@@ -153,17 +166,16 @@ class DotProductKernel(Kernel):
         """See `Kernel.with_parameters`."""
         if set(parameters) != set(self.parameters):
             return super().with_parameters(parameters)
-        changed = DotProductKernel(self.name, self.form, self.dtype, self.get, parameters)
-        changed._fixed = self._fixed
+        changed = DotProductKernel(
+            self.name, self.form, self.dtype, self.get, parameters, self._fixed
+        )
+        changed.pool = self.pool
         return changed
 
-    def parameter_vjp(
-        self, x1: Array, x2: Array | Prepared, cotangent: Array
+    def block_parameter_vjp(
+        self, x1: Array | Prepared, x2: Array | Prepared, cotangent: Array
     ) -> Mapping[str, float]:
-        """See `Kernel.parameter_vjp`."""
-        if not self.parameters:
-            return {}
-        require_outside_jit(x1, x2, cotangent)
+        """See `Kernel.block_parameter_vjp`."""
         with precision(self.dtype):
             gradient = _parameter_vjp(
                 self._form(None),
@@ -230,9 +242,7 @@ def _with_scale(name, form, scale, learn_scale, dtype):
         raise UserError(f"the scale of a kernel must be positive and finite, not {scale}")
     if learn_scale:
         return DotProductKernel(name, form, dtype, parameters={"scale": scale})
-    kernel = DotProductKernel(name, form, dtype)
-    kernel._fixed = {"scale": scale}
-    return kernel
+    return DotProductKernel(name, form, dtype, fixed={"scale": scale})
 
 
 @jax.jit

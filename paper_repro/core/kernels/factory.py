@@ -1,20 +1,34 @@
-"""The kernel of a network: one factory over the backends."""
+"""The kernel of a network or of a result row: one factory over the backends."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+import jax
+
+from paper_repro.core import lazy
 from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import dot_product
+from paper_repro.core.kernels.execution import Backend, Execution, KernelSpec
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 
-Backend = Literal["auto", "jax", "numba", "neural_tangents"]
+if TYPE_CHECKING:
+    from paper_repro.core.kernels import neural_tangents
+    from paper_repro.core.kernels.jax_backend import kernel as jax_backend
+    from paper_repro.core.kernels.numba_backend import kernel as numba_backend
+else:
+    jax_backend = lazy.module("paper_repro.core.kernels.jax_backend.kernel")
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    numba_backend = lazy.module("paper_repro.core.kernels.numba_backend.kernel")
+
+_CLOSED_FORM = "closed form"
 
 _OPTIONS = {
     "numba": ("threads",),
     "jax": ("tile_pairs",),
     "neural_tangents": ("tile_pairs",),
-    "closed form": (),
+    _CLOSED_FORM: (),
 }
 
 
@@ -49,37 +63,76 @@ def network_kernel(
     Raises:
       UserError: unknown backend, dtype or architecture, layers that the backend does not execute,
         or an option that it does not have.
+
+    Example:
+      >>> kernel_fn = network_kernel("convnet3", dtype="float64")
+      >>> x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+      >>> kernel_fn(x).shape, kernel_fn.vjp(x, None, np.ones((2, 2))).shape
+      ((2, 2), (2, 8, 8, 3))
     """
     if isinstance(architecture, str):
         architecture = from_name(architecture)
+    known_get(get)
+    backend = _resolved(architecture, backend)
+    options = _options_of(backend, threads=threads, tile_pairs=tile_pairs)
+    if backend == _CLOSED_FORM:
+        return dot_product.fully_connected_kernel(
+            _fully_connected_depth(architecture),
+            dtype,
+            get,
+            w_std=architecture.w_std,
+            b_std=architecture.b_std,
+        )
+    if backend == "neural_tangents":
+        return neural_tangents.NeuralTangentsKernel(architecture, dtype, get, **options)
+    if backend == "numba":
+        return numba_backend.NumbaKernel(architecture, dtype, get, **options)
+    return jax_backend.JaxKernel(architecture, dtype, get, **options)
+
+
+def kernel_of(spec: KernelSpec, execution: Execution) -> Kernel:
+    """The kernel that `spec` describes, computed as `execution` says; see `Execution.kernel`.
+
+    Its `threads` are those of the numba backend; a kernel that `auto` gives to another one, or
+    that has a closed form, takes no notice of them.
+    """
+    if execution.threads is not None and execution.threads < 1:
+        raise UserError(f"threads is a positive number, not {execution.threads}")
+    if spec.is_distance:
+        _known_backend(execution.backend)
+        make = {"rbf": dot_product.rbf, "laplace": dot_product.laplace}[spec.architecture.lower()]
+        kernel = make(1.0 if spec.scale is None else spec.scale, spec.learn_scale, execution.dtype)
+    else:
+        architecture = from_name(spec.architecture)
+        resolved = _resolved(architecture, execution.backend)
+        unused = resolved == _CLOSED_FORM or (execution.backend == "auto" and resolved == "jax")
+        kernel = network_kernel(
+            architecture,
+            backend=execution.backend,
+            dtype=execution.dtype,
+            get=spec.kernel.lower(),
+            threads=None if unused else execution.threads,
+        )
+    if execution.pool is not None:
+        kernel.pool = execution.pool
+    return kernel
+
+
+def _resolved(architecture: Architecture, backend: Backend) -> str:
+    """The backend that computes the kernel of `architecture` where `backend` is asked for."""
+    _known_backend(backend)
+    if backend != "neural_tangents" and _fully_connected_depth(architecture):
+        return _CLOSED_FORM
+    if backend == "auto":
+        return "numba" if jax.default_backend() == "cpu" else "jax"
+    return backend
+
+
+def _known_backend(backend: str) -> None:
     if backend not in get_args(Backend):
         raise UserError(
             f"unknown backend {backend!r}: choose one of {', '.join(get_args(Backend))}"
         )
-    known_get(get)
-    depth = _fully_connected_depth(architecture)
-    if depth and backend != "neural_tangents":
-        backend = "closed form"
-    elif backend == "auto":
-        backend = _backend_of_device()
-    options = _options_of(backend, threads=threads, tile_pairs=tile_pairs)
-    if backend == "closed form":
-        from paper_repro.core.kernels.dot_product import fully_connected_kernel
-
-        return fully_connected_kernel(
-            depth, dtype, get, w_std=architecture.w_std, b_std=architecture.b_std
-        )
-    if backend == "neural_tangents":
-        from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
-
-        return NeuralTangentsKernel(architecture, dtype, get, **options)
-    if backend == "numba":
-        from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
-
-        return NumbaKernel(architecture, dtype, get, **options)
-    from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
-
-    return JaxKernel(architecture, dtype, get, **options)
 
 
 def _options_of(backend: str, **options: int | None) -> dict[str, int]:
@@ -98,9 +151,3 @@ def _fully_connected_depth(architecture: Architecture) -> int:
     kinds = tuple(type(layer) for layer in architecture.layers)
     depth = (len(kinds) - 2) // 2
     return depth if kinds == (Flatten, *(Dense, ReLU) * depth, Dense) else 0
-
-
-def _backend_of_device() -> Backend:
-    import jax
-
-    return "numba" if jax.default_backend() == "cpu" else "jax"

@@ -2,39 +2,58 @@
 
 A KIP step splits its backward pass (arXiv 2107.13034, section 3): the KRR adjoint, small and in
 float64, turns the loss into cotangents of `k_ss` and `k_ts`; pulling those back to the support
-images is independent work per block. So a kernel offers two things, a block of the kernel matrix
-and the vector-Jacobian product of that block with respect to its first argument. A kernel is
-symmetric, k(x, y) = k(y, x), so for `k_ss` the cotangent G + G^T with the second argument held
-constant gives the whole gradient, and one routine serves both matrices.
+images is independent work per block. So a backend offers two things, a block of the kernel matrix
+and the vector-Jacobian product of that block with respect to its first argument; everything else
+uses whole matrices and gradients, which `blocks` puts together. A kernel is symmetric,
+k(x, y) = k(y, x), so for `k_ss` the cotangent G + G^T with the second argument held constant
+gives the whole gradient, and one routine serves both matrices.
 """
 
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import blocks
+from paper_repro.core.kernels.blocks import Get, Images, Progress
+from paper_repro.core.kernels.pool import Pool
+from paper_repro.core.kernels.pool.held import HeldImages
+from paper_repro.core.kernels.pool.in_process import InProcess
 from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
-
-Get = Literal["ntk", "nngp"]
-Progress = Callable[[int, int], None]
-"""Called with the number of pairs done and the total after every block."""
 
 
 class Kernel(abc.ABC):
     """A positive semi-definite kernel between images.
 
+    Users call `kernel(x1, x2)`, `vjp`, `with_pullback`, `prepare` and `hold`. Backends implement
+    `block` and `block_vjp`, and override `prepare` and `block_and_pullback` where that saves work;
+    those primitives evaluate one block here and now, and `blocks` alone calls them. A kernel is
+    pickled as the call that made it, so a process elsewhere evaluates blocks with its equal.
+
     Attributes:
-      name: as written in result rows, for instance `FC1` or `RBF`.
-      dtype: of the entries, float32 or float64; inputs are cast to it.
-      get: which of the kernels of a network `block` returns when not told.
+      name: the name in result rows, for instance `FC1` or `RBF`.
+      dtype: type of the entries, float32 or float64; inputs are cast to it.
+      get: which of the two kernels of a network is meant when a call does not say.
       parameters: learnable positive hyperparameters by name; most kernels have none.
-      block_pairs: entries in one block when a whole matrix is evaluated (`blocks`).
+      block_pairs: entries in one block of a whole matrix.
+      block_side: the most rows in one block of a whole matrix.
+      pool: where blocks are evaluated.
+
+    Example:
+      >>> import numpy as np
+      >>> from paper_repro.core.kernels import network_kernel
+      >>> kernel = network_kernel("fc1")
+      >>> x = np.eye(4, dtype="float32").reshape(4, 2, 2, 1)
+      >>> k, pullback = kernel.with_pullback(x[:1], x)
+      >>> k.shape, pullback(np.ones((1, 4))).shape
+      ((1, 4), (1, 2, 2, 1))
     """
 
     name: str
@@ -42,6 +61,17 @@ class Kernel(abc.ABC):
     get: Get = "ntk"
     parameters: Mapping[str, float] = MappingProxyType({})
     block_pairs: int = 2**22
+    block_side: int = 1024
+    pool: Pool = InProcess()
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """A kernel that knows the call that makes it."""
+        kernel = super().__new__(cls)
+        kernel._recipe = cls, args, tuple(sorted(options.items()))
+        return kernel
+
+    def __reduce__(self) -> tuple:
+        return _made, self._recipe
 
     @property
     def definition(self) -> str:
@@ -50,25 +80,36 @@ class Kernel(abc.ABC):
 
     def __call__(
         self,
-        x1: Array | Prepared,
-        x2: Array | Prepared | None = None,
+        x1: Images,
+        x2: Images | None = None,
         get: Get | None = None,
         progress: Progress | None = None,
     ) -> Array:
         """The whole matrix k(x1, x2), or k(x1, x1), block by block; see `blocks.kernel_matrix`.
 
         What JAX traces is a traced computation, of the kernels that have one; others refuse it.
+
+        Args:
+          x1: images (n1, ...), prepared or not.
+          x2: images (n2, ...) of the same shape; None for x1.
+          get: `ntk` or `nngp`; None for the kernel's own default. Kernels that are not those of
+            a network ignore it.
+          progress: called as progress(pairs done, pairs in all) after every block.
+
+        Returns:
+          (n1, n2) array of the kernel's dtype.
+
+        Raises:
+          UserError: images of several shapes or too small for the network, or an unknown `get`.
         """
         if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
-        from paper_repro.core.kernels.blocks import kernel_matrix
-
-        return kernel_matrix(self, x1, x2, get, progress)
+        return blocks.kernel_matrix(self, x1, x2, get, progress)
 
     def vjp(
         self,
-        x1: Array | Prepared,
-        x2: Array | Prepared | None,
+        x1: Images,
+        x2: Images | None,
         cotangent: Array,
         get: Get | None = None,
         argument: int = 1,
@@ -78,10 +119,38 @@ class Kernel(abc.ABC):
 
         With x2 None both sides of the self kernel move. See `blocks.kernel_vjp`.
         """
-        from paper_repro.core.kernels.blocks import kernel_vjp
-
         require_outside_jit(x1, x2, cotangent)
-        return kernel_vjp(self, x1, x2, cotangent, get, argument, progress)
+        return blocks.kernel_vjp(self, x1, x2, cotangent, get, argument, progress)
+
+    def with_pullback(
+        self, x1: Array | Prepared, x2: Images, get: Get | None = None
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """The matrix k(x1, x2) and the function from its cotangent to the gradient of x1.
+
+        `x2` is held constant, also where it is `x1`. See `blocks.with_pullback`.
+        """
+        return blocks.with_pullback(self, x1, x2, get)
+
+    def hold(self, x: Array) -> Prepared | HeldImages:
+        """`prepare(x)`, kept where blocks are evaluated: for images of many calls, as targets are.
+
+        What comes back goes wherever prepared images do, and so do rows of it.
+        """
+        return self.pool.hold(self.prepare(x))
+
+    def parameter_vjp(self, x1: Array, x2: Images, cotangent: Array) -> Mapping[str, float]:
+        """Gradient of `sum(cotangent * self(x1, x2))` with respect to `parameters`, by name."""
+        return blocks.parameter_vjp(self, x1, x2, cotangent) if self.parameters else {}
+
+    def with_parameters(self, parameters: Mapping[str, float]) -> Self:
+        """The same kernel with other values of its learnable hyperparameters.
+
+        Raises:
+          UserError: they are not the parameters of this kernel.
+        """
+        if parameters:
+            raise UserError(f"the kernel {self.name} has no learnable parameters")
+        return self
 
     @abc.abstractmethod
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
@@ -128,6 +197,14 @@ class Kernel(abc.ABC):
         require_concrete(x)
         return Prepared(np.asarray(x, self.dtype))
 
+    def transposes(self, n1: int, n2: int) -> bool:
+        """Whether k(x1, x2) of n1 and n2 images is better computed as k(x2, x1)^T.
+
+        Asked once for a whole matrix, so that its bits do not depend on how it is cut.
+        """
+        del n1, n2
+        return False
+
     def _is_traced(self, *images: Array | Prepared | None) -> bool:
         """Whether a call with `images` is a traced computation."""
         return is_traced(*images)
@@ -137,18 +214,25 @@ class Kernel(abc.ABC):
         require_outside_jit(x1, x2)
         raise AssertionError("only what is traced comes here")
 
-    def with_parameters(self, parameters: Mapping[str, float]) -> Self:
-        """The same kernel with other values of its learnable hyperparameters."""
-        if parameters:
-            raise UserError(f"the kernel {self.name} has no learnable parameters")
-        return self
-
-    def parameter_vjp(
-        self, x1: Array, x2: Array | Prepared, cotangent: Array
+    def block_parameter_vjp(
+        self, x1: Array | Prepared, x2: Array | Prepared, cotangent: Array
     ) -> Mapping[str, float]:
         """Gradient of `sum(cotangent * block(x1, x2))` with respect to `parameters`."""
         del x1, x2, cotangent
         return {}
+
+
+def _made(cls: type[Kernel], args: tuple, options: tuple[tuple[str, Any], ...]) -> Kernel:
+    """The kernel of a recipe; that of the last recipes is kept, with what it has compiled."""
+    try:
+        return _kept(cls, args, options)
+    except TypeError:  # what cannot be hashed, such as learned parameters
+        return cls(*args, **dict(options))
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(cls: type[Kernel], args: tuple, options: tuple[tuple[str, Any], ...]) -> Kernel:
+    return cls(*args, **dict(options))
 
 
 def known_get(get: Get) -> Get:

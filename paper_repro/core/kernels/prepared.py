@@ -76,7 +76,7 @@ def require_images(*arguments: Array | Prepared) -> None:
     Raises:
       UserError: an argument has no batch axis, or the image shapes differ.
     """
-    shapes = [tuple(np.shape(images_of(x))) for x in arguments]
+    shapes = [tuple(np.shape(images_of(x))) for x in arguments]  # a pool's images have one too
     if any(len(shape) < 2 for shape in shapes):
         raise UserError(f"expected batches of images (n, ...), got shapes {shapes}")
     if len({shape[1:] for shape in shapes}) > 1:

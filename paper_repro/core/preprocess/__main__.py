@@ -37,8 +37,8 @@ def main(
       dataset: cifar10, or another one together with --write or --save.
       write: put the vector into this JSON file instead, beside those of other data sets.
       save: put the fitted ZCA into this safetensors file instead, for `evaluate --transform`.
-      n_train: of --save: fit on the first so many training images; default all.
-      regularisation: of --save: lambda; default the published one, 0.1 where there is none.
+      n_train: with --save, fit on the first so many training images; default all.
+      regularisation: with --save, lambda; default the published one, 0.1 where there is none.
       fresh: fit again (a minute or two) instead of reading the cached fit.
       data_dir: a directory with <name>.npz files or Hub snapshots, asked first.
     """

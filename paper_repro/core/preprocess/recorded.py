@@ -22,8 +22,8 @@ def require_recorded(
     where there is one.
 
     Args:
-      name: of the set, for messages.
-      record: of the set, or the row of its run.
+      name: the set's name, for messages.
+      record: the set's record, or the row of its run.
       data: what `transform` was fitted on.
       transform: the fit.
 

@@ -1,4 +1,4 @@
-"""Export of finished runs to a `checkpoints/` directory: supports, series, records, pictures."""
+"""From finished runs to the `checkpoints/` directory: supports, series, records, pictures."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.methods.kip import official_steps
-from paper_repro.core.methods.kip.run import support_path
+from paper_repro.core.kernels import Execution
+from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.pictures import curves
-from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.preprocess.recorded import require_recorded
-from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.cell import Cell, cell_of
 from paper_repro.core.runs.command import command
-from paper_repro.core.runs.context import Context, context
 from paper_repro.core.runs.gallery import draw_support
-from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE
-from paper_repro.core.runs.runner import run_directory
+from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.sets import catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.record import FORMAT, FROM_ROW, METRICS, as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import exclusive, require_writable, sha256_of_file, write_atomic
-from paper_repro.core.store.json_lines import JsonLines
 from paper_repro.core.store.row_schema import PRESETS
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.rows import read_rows, run_directory
 
-_PROCEDURES = ("kip", "label_solve")
 _STAGED = ".export-"
 
 
@@ -50,9 +46,9 @@ def export(
       results: `<script>.jsonl` files with run directories in `runs/`.
       out: the checkpoints directory. Sets that are there already stay, unless a run of the same
         or of a larger budget is at hand.
-      seeds: the seeds in order of preference; the first with a finished run is taken.
+      seeds: the seeds in order of preference; of each set the first with a finished run is taken.
       series_limit: supports of up to this many images keep their official steps.
-      data_dir: the directory of the data (`load_dataset`): the pictures need the transform.
+      data_dir: see `load_dataset`; the transform is needed for the pictures.
       wanted: configuration hashes of the runs to export; None for all.
 
     Returns:
@@ -105,14 +101,6 @@ def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
         )
 
 
-def cell_of(row: Mapping[str, Any]) -> Cell:
-    """The cell that a row's configuration describes."""
-    config = dict(row["config"])
-    if config.get("augmentation") is not None:
-        config["augmentation"] = Augmentation(**config["augmentation"])
-    return Cell(**config)
-
-
 def _best(
     results: Path, seeds: Sequence[int], wanted: Collection[str] | None
 ) -> list[dict[str, Any]]:
@@ -124,23 +112,35 @@ def _best(
 
     for path in sorted(results.glob("*.jsonl")):
         for row in read_rows(path):
-            if row["status"] != "done" or row["seed"] not in seeds or row["preset"] == "smoke":
+            if row["status"] != "done" or row["seed"] not in seeds:
                 continue
             if wanted is not None and row["config_hash"] not in wanted:
                 continue
-            cell = cell_of(row)
-            if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
-                continue
-            if cell.method not in (LABEL_SOLVE, *KIP_METHODS):
-                continue  # the first steps alone
-            if cell.random_architectures is not None or cell.support_batch is not None:
-                continue  # variants of a run, with the name of the run itself
-            if not _file_of(cell, row, results).exists():
+            cell = cell_of(row["config"])
+            if not _is_exported(cell) or not _file_of(cell, row, results).exists():
                 continue
             name = cell.set_name
             if name not in best or rank(row) > rank(best[name]):
                 best[name] = row
     return [best[name] for name in sorted(best)]
+
+
+def _is_exported(cell: Cell) -> bool:
+    """Whether a cell's set can be exported: of variants of a run, which would have its name, not.
+
+    The names of sets say nothing of options, and a method of another name (as the first steps of
+    a run have) is not the method.
+    """
+    method = cell.method_object
+    plain = method.recorded(method.config_type(cell.images_per_class))
+    recorded = method.recorded(cell.config)
+    return (
+        method.is_exported
+        and cell.learning_cell == cell
+        and cell.method in method.variants
+        and not cell.kernel.is_distance
+        and all(recorded.get(name) == plain.get(name) for name in method.option_fields)
+    )
 
 
 def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
@@ -150,41 +150,42 @@ def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _is_new(row: Mapping[str, Any], out: Path) -> bool:
-    name = cell_of(row).set_name
+    name = cell_of(row["config"]).set_name
     if not (out / name / catalogue.RECORD).exists():
         return True
     return _rank(row) >= _rank(catalogue.read_set(out, name).record)
 
 
 def _file_of(cell: Cell, row: Mapping[str, Any], results: Path) -> Path:
-    directory = run_directory(results, cell, row["seed"])
-    if row["step"] is None:
-        return directory / "support.safetensors"
-    return support_path(directory, row["step"])
+    directory = run_directory(results, row["config_hash"], row["seed"])
+    return cell.method_object.final(directory, row["step"])
 
 
 def _export(
     row: Mapping[str, Any], results: Path, out: Path, series_limit: int, data_dir: Path | None
 ) -> LearnedSet:
     """Write one set into a folder beside its place, then move it there whole."""
-    cell = cell_of(row)
+    cell = cell_of(row["config"])
     name = cell.set_name
-    directory = run_directory(results, cell, row["seed"])
-    shared = context(cell, data_dir)
-    require_recorded(name, row, shared.dataset, shared.transform)
+    data = prepared_data(cell, data_dir, Execution())
+    require_recorded(name, row, data.dataset, data.transform)
+    kept = cell.method_object.series(_file_of(cell, row, results).parent, row["step"])
     staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
     try:
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors
         _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
         series = []
-        if row["step"] is not None and row["support_size"] <= series_limit:
-            series = _series(row, directory, staged)
+        for step, path, metrics in kept if row["support_size"] <= series_limit else ():
+            place = staged / catalogue.series_file(step)
+            _save(place, checkpoint.load(path).tensors, row, step)
+            entry = {"step": step, "sha256": sha256_of_file(place), "metrics": dict(metrics)}
+            series.append(entry)
         digest = sha256_of_file(staged / catalogue.SUPPORT)
-        record = _record(row, cell, shared, {"series": series, "file_sha256": digest})
+        record = _record(row, cell, data.dataset, {"series": series, "file_sha256": digest})
         write_atomic(staged / catalogue.RECORD, as_json(record))
-        start = support_path(directory, 0)
-        natural = checkpoint.load(start).tensors["images"] if start.exists() else None
-        draw_support(tensors, natural, cell, shared, row["step"], staged)
+        natural = checkpoint.load(kept[0].path).tensors["images"] if kept else None
+        learned = LearnedSet.of(tensors["images"], tensors["labels"], {"step": row["step"]})
+        draw_support(learned, natural, cell, data.transform, data.dataset, staged)
         staged.chmod(0o755)
         place = out / name
         if place.exists():
@@ -203,25 +204,6 @@ def _export(
     return catalogue.read_set(out, name)
 
 
-def _series(row: Mapping[str, Any], directory: Path, staged: Path) -> list[dict[str, Any]]:
-    entries = JsonLines(directory / "metrics.jsonl").entries
-    measured = {entry["step"]: entry for entry in entries}
-    series = []
-    for step in official_steps(row["step"]):
-        path = support_path(directory, step)
-        if step == row["step"] or not path.exists():
-            continue
-        place = staged / catalogue.series_file(step)
-        _save(place, checkpoint.load(path).tensors, row, step)
-        metrics = {
-            key: measured[step][key]
-            for key in ("test_accuracy", "test_mse")
-            if key in measured.get(step, {})
-        }
-        series.append({"step": step, "sha256": sha256_of_file(place), "metrics": metrics})
-    return series
-
-
 def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any], step) -> None:
     arrays = {key: np.asarray(tensors[key], np.float32) for key in ("images", "labels")}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,16 +211,18 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any],
     checkpoint.save(path, arrays, metadata)
 
 
-def _record(row: Mapping[str, Any], cell: Cell, shared: Context, files: Mapping[str, Any]) -> dict:
+def _record(
+    row: Mapping[str, Any], cell: Cell, dataset: Dataset, files: Mapping[str, Any]
+) -> dict[str, Any]:
     """The record of a set from the row of its run; `files` is what its files add."""
     return complete(
         {
             **{name: row[name] for name in FROM_ROW},
             "name": cell.set_name,
-            "title": shared.dataset.title,
-            "class_names": list(shared.dataset.class_names),
-            "n_classes": shared.dataset.n_classes,
-            "diag_reg": cell.diag_reg,
+            "title": dataset.title,
+            "class_names": list(dataset.class_names),
+            "n_classes": dataset.n_classes,
+            "diag_reg": getattr(cell.config, "diag_reg", DIAG_REG),
             "metrics": {name: row[name] for name in METRICS},
             "command": command(row, cell),
             **files,

@@ -191,11 +191,6 @@ def preprocessing(record: Mapping[str, Any]) -> str:
     return PREPROCESSING[bool(record["zca"])]
 
 
-def is_natural(record: Mapping[str, Any]) -> bool:
-    """Whether the images are unchanged training images (Label Solve learns the labels alone)."""
-    return record["method"] == "LS"
-
-
 def is_given(record: Mapping[str, Any]) -> bool:
     """Whether the set came as arrays, so that nothing is known of the run that made it."""
     return record["preset"] is None

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import DIAG_REG, Score, predict
 from paper_repro.core.krr import score as score_predictions
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.preprocess import Transform
-from paper_repro.core.sets.learned_set import LearnedSet
 
 if TYPE_CHECKING:  # a kernel brings JAX, half a second
+    from paper_repro.core.data import Dataset
     from paper_repro.core.kernels.kernel import Kernel, Progress
     from paper_repro.core.kernels.prepared import Prepared
+    from paper_repro.core.preprocess import Transform
+    from paper_repro.core.sets.learned_set import LearnedSet
 
 SAME_IMAGES = 1e-3
 """Largest difference of an accuracy on the same test images: float32 kernels on other hardware."""
@@ -52,7 +52,7 @@ def held_out(
 
     Args:
       kernel_fn: the kernel that will score.
-      transform: the map from raw images to kernel inputs; None takes the images as they are.
+      transform: preprocessing from raw images to kernel inputs; None takes the images as they are.
       images: raw images (n, H, W, C).
       labels: their class numbers (n,).
       n_classes: K.
@@ -64,7 +64,7 @@ def held_out(
         raise UserError(f"{len(images)} images but {len(labels)} labels: they must match")
     if transform is not None:
         images = transform.apply(images, kernel_fn.dtype)
-    return HeldOut(kernel_fn.prepare(images), centred_one_hot(labels, n_classes))
+    return HeldOut(kernel_fn.hold(images), centred_one_hot(labels, n_classes))
 
 
 def score(
@@ -113,7 +113,7 @@ def score_by_record(
 
     Args:
       learned: the set, with `architecture`, `kernel` and `diag_reg` in its record.
-      transform: the map from raw images to kernel inputs.
+      transform: preprocessing from raw images to kernel inputs.
       data: the data set whose test images are predicted.
       rows: the test images to predict; all by default.
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.errors import Unavailable
 
 _QUERY_SECONDS = 60
 _UPDATE_SECONDS = 300

@@ -16,9 +16,10 @@ from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Tables, tables
 from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel
+from paper_repro.core.kernels.pool.threads import for_each, pieces
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
-from paper_repro.core.kernels.threads import available_cores, for_each, pieces
 from paper_repro.core.kernels.tracing import is_tracer, require_concrete
+from paper_repro.core.store.provenance import available_cores
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.
 _COLUMNS = 1024
@@ -51,6 +52,10 @@ class NumbaKernel(PlannedKernel):
         super().__init__(architecture, dtype, get)
         self.threads = threads or available_cores()
         self._lanes = BYTES // self.dtype.itemsize
+
+    def transposes(self, n1: int, n2: int) -> bool:
+        """Whether lanes that would stay empty make it worth while; see `Kernel.transposes`."""
+        return 4 * n2 * -(-n1 // self._lanes) < 3 * n1 * -(-n2 // self._lanes)
 
     def _is_traced(self, *images: Array | Prepared | None) -> bool:
         return is_tracer(*images)
@@ -85,12 +90,7 @@ class NumbaKernel(PlannedKernel):
         n1, n2 = len(p1), len(p2)
         if 0 in (n1, n2):
             return np.zeros((n1, n2), self.dtype)
-        lanes, ntk = self._lanes, self._is_ntk(get)
-        # Lanes that stay empty are wasted; a kernel is symmetric, so the shorter side may lead.
-        if 4 * n2 * -(-n1 // lanes) < 3 * n1 * -(-n2 // lanes):
-            out = np.ascontiguousarray(self._block(p2, p1, ntk, symmetric=False).T)
-        else:
-            out = self._block(p1, p2, ntk, symmetric)
+        out = self._block(p1, p2, self._is_ntk(get), symmetric)
         # The expectations order correlations, and comparisons take no notice of a NaN.
         out[_not_finite(p1), :] = np.nan
         out[:, _not_finite(p2)] = np.nan

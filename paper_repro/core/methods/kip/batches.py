@@ -26,7 +26,7 @@ class Batches:
     @functools.cached_property
     def _prepared(self) -> Prepared:
         x = self._problem.transform.apply(self._problem.x_target, self._kernel.dtype)
-        return self._kernel.prepare(x)
+        return self._kernel.hold(x)
 
     def __call__(self, step: int, kernel: Kernel) -> tuple[Prepared, np.ndarray]:
         """Targets of the step prepared for `kernel`, and their centred labels, float64 (n, K)."""

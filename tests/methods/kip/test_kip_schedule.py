@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from paper_repro.core.methods.kip.run import support_path
 from small_problem import N_CLASSES, small_problem
 
 from paper_repro.core.errors import UserError
@@ -12,7 +13,6 @@ from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.methods.kip import KIPConfig, official_steps, run
 from paper_repro.core.methods.kip.batches import support_rows
 from paper_repro.core.methods.kip.config import evaluation_steps
-from paper_repro.core.methods.kip.run import support_path
 from paper_repro.core.store import checkpoint
 
 FC1 = fully_connected_kernel(1)

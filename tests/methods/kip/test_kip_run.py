@@ -5,13 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
+from paper_repro.core.methods.kip.run import support_path
 from small_problem import N_CLASSES, images, small_problem
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.kip import KIPConfig, official_steps, run
-from paper_repro.core.methods.kip.run import support_path
 from paper_repro.core.methods.kip.state import Diverged
 from paper_repro.core.preprocess import Standard
 from paper_repro.core.preprocess.augment import Augmentation

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
 
 import release
 from paper_repro import distill
@@ -17,7 +18,6 @@ from paper_repro.core import cli
 from paper_repro.core.data import write_own
 from paper_repro.core.errors import UserError
 from paper_repro.core.runs import runner
-from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
 from paper_repro.core.runs.presets import CONVNET
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
 from paper_repro.core.store.rows import read_rows

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from paper_repro.core.runs.selection import select
 
 from paper_repro import table1_comparison as table1
 from paper_repro import table_a3_ablation as ablation
 from paper_repro.core.data import cache_directory, load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
-from paper_repro.core.runs.selection import select
 from paper_repro.core.sets.catalogue import read_set
 from paper_repro.core.store.row_schema import problem_with
 from paper_repro.core.store.rows import read_rows

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import pytest
 import small_transfer
+from paper_repro.core.runs.learned_sets import FILE_TO_NN, cell_on, file_set, find_set
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.network.grid import Settings, choose
 from paper_repro.core.runs.export import cell_of
-from paper_repro.core.runs.learned_sets import FILE_TO_NN, cell_on, file_set, find_set
 from paper_repro.core.runs.presets import SMOKE
 from paper_repro.core.runs.runner import run_cells, run_directory
 from paper_repro.core.store.row_schema import problem_with

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_table
+from paper_repro.core.methods.partial_factor import PartialFactor
 
 from paper_repro.benchmark.labels import labels
 from paper_repro.core.errors import UserError
@@ -17,7 +18,6 @@ from paper_repro.core.krr import DIAG_REG, loss_and_gradient, predict
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import label_solve as module
 from paper_repro.core.methods.label_solve import label_solve
-from paper_repro.core.methods.partial_factor import PartialFactor
 from paper_repro.core.preprocess import Standard
 
 N_SUPPORT, N_TARGET, N_CLASSES = 20, 300, 10

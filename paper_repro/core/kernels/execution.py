@@ -1,0 +1,117 @@
+"""What a row's kernel is, and how it is computed: `KernelSpec` and `Execution`.
+
+Both are plain values. Command lines take an `Execution` as an argument and pass it on whole;
+JAX and Numba are imported when a kernel is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from paper_repro.core import lazy
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.pool import Pool
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels import factory
+    from paper_repro.core.kernels.kernel import Kernel
+else:
+    factory = lazy.module("paper_repro.core.kernels.factory")
+
+Backend = Literal["auto", "numba", "jax", "neural_tangents"]
+
+DISTANCES = ("RBF", "Laplace")
+"""Kernels of the distance between two images, which no network has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSpec:
+    """The kernel that a result row names.
+
+    Attributes:
+      architecture: `RBF`, `Laplace`, or a network as `architecture.from_name` takes it.
+      kernel: `NTK` or `NNGP` for a network; ignored for RBF and Laplace.
+      scale: factor of the distance in RBF and Laplace kernels; None for 1.
+      learn_scale: whether KIP learns the scale with the images.
+
+    Raises:
+      UserError: a kernel of a network that is neither NTK nor NNGP, or a scale of a network.
+
+    Example:
+      >>> KernelSpec("convnet").kernel
+      'NTK'
+      >>> KernelSpec("RBF", scale=0.5, learn_scale=True).is_distance
+      True
+    """
+
+    architecture: str
+    kernel: str = "NTK"
+    scale: float | None = None
+    learn_scale: bool = False
+
+    def __post_init__(self):
+        if self.is_distance:
+            return
+        if self.kernel not in ("NTK", "NNGP"):
+            raise UserError(f"unknown kernel {self.kernel!r} of a network: choose NTK or NNGP")
+        if self.scale is not None or self.learn_scale:
+            raise UserError(f"a scale belongs to RBF and Laplace, not to {self.architecture}")
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it is a kernel of the distance between images: RBF or Laplace."""
+        return self.architecture.lower() in [name.lower() for name in DISTANCES]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How kernels are computed. Results of two executions differ by rounding alone.
+
+    Attributes:
+      backend: numba (CPU cores), jax (CPU, GPU or TPU), neural_tangents (the slow oracle), or
+        auto: numba where JAX's device is a CPU and the network has a numba form, else jax.
+      dtype: type of the kernel entries, float32 or float64; the solve is float64 always.
+      threads: number of threads of the numba backend; default one for each core.
+      pool: where blocks of kernel matrices are evaluated; None for this process.
+
+    Example:
+      >>> execution = Execution(dtype="float64", threads=1)
+      >>> execution.kernel(KernelSpec("fc1")).name
+      'FC1'
+    """
+
+    backend: Backend = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
+    pool: tyro.conf.Suppress[Pool | None] = None
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What result rows say of it; threads and pools change no bit."""
+        return {"backend": self.backend, "dtype": self.dtype}
+
+    def kernel(self, spec: KernelSpec) -> Kernel:
+        """The kernel that `spec` describes, computed as this execution says.
+
+        Raises:
+          UserError: unknown architecture, layers that the backend does not execute, a number of
+            threads that is not positive or for a backend that has none.
+        """
+        return factory.kernel_of(spec, self)
+
+
+def from_name(architecture: str, kernel: str = "NTK", dtype: str = "float32") -> Kernel:
+    """The kernel that a result row names, computed as suits this machine.
+
+    Args:
+      architecture: `RBF`, `Laplace`, or a network as `architecture.from_name` takes it.
+      kernel: `NTK` or `NNGP` for a network; the architecture's name otherwise.
+      dtype: type of the entries, float32 or float64.
+
+    Raises:
+      UserError: unknown architecture or kernel.
+    """
+    return Execution(dtype=dtype).kernel(KernelSpec(architecture, kernel))

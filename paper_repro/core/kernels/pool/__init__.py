@@ -1,0 +1,48 @@
+"""Where kernel blocks are evaluated: in this process, or wherever a `Pool` sends them.
+
+`kernels.blocks` cuts a matrix into blocks by row number, gives them to a pool in that order, and
+adds up what comes back in that order. So results do not depend on the pool: neither on the number
+of its workers nor on which of them is done first.
+
+A pool is one file here. It needs three things: how many rows of the second argument make a block,
+a way to keep images where blocks are evaluated, and a `map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels.prepared import Prepared
+
+Result = TypeVar("Result")
+
+
+class Pool(Protocol):
+    """Evaluates blocks of kernel matrices.
+
+    Attributes:
+      block_rows: the most rows of the second argument in one block of a gradient. It decides the
+        order of sums, so runs agree bit for bit where it is the same, whatever the pool.
+      shares_memory: whether work and results stay in this process: `map` may then be given what
+        cannot be pickled.
+    """
+
+    block_rows: int
+    shares_memory: bool
+
+    def hold(self, images: Prepared) -> Any:
+        """Keep `images` where blocks are evaluated, so that they are sent once.
+
+        Returns:
+          `images` themselves, or `held.HeldImages` that stand for them.
+        """
+
+    def map(self, work: Callable[..., Result], blocks: Iterable[tuple]) -> Iterator[Result]:
+        """`work(*block)` for every block, in the order of `blocks`.
+
+        Args:
+          work: a function of a module.
+          blocks: arguments of `work`, arrays and kernels; a kernel is pickled as a recipe.
+        """
