@@ -17,9 +17,9 @@ from nbclient import NotebookClient
 
 import release
 from paper_repro.core.data import load_dataset
-from paper_repro.core.data.unavailable import DatasetUnavailable
+from paper_repro.core.errors import DatasetUnavailable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MNIST = "mnist-convnet-ipc1-standard-learned-noaug"
 FAST = {
