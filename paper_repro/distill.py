@@ -106,7 +106,9 @@ class Recipe:
                     config = dataclasses.replace(cell.config, initial=self.initial)
                     cell = dataclasses.replace(cell, config=config)
                 elif self.learn_scale and method != NATURAL:
-                    raise UserError(f"{method} learns no scale: leave it out, or --learn-scale")
+                    raise UserError(
+                        f"{method} cannot learn a scale: leave out --learn-scale, or that method"
+                    )
                 found.append(cell)
         return found
 

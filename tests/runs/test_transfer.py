@@ -132,7 +132,7 @@ def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
     with pytest.raises(UserError, match="is not the file that small-convnet-ipc2-standard-ls"):
         rows_of(tmp_path, with_set(cell, sets["fixed-noaug"]), data=data)
     gone = InMemory(sets["ls"].arrays, tmp_path / "none")
-    with pytest.raises(UserError, match=f"standard-ls is not there at {tmp_path / 'none'}"):
+    with pytest.raises(UserError, match=f"no learned set small-convnet-ipc2-standard-ls at {tmp_path / 'none'}"):
         rows_of(
             tmp_path, with_set(cell, dataclasses.replace(sets["ls"], source=gone)), data=data
         )
@@ -143,7 +143,7 @@ def test_a_set_made_from_other_images_is_refused(sets, data, tmp_path):
     cell = small_fc(cell_on(sets["ls"], NETWORK, budget))
     other = {**sets["ls"].record, "data_sha256": "0" * 64, "transform_sha256": "0" * 64}
     foreign = dataclasses.replace(sets["ls"], record=other)
-    with pytest.raises(UserError, match="was made from other images than the data set small"):
+    with pytest.raises(UserError, match="was made from other images than those of small"):
         rows_of(tmp_path, with_set(cell, foreign), data=data)
 
 
@@ -151,7 +151,7 @@ def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
     images, labels = sets["ls"].images, sets["ls"].labels
     np.savez(tmp_path / "raw.npz", images=(images > 0).astype(np.uint8), labels=labels)
     raw = file_set(tmp_path / "raw.npz", load_dataset("small", data), zca=False)
-    with pytest.raises(UserError, match="uint8, so raw pixels: store what the transform"):
+    with pytest.raises(UserError, match="uint8, so they look like raw pixels: save them after"):
         rows_of(tmp_path / "out", small_fc(cell_on(raw, NETWORK, SMOKE)), data=data)
 
 

@@ -93,7 +93,7 @@ def test_a_finite_network_waits_for_no_kip_run_that_another_process_is_at(data, 
     options = RunOptions("smoke", out=tmp_path, data_dir=data)
     with (
         exclusive(run_directory(tmp_path, kip.config_hash, 0)),
-        pytest.raises(UserError, match="another process is at work in"),
+        pytest.raises(UserError, match="another process is using"),
     ):
         run_cells("t", [cell], [0], options)
     assert run_cells("t", [cell], [0], options).diverged == []
