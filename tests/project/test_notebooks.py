@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from paper_repro.core.data.unavailable import DatasetUnavailable
 
 import release
 from paper_repro.core.data import load_dataset
-from paper_repro.core.data.unavailable import DatasetUnavailable
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+from paper_repro.core.tables.render.png import render_png
 from PIL import Image
 from result_rows import make_row
 from rich.console import Console
@@ -11,7 +12,6 @@ from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 from paper_repro.core.tables.published import cheap_kernels
 from paper_repro.core.tables.render import style
 from paper_repro.core.tables.render.markdown import render_markdown
-from paper_repro.core.tables.render.png import render_png
 from paper_repro.core.tables.render.terminal import print_table
 from paper_repro.core.tables.render.text import without_backticks
 from paper_repro.core.tables.verdict import Verdict
