@@ -180,7 +180,7 @@ def _refuse_contradictions(protocol: Protocol) -> None:
         raise UserError("--transform is instead of --preprocess: leave one of them out")
     if protocol.preprocess == "none" and protocol.raw:
         raise UserError(
-            "with --preprocess none the images are raw as it is: leave out --raw, or name the "
+            "--preprocess none takes raw images already: leave out --raw, or name the "
             "preprocessing that they need"
         )
     if protocol.n_test is not None and protocol.n_test < 1:

@@ -30,6 +30,7 @@ else:
     jax = lazy.module("jax")
     grid = lazy.module("paper_repro.core.network.grid")
 
+
 class TestData(Protocol):
     """What a scorer needs of a data set (`prepared_data.PreparedData`)."""
 
