@@ -106,7 +106,9 @@ class Recipe:
                     config = dataclasses.replace(cell.config, initial=self.initial)
                     cell = dataclasses.replace(cell, config=config)
                 elif self.learn_scale and method != NATURAL:
-                    raise UserError(f"{method} learns no scale: leave it out, or --learn-scale")
+                    raise UserError(
+                        f"{method} cannot learn a scale: leave out --learn-scale, or that method"
+                    )
                 found.append(cell)
         return found
 
@@ -169,7 +171,7 @@ def main(
     rows = rows_for(COMMAND, out, smoke=options.is_smoke)
     draw(COMMAND, cells, rows, options, used[0])
     print_table(table(cells, rows))
-    learned = {cell.config_hash for cell in cells if cell.method_object.is_exported}
+    learned = {cell.config_hash for cell in cells if export.is_exported(cell)}
     if not options.is_smoke and any(finished(rows, h, s) for h in learned for s in used):
         _export(out, used, options.data_dir, learned)
     unfinished.require_none()

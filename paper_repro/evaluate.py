@@ -177,11 +177,10 @@ def _refuse_contradictions(protocol: Protocol) -> None:
             f"unknown preprocessing {protocol.preprocess!r}: choose {', '.join(PREPROCESS)}"
         )
     if protocol.preprocess is not None and protocol.transform is not None:
-        raise UserError("--transform is instead of --preprocess: leave one of them out")
+        raise UserError("--transform replaces --preprocess: give one of them")
     if protocol.preprocess == "none" and protocol.raw:
         raise UserError(
-            "--preprocess none takes raw images already: leave out --raw, or name the "
-            "preprocessing that they need"
+            "--preprocess none takes raw images already: leave out --raw, or name the preprocessing"
         )
     if protocol.n_test is not None and protocol.n_test < 1:
         raise UserError(f"n_test must be at least 1, not {protocol.n_test}")

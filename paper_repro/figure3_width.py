@@ -227,7 +227,7 @@ def main(
     if selection.methods:
         raise UserError("every KIP and LS set is drawn: leave out --methods")
     if widths and "width" not in parts:
-        raise UserError("--widths are those of --parts width: give that part, or leave them out")
+        raise UserError("--widths needs --parts width: add that part, or leave out --widths")
     if any(each < 1 for each in widths):
         raise UserError(f"widths must be at least 1, got {min(widths)}")
     sets, parts = _sets(selection, source, options, parts, augmented_supports)
@@ -238,7 +238,7 @@ def main(
     chosen = cells(budget, sets, parts, widths, known, augmented_supports)
     if not chosen:
         unfinished.require_none()
-        raise UserError("nothing to draw: no series in these sets")
+        raise UserError("nothing to draw: these sets keep no earlier steps")
     by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
     by_width = [cell for cell in chosen if cell.method.endswith(WIDTH)]
     # Many steps and variants: at the laptop preset one seed of each.
@@ -260,7 +260,7 @@ def _sets(
     """The sets that are drawn, and the parts that can be."""
     if source.npz:
         if selection.ipc != (1,):
-            raise UserError("--npz files are of the size they are: leave out --ipc")
+            raise UserError("the size of --npz files is fixed: leave out --ipc")
         if "width" not in parts or augmented_supports:
             raise UserError(
                 "--npz files have no series of KIP steps: leave out --parts and "

@@ -262,7 +262,7 @@ def main(
     if source.npz:
         if selection.ipc != (1,) or learned_labels is not None or kip_steps:
             raise UserError(
-                "--npz files are what they are: leave out --ipc, --learned-labels and --kip-steps"
+                "--npz files fix size, labels and step: leave out --ipc, --learned-labels, --kip-steps"
             )
         if len(source.npz) != 2:
             raise UserError(

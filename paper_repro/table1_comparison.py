@@ -232,7 +232,9 @@ def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) 
         if isinstance(cell.config, KIPConfig) and cell.architecture == "ConvNet"
     ]
     if not varied:
-        raise UserError("random kernels and support batches are for the KIP cells of the ConvNet")
+        raise UserError(
+            "--random-kernel and --support-batch need KIP cells of the ConvNet: choose some"
+        )
     return varied
 
 

@@ -224,7 +224,9 @@ def _varied(chosen: list[Cell], initial: Initial, learn_scale: bool) -> list[Cel
         kernel = dataclasses.replace(cell.kernel, learn_scale=learn_scale)
         varied.append(dataclasses.replace(cell, config=config, kernel=kernel))
     if not varied:
-        raise UserError("--initial is for KIP cells, --learn-scale for those of the RBF kernel")
+        raise UserError(
+            "--initial needs KIP cells, --learn-scale those of the RBF kernel: choose some"
+        )
     return varied
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from paper_repro import scripts as registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 INTERRUPTED = "interrupted: what was finished is kept; the same command goes on from there\n"

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 from loopback import npm_registry, serve
-from paper_repro.core.data.unavailable import Unavailable
 from tiny_data import fashion_deb, make_arrays, make_spec, mnist_tarball
 
 from paper_repro.core.data import load_dataset
@@ -19,6 +18,7 @@ from paper_repro.core.data.mirrors import sources as mirrors
 from paper_repro.core.data.mirrors.download import download
 from paper_repro.core.data.mirrors.packages import DebianPackage, Location, NpmPackage
 from paper_repro.core.data.registry import DATASETS
+from paper_repro.core.data.unavailable import Unavailable
 from paper_repro.core.errors import UserError
 
 

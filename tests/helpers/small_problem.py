@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from paper_repro.core.methods.kip import Problem
-from paper_repro.core.methods.problem import held_out
+from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Standard
+from paper_repro.core.sets.scoring import held_out
 
 N_CLASSES = 3
 
@@ -18,7 +18,7 @@ def images(n, seed):
     return np.clip(noisy, 0, 255).astype(np.uint8), labels
 
 
-def small_problem(kernel, test_labels=None):
+def small_problem(kernel, test_labels=None, alternatives=()):
     """Targets with a validation and a test set; `test_labels` replaces the test set's own."""
     x, y = images(240, seed=1)
     transform = Standard.fit(x)
@@ -30,4 +30,6 @@ def small_problem(kernel, test_labels=None):
         transform,
         held_out(kernel, transform, *images(60, seed=2), N_CLASSES),
         held_out(kernel, transform, x_test, y_test if test_labels is None else test_labels, 3),
+        kernel,
+        alternatives,
     )

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from paper_repro.core import cli
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.presets import Preset
-from paper_repro.core.runs.runner import run_cells, run_directory
-from paper_repro.core.store.rows import results_path
+from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.runner import run_cells
+from paper_repro.core.store.rows import results_path, run_directory
 
 SCRIPT = "small_table"
 
 
 def cell(steps: int, architecture: str = "FC1") -> Cell:
-    budget = Preset("smoke", steps=steps, target_batch=120)
-    settings = {**budget.kip, **budget.data, "learned_labels": True}
-    return Cell("small", 2, "KIP", "kip", architecture, "NTK", **settings)
+    """KIP with learned labels, two images per class; the test set is scored ten times or so."""
+    config = KIPConfig(2, steps, target_batch=120, learn_labels=True, test_share=0.1)
+    return Cell("small", "KIP", config, KernelSpec(architecture))
 
 
 def write_data(directory: Path) -> Path:
@@ -42,7 +44,7 @@ def rows_of(out: Path) -> Path:
 
 
 def run_of(out: Path, steps: int, architecture: str = "FC1") -> Path:
-    return run_directory(out, cell(steps, architecture), seed=0)
+    return run_directory(out, cell(steps, architecture).config_hash, seed=0)
 
 
 def main(out: Path, data_dir: Path, steps: int = 30, architecture: str = "FC1") -> None:
@@ -54,7 +56,8 @@ def main(out: Path, data_dir: Path, steps: int = 30, architecture: str = "FC1") 
         steps: of KIP.
         architecture: by name.
     """
-    run_cells(SCRIPT, [cell(steps, architecture)], [0], "smoke", out, data_dir)
+    options = RunOptions("smoke", out=out, data_dir=data_dir)
+    run_cells(SCRIPT, [cell(steps, architecture)], [0], options)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,24 @@ import small_table
 
 from paper_repro.core import cli
 from paper_repro.core.data import load_dataset
+from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.network import training
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.random_draw import RandomConfig
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess.transform import digest
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.runner import run_cells
+from paper_repro.core.runs.scorers import FiniteNetwork
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK, NATURAL_TO_NN
 from paper_repro.core.sets import catalogue
 from paper_repro.core.sets.catalogue import series_file
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.record import as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
+from paper_repro.core.store.rows import run_directory
 
 SCRIPT = "small_transfer"
 
@@ -53,21 +59,21 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
             series.append({**entry, "metrics": {"test_accuracy": 0.5, "test_mse": 0.1}})
         checkpoint.save(place / catalogue.SUPPORT, {"images": x, "labels": labels}, {})
         cell = _cell_of_set(kind)
-        facts = {field: getattr(cell, field) for field in _SHARED}
+        facts = {k: v for k, v in cell.row_fields.items() if k != "algorithm"}
         facts |= {
             "name": name,
             "title": data.title,
             "class_names": list(data.class_names),
             "n_classes": data.n_classes,
-            "diag_reg": cell.diag_reg,
+            "diag_reg": cell.config.diag_reg,
             "data_sha256": data.data_sha256,
             "transform_sha256": digest(transform),
             "command": "made by a test",
-            "augmentation": False,
             "step": None if kind == "ls" else 2,
             "preset": "laptop",
             "budget": {"reduced": False} if kind == "ls" else {"steps": 2, "target_batch": 40},
-            "config": cell.config,
+            "config": cell.recorded,
+            "config_hash": cell.config_hash,
             "metrics": {"test_accuracy": 0.625, "test_mse": 0.1, "n_test": 90},
             "series": series,
             "file_sha256": sha256_of_file(place / catalogue.SUPPORT),
@@ -78,29 +84,23 @@ def write_sets(directory: Path, data_dir: Path) -> Path:
     return directory
 
 
-_SHARED = (
-    *("dataset", "images_per_class", "method", "architecture", "kernel", "zca"),
-    "learned_labels",
-)
-
-
 def _cell_of_set(kind: str) -> Cell:
     if kind == "ls":
-        return Cell("small", 2, "LS", "label_solve", "ConvNet", "NTK", learned_labels=True)
+        return distilling_cell("LS", "small", 2, CONVNET_NTK)
     learned = kind.startswith("learned")
-    method = "KIP (l)" if learned else "KIP"
-    return Cell("small", 2, method, "kip", "ConvNet", "NTK", learned_labels=learned, steps=2)
+    config = KIPConfig(2, steps=2, learn_labels=learned)
+    return Cell("small", "KIP (l)" if learned else "KIP", config, CONVNET_NTK)
 
 
 def cell(steps: int, **network) -> Cell:
     """FC1 on natural images, two points of a grid."""
     settings = {"width": 16, "steps": steps, "learning_rate_factor": (0.1, 0.2)}
     settings |= {"l2": (1e-3,), "label_scale": (4.0,), **network}
-    return Cell("small", 4, "Natural to NN", "transfer", "FC1", "NTK", network=settings)
+    return Cell("small", NATURAL_TO_NN, RandomConfig(4), KernelSpec("FC1"), FiniteNetwork(settings))
 
 
 def run_of(out: Path, steps: int) -> Path:
-    return run_directory(out, cell(steps), seed=0)
+    return run_directory(out, cell(steps).config_hash, seed=0)
 
 
 def main(out: Path, data_dir: Path, steps: int = 3_000) -> None:
@@ -111,8 +111,8 @@ def main(out: Path, data_dir: Path, steps: int = 3_000) -> None:
         data_dir: where `small.npz` is.
         steps: of each network.
     """
-    training.CHECKPOINT_SECONDS = 0.0
-    run_cells(SCRIPT, [cell(steps)], [0], "smoke", out, data_dir)
+    checkpoint.SECONDS = 0.0
+    run_cells(SCRIPT, [cell(steps)], [0], RunOptions("smoke", out=out, data_dir=data_dir))
 
 
 def small_data(directory: Path) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_table
-from paper_repro.core.methods.partial_factor import PartialFactor
 
 from paper_repro.benchmark.labels import labels
 from paper_repro.core.errors import UserError
@@ -19,6 +18,7 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import label_solve as module
 from paper_repro.core.methods.label_solve import label_solve
 from paper_repro.core.preprocess import Standard
+from paper_repro.core.store.checkpoint import Resume
 
 N_SUPPORT, N_TARGET, N_CLASSES = 20, 300, 10
 
@@ -147,36 +147,34 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from paper_repro.core.methods import label_solve
-from paper_repro.core.methods import partial_factor
-from paper_repro.core.methods.partial_factor import PartialFactor
-sys.path.insert(0, {tests!r})
+from paper_repro.core.store import checkpoint
+sys.path[:0] = {path!r}
 from test_label_solve import KERNELS, Problem
 
 def progress(done, of):
     if done == {last}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-label_solve.BLOCK, partial_factor.SECONDS = 40, 0.0
+label_solve.BLOCK, checkpoint.SECONDS = 40, 0.0
 problem, kernel = Problem(), KERNELS["FC2 NTK"]("float32")
 x = problem.support(kernel)
-problem.solve(kernel, x, progress=progress, kept=PartialFactor(Path({directory!r}), "this"))
+problem.solve(kernel, x, progress=progress, resume=checkpoint.Resume(Path({directory!r}), "this"))
 """
 
 
 def resumed(problem, directory, seen):
     kernel = KERNELS["FC2 NTK"]("float32")
-    kept = PartialFactor(directory, "this")
-    x = problem.support(kernel)
-    return problem.solve(kernel, x, progress=lambda *done: seen.append(done[0]), kept=kept)
+    x, resume = problem.support(kernel), Resume(directory, "this")
+    return problem.solve(kernel, x, progress=lambda *done: seen.append(done[0]), resume=resume)
 
 
 def test_a_solve_killed_twice_ends_in_the_bits_of_an_uninterrupted_one(
     problem, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "BLOCK", 40)
-    tests = str(Path(__file__).parent)
+    path = [str(Path(__file__).parent), str(Path(small_table.__file__).parent)]
     for last in (80, 200):
-        code = KILLED.format(tests=tests, last=last, directory=str(tmp_path / "killed"))
+        code = KILLED.format(path=path, last=last, directory=str(tmp_path / "killed"))
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
     seen = []
@@ -195,14 +193,14 @@ def test_a_solve_that_is_interrupted_keeps_its_last_block(problem, tmp_path, mon
 
     with pytest.raises(KeyboardInterrupt):
         x = problem.support(kernel)
-        problem.solve(kernel, x, progress=stop, kept=PartialFactor(tmp_path, "this"))
-    kept = PartialFactor(tmp_path, "this")
-    assert kept.n_done == 120 and kept.factor.dtype == np.float64
+        problem.solve(kernel, x, progress=stop, resume=Resume(tmp_path, "this"))
+    kept = Resume(tmp_path, "this").found
+    assert (kept.metadata["n_done"], kept.tensors["factor"].dtype) == ("120", np.float64)
     seen = []
     resumed(problem, tmp_path, seen)
     assert seen[0] == 160
-    with pytest.raises(UserError, match="holds another run: choose another --out"):
-        PartialFactor(tmp_path, "that")
+    with pytest.raises(UserError, match="holds another run .* choose another --out"):
+        Resume(tmp_path, "that")
 
 
 # The benchmark of precision

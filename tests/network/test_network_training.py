@@ -21,6 +21,7 @@ from paper_repro.core.network import (
 from paper_repro.core.network.learning_rate import empirical_ntk, maximum_learning_rate
 from paper_repro.core.network.losses import centred_prediction, loss_value
 from paper_repro.core.network.support_augmentation import SupportAugmentation
+from paper_repro.core.store import checkpoint
 
 RNG = np.random.default_rng(0)
 F, Y = RNG.standard_normal((2, 7, 5)).astype(np.float32)
@@ -92,7 +93,7 @@ def test_no_range_is_no_change_and_grey_images_are_not_mirrored():
 def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHUNK", 4)
     monkeypatch.setattr(training, "CONVOLUTIONAL_CHUNK", 4)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     x = RNG.standard_normal((9, 4, 4, 3)).astype(np.float32)
     y = RNG.standard_normal((9, 3)).astype(np.float32)
     config = TrainingConfig(
@@ -126,7 +127,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, m
         assert jax.tree.all(jax.tree.map(np.array_equal, found.parameters, expected.parameters))
 
 
-def test_the_state_of_another_run_is_not_continued(tmp_path):
+def test_the_state_of_another_run_is_refused_and_left_alone(tmp_path):
     x, y = np.ones((4, 4, 4, 1), np.float32), np.eye(4, 3, dtype=np.float32)
     network, key = Network(fully_connected(1), 4, 3), jax.random.key(0)
     call = {"network": network, "x_support": x, "y_support": y, "config": TrainingConfig(steps=2)}
@@ -140,10 +141,11 @@ def test_the_state_of_another_run_is_not_continued(tmp_path):
         "bound": 0.2,
         "network": dataclasses.replace(network, width=5),
     }
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for name, value in changes.items():
-        other = train(**{**call, name: value}, directory=tmp_path)
-        alone = train(**{**call, name: value})
-        assert jax.tree.all(jax.tree.map(np.array_equal, other.parameters, alone.parameters)), name
+        with pytest.raises(UserError, match="holds another run"):
+            train(**{**call, name: value}, directory=tmp_path)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, name
     with pytest.raises(UserError, match="give images as x_calibration"):
         train(network, x, y, TrainingConfig(steps=2), key)
 

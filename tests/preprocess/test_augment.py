@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-from paper_repro.core.preprocess.warp import warp
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.preprocess.compiled import warp
 
 # float32 sampling on a scale of 0..255: a coordinate near 32 is known to 4e-6 pixels.
 SAMPLING = 0.01

@@ -14,12 +14,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from paper_repro.core.data.unavailable import DatasetUnavailable
 
 import release
 from paper_repro.core.data import load_dataset
+from paper_repro.core.errors import DatasetUnavailable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MNIST = "mnist-convnet-ipc1-standard-learned-noaug"
 FAST = {

@@ -14,19 +14,27 @@ import jax
 import numpy as np
 import pytest
 import small_transfer
-from paper_repro.core.runs.learned_sets import FILE_TO_NN, cell_on, file_set, find_set
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.network.grid import Settings, choose
-from paper_repro.core.runs.export import cell_of
+from paper_repro.core.runs.options import RunOptions, Selection
 from paper_repro.core.runs.presets import SMOKE
-from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.runs.runner import run_cells
+from paper_repro.core.runs.transfer_cells import (
+    FILE_TO_NN,
+    SetSource,
+    cell_on,
+    file_set,
+    find_set,
+)
+from paper_repro.core.sets.learned_set import InMemory
 from paper_repro.core.store.row_schema import problem_with
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.rows import read_rows, run_directory
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {"width": 4, "steps": 3, "learning_rate_factor": (0.1,), "l2": (1e-3,)}
 NETWORK |= {"label_scale": (4.0,), "n_validation": 20}
 
@@ -49,36 +57,34 @@ def sets(checkpoints):
 # Cells
 
 
-def test_hashes_of_recorded_rows_stay_the_same():
-    for path in (ROOT / "results").glob("*.jsonl"):
-        for row in read_rows(path):
-            assert cell_of(row).config_hash == row["config_hash"]
-
-
 def test_the_hash_names_the_set_and_not_its_place(sets):
     cell = cell_on(sets["fixed-noaug"], NETWORK, SMOKE)
-    moved = dataclasses.replace(cell, support_path=Path("elsewhere"), krr_accuracy=0.1)
-    assert moved.config_hash == cell.config_hash
+    elsewhere = InMemory(cell.config.learned.arrays, Path("elsewhere"))
+    moved = with_set(cell, dataclasses.replace(cell.config.learned, source=elsewhere))
+    assert moved.config_hash == cell.config_hash and moved == cell
     others = [cell_on(sets["fixed-noaug"], NETWORK, SMOKE, step) for step in (0, 1)]
     others += [cell_on(sets["learned-noaug"], NETWORK, SMOKE)]
-    changed = {**cell.support, "sha256": "0" * 64}
-    others += [dataclasses.replace(cell, support=changed)]
+    changed = {**cell.config.support, "sha256": "0" * 64}
+    config = dataclasses.replace(cell.config, support=changed)
+    others += [dataclasses.replace(cell, config=config)]
     assert len({c.config_hash for c in (cell, *others)}) == 5
-    assert cell.support == {
+    assert cell.config.support == cell.recorded["support"] == {
         "name": sets["fixed-noaug"].name,
         "sha256": sets["fixed-noaug"].record["file_sha256"],
         "step": 2,
     }
-    assert (cell.method, cell.krr_accuracy, others[0].krr_accuracy) == ("KIP to NN", 0.625, 0.5)
+    assert cell.method == "KIP to NN"
 
 
-def test_a_row_says_what_its_set_took(sets):
-    for step, spent in ((None, 2), (0, 0)):
-        cell = cell_on(sets["fixed-noaug"], NETWORK, SMOKE, step)
-        assert cell.support_budget["kip_steps"] == spent
-        assert cell.support_budget["kip_target_batch"] > 0 and cell.support_budget["reduced"]
-    solved = cell_on(sets["ls"], NETWORK, SMOKE)
-    assert "kip_steps" not in solved.support_budget
+def test_a_row_says_what_its_set_took_and_what_krr_gives_on_it(sets, data, tmp_path):
+    cells = [cell_on(sets["fixed-noaug"], NETWORK, SMOKE, step) for step in (None, 0)]
+    cells += [cell_on(sets["ls"], NETWORK, SMOKE)]
+    last, first, solved = rows_of(tmp_path, *map(small_fc, cells), data=data)
+    for row, steps, krr in ((last, 2, 0.625), (first, 0, 0.5)):
+        assert (row["step"], row["budget"]["kip_steps"], row["krr_accuracy"]) == (steps, steps, krr)
+        assert row["budget"]["kip_target_batch"] > 0 and row["budget"]["reduced"]
+    assert "kip_steps" not in solved["budget"] and "reduced" not in solved["budget"]
+    assert (solved["step"], solved["krr_accuracy"]) == (None, 0.625)
 
 
 def test_a_set_is_found_by_what_it_is(sets):
@@ -86,6 +92,7 @@ def test_a_set_is_found_by_what_it_is(sets):
     assert found is sets["fixed-noaug"]
     assert find_set(list(sets.values()), "small", 2, "KIP to NN", True) is sets["learned-noaug"]
     assert find_set(list(sets.values()), "small", 2, "LS to NN") is sets["ls"]
+    assert find_set(list(sets.values()), "small", 2, "KIP to NN", False, True) is None
     without = [learned for kind, learned in sets.items() if kind != "ls"]
     assert find_set(without, "small", 2, "LS to NN") is None
     assert find_set([sets["ls"]], "small", 2, "KIP to NN") is None
@@ -102,40 +109,49 @@ def test_cross_entropy_is_tried_at_one_scale_only():
 
 
 def files_of(run):
-    return [path.name for path in run.iterdir() if path.name != ".lock"]
+    return sorted(path.name for path in run.iterdir() if path.name != ".lock")
 
 
 def small_fc(cell):
     """The same cell with a network that compiles in a moment."""
-    return dataclasses.replace(cell, architecture="FC1")
+    return dataclasses.replace(cell, kernel=KernelSpec("FC1"))
+
+
+def with_set(cell, learned):
+    """The same cell, its set read from elsewhere."""
+    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, learned=learned))
 
 
 def rows_of(out, *cells, data):
-    run_cells("t", cells, [0], "smoke", out, data)
-    return read_rows(out / "t.jsonl")
+    run_cells("t", cells, [0], RunOptions("smoke", out=out, data_dir=data))
+    return read_rows(out / "t.jsonl", smoke=True)
 
 
 def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
     cell = small_fc(cell_on(sets["ls"], NETWORK, SMOKE))
-    other = sets["fixed-noaug"].path
     with pytest.raises(UserError, match="is not the file that small-convnet-ipc2-standard-ls"):
-        rows_of(tmp_path, dataclasses.replace(cell, support_path=other), data=data)
-    with pytest.raises(UserError, match="is not at"):
-        rows_of(tmp_path, dataclasses.replace(cell, support_path=tmp_path / "none"), data=data)
+        rows_of(tmp_path, with_set(cell, sets["fixed-noaug"]), data=data)
+    gone = InMemory(sets["ls"].arrays, tmp_path / "none")
+    with pytest.raises(UserError, match=f"no learned set small-convnet-ipc2-standard-ls at {tmp_path / 'none'}"):
+        rows_of(
+            tmp_path, with_set(cell, dataclasses.replace(sets["ls"], source=gone)), data=data
+        )
 
 
 def test_a_set_made_from_other_images_is_refused(sets, data, tmp_path):
-    cell = small_fc(cell_on(sets["ls"], NETWORK, SMOKE))
-    other = {"data_sha256": "0" * 64, "transform_sha256": "0" * 64, "zca": False}
-    with pytest.raises(UserError, match="was made from other images than the data set small"):
-        rows_of(tmp_path, dataclasses.replace(cell, support_record=other), data=data)
+    budget = dataclasses.replace(SMOKE, n_test=None)  # as the set has it, so that it is checked
+    cell = small_fc(cell_on(sets["ls"], NETWORK, budget))
+    other = {**sets["ls"].record, "data_sha256": "0" * 64, "transform_sha256": "0" * 64}
+    foreign = dataclasses.replace(sets["ls"], record=other)
+    with pytest.raises(UserError, match="was made from other images than those of small"):
+        rows_of(tmp_path, with_set(cell, foreign), data=data)
 
 
 def test_raw_pixels_in_an_npz_are_refused(sets, data, tmp_path):
     images, labels = sets["ls"].images, sets["ls"].labels
     np.savez(tmp_path / "raw.npz", images=(images > 0).astype(np.uint8), labels=labels)
     raw = file_set(tmp_path / "raw.npz", load_dataset("small", data), zca=False)
-    with pytest.raises(UserError, match="uint8, so raw pixels: store what the transform"):
+    with pytest.raises(UserError, match="uint8, so they look like raw pixels: save them after"):
         rows_of(tmp_path / "out", small_fc(cell_on(raw, NETWORK, SMOKE)), data=data)
 
 
@@ -166,11 +182,11 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
     done = subprocess.run([*command, "--datasets", "small"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "The same training on sets from files" in done.stdout
-    (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl")
+    (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl", smoke=True)
     assert (row["status"], row["learned_labels"], row["zca"]) == ("done", False, False)
     undone = {k: v for k, v in row.items() if k not in ("support", "krr_accuracy", "chosen")}
     for status in ("interrupted", "failed"):
-        shown = table2_transfer.table([{**undone, "status": status}], include_smoke=True)
+        shown = table2_transfer.table([{**undone, "status": status}])
         assert len(shown.appendices) == 1
     np.savez(tmp_path / "odd.npz", images=images[:5], labels=labels[:5])
     with pytest.raises(UserError, match="5 images cannot be shared equally by 3"):
@@ -217,7 +233,8 @@ def test_a_row_fails_only_where_every_setting_diverges(data, tmp_path):
     assert [tried["diverged"] for tried in rows[0]["tried"]] == [True, True]
     assert "diverging" in rows[0]["reason"]
     # What is large is gone, and the same command again tries and adds nothing.
-    assert files_of(run_directory(tmp_path, bad, 0)) == ["tried.jsonl"]
+    kept = run_directory(tmp_path, bad.config_hash, 0)
+    assert files_of(kept) == ["support.safetensors", "tried.jsonl"]
     assert rows_of(tmp_path, bad, good, data=data) == rows
 
 
@@ -234,7 +251,7 @@ STEPS = 3_000
 
 
 def outcome(out):
-    (row,) = [r for r in read_rows(out / "small_transfer.jsonl") if r["status"] == "done"]
+    (row,) = [r for r in read_rows(out / "small_transfer.jsonl", smoke=True) if r["status"] == "done"]
     return {k: row[k] for k in ("test_accuracy", "test_mse", "chosen", "tried")}
 
 
@@ -251,10 +268,11 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
     command = [str(word) for word in script]
     run = small_transfer.run_of(tmp_path, STEPS)
     log = run / "tried.jsonl"
-    for lines, name in ((1, "state.previous.safetensors"), (2, "state.previous.safetensors")):
+    for lines in (1, 2):
+        state = run / f"point_{lines - 1:03d}" / "state.previous.safetensors"
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 300
-        while not (run / name).exists() or len(log.read_text().splitlines()) < lines:
+        while not state.exists() or len(log.read_text().splitlines()) < lines:
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.002)
@@ -264,7 +282,7 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
     assert len(log.read_text().splitlines()) < 3  # it was stopped before the end
     subprocess.run(command, check=True, capture_output=True)
     assert outcome(tmp_path) == uninterrupted
-    assert files_of(run) == []
+    assert files_of(run) == ["support.safetensors"]
 
 
 def test_an_interrupt_in_the_process_and_a_torn_log_change_nothing(
@@ -293,16 +311,22 @@ def test_an_interrupt_in_the_process_and_a_torn_log_change_nothing(
     small_transfer.main(tmp_path, data, STEPS)
     assert len(calls) < 2 * 60  # what was done was not done again
     assert outcome(tmp_path) == uninterrupted
-    statuses = [row["status"] for row in read_rows(tmp_path / "small_transfer.jsonl")]
+    statuses = [row["status"] for row in read_rows(tmp_path / "small_transfer.jsonl", smoke=True)]
     assert statuses == ["interrupted", "interrupted", "done"]
 
 
 # Scripts
 
 
-def command(module, out, checkpoints, data, **options):
-    module.main("smoke", ("small",), checkpoints=checkpoints, out=out, data_dir=data, **options)
-    return read_rows(out / f"{module.SCRIPT}.jsonl")
+def command(module, out, checkpoints, data, ipc=None, npz=(), preprocess=None, **options):
+    """The rows of a script on the small data set."""
+    chosen = {"datasets": ("small",)} | ({} if ipc is None else {"ipc": ipc})
+    if module is not table2_transfer and ipc is None:
+        chosen["ipc"] = (1,)
+    source = SetSource(npz, preprocess, checkpoints)
+    run_options = RunOptions("smoke", out=out, data_dir=data)
+    module.main(Selection(**chosen), run_options, source, **options)
+    return read_rows(out / f"{module.SCRIPT}.jsonl", smoke=True)
 
 
 def assert_valid(rows, checkpoints):
@@ -364,16 +388,16 @@ def test_figure3_chooses_once_and_draws_widths_and_steps(checkpoints, data, tmp_
         point = row["chosen"]["learning_rate_factor"], row["chosen"]["label_scale"]
         if "choice" not in row["method"]:
             assert chosen.setdefault(line, point) == point
-    table = figure3_width.table(rows, include_smoke=True)
+    table = figure3_width.table(rows)
     assert len(table.cells) == 4 and len(table.appendices[0].cells) == 8
-    assert all(cell.ours is None for cell in figure3_width.table(rows).cells)
+    assert read_rows(tmp_path / f"{figure3_width.SCRIPT}.jsonl") == []  # none but smoke
 
 
 def test_figure4_pairs_start_and_end_of_every_setting(checkpoints, data, tmp_path):
     rows = command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=(2,))
     assert_valid(rows, checkpoints)
     assert [(r["method"], r["step"]) for r in rows[:2]] == [("natural start", 0), ("KIP images", 2)]
-    table = figure4_hyperparameters.table(rows, include_smoke=True)
+    table = figure4_hyperparameters.table(rows)
     assert len(table.cells) == len(rows) // 2 == 4
     assert all(cell.label["Natural start"] != "diverged" for cell in table.cells)
     with pytest.raises(UserError, match="keeps no step 3"):
@@ -396,7 +420,7 @@ def test_figure3_draws_the_widths_of_files(files, checkpoints, data, tmp_path):
     rows = command(figure3_width, tmp_path, checkpoints, data, **files)
     widths = [(r["support"]["name"], r["width"]) for r in rows if r["method"].endswith("width")]
     assert widths == [("start", 4), ("start", 8), ("end", 4), ("end", 8)]
-    table = figure3_width.table(rows, include_smoke=True)
+    table = figure3_width.table(rows)
     assert [cell.label["Trained on"] for cell in table.cells] == ["end", "end", "start", "start"]
     assert not table.appendices
     assert (tmp_path / "pictures/figure3_width.png").read_bytes().startswith(b"\x89PNG")
@@ -409,11 +433,11 @@ def test_figure4_pairs_files_as_it_pairs_a_series(files, checkpoints, data, tmp_
         assert (one["method"], one["test_accuracy"]) == (other["method"], other["test_accuracy"])
         assert re.fullmatch("start [0-9a-f]{6} to end [0-9a-f]{6}", one["support"]["name"])
         assert one["step"] is None
-    assert len(figure4_hyperparameters.table(of_files, include_smoke=True).cells) == 4
+    assert len(figure4_hyperparameters.table(of_files).cells) == 4
     with pytest.raises(UserError, match="are what they are: leave out --ipc"):
-        figure4_hyperparameters.main("smoke", npz=files["npz"], kip_steps=(1,), out=tmp_path)
+        command(figure4_hyperparameters, tmp_path, checkpoints, data, kip_steps=(1,), **files)
     with pytest.raises(UserError, match="--npz needs two files"):
-        figure4_hyperparameters.main("smoke", npz=files["npz"][:1], out=tmp_path)
+        command(figure4_hyperparameters, tmp_path, checkpoints, data, npz=files["npz"][:1])
 
 
 def test_figure4_counts_settings_once_and_says_which_diverged(checkpoints, data, tmp_path):
@@ -421,7 +445,7 @@ def test_figure4_counts_settings_once_and_says_which_diverged(checkpoints, data,
     undone = {"status": "interrupted", "step": None, "test_accuracy": None}
     failed = {**rows[1], "status": "failed", "step": None, "test_accuracy": None}
     again = [rows[0], failed, *rows[2:3], {**rows[3], **undone}, *rows[3:]]
-    table = figure4_hyperparameters.table(again, include_smoke=True)
+    table = figure4_hyperparameters.table(again)
     assert len(table.cells) == len(rows) // 2
     assert "lines in which both trained" in table.notes[0]
     assert table.notes[0].endswith("0 diverged on the natural start, 1 on the KIP images.")
@@ -434,15 +458,17 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
     with pytest.raises(UserError, match="no cell is chosen"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
     with pytest.raises(UserError, match="--preprocess says what the images of --npz"):
-        figure3_width.main("smoke", preprocess="zca", out=tmp_path)
+        SetSource(preprocess="zca")
+    one = {"npz": (tmp_path / "a.npz",)}
     with pytest.raises(UserError, match="of the size they are: leave out --ipc"):
-        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), ipc=(10,), out=tmp_path)
+        command(figure3_width, tmp_path, checkpoints, data, ipc=(10,), **one)
     with pytest.raises(UserError, match="--widths are those of --parts width"):
-        figure3_width.main("smoke", parts=("step",), widths=(8,), out=tmp_path)
+        command(figure3_width, tmp_path, checkpoints, data, parts=("step",), widths=(8,))
     with pytest.raises(UserError, match="no series of KIP steps"):
-        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), parts=("step",), out=tmp_path)
+        command(figure3_width, tmp_path, checkpoints, data, parts=("step",), **one)
+    options = RunOptions("smoke", out=tmp_path)
     with pytest.raises(UserError, match="--npz needs one --datasets"):
-        figure3_width.main("smoke", npz=(tmp_path / "a.npz",), out=tmp_path)
+        figure3_width.main(options=options, source=SetSource(**one))
     twice = tmp_path / "a" / "kip.npz", tmp_path / "b" / "kip.npz"
     with pytest.raises(UserError, match="two files are named kip"):
         command(figure3_width, tmp_path, checkpoints, data, npz=twice)
@@ -453,7 +479,7 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
     with pytest.raises(UserError, match="not a checkpoints directory"):
         command(table2_transfer, tmp_path, tmp_path, data)
     with pytest.raises(UserError, match="the paper preset spends"):
-        table2_transfer.main("paper", steps=3, checkpoints=checkpoints, out=tmp_path)
+        table2_transfer.main(options=RunOptions("paper", out=tmp_path), steps=3)
     for script in (table2_transfer, figure3_width, figure4_hyperparameters):
         with pytest.raises(UserError, match="width must be at least 1, not 0"):
-            script.main(width=0, checkpoints=checkpoints, out=tmp_path)
+            script.main(options=options, width=0)

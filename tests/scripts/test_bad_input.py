@@ -8,12 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from paper_repro.table_cheap_kernels import SCRIPT
+from commands import command
+
+from paper_repro.table_cheap_kernels import SCRIPT, main
 
 REFUSED = "http://127.0.0.1:9"  # nothing listens there: the connection is refused at once
 
 
-def run(*arguments, cwd, **environment):
+def run(*arguments, cwd):
+    return command(main, *arguments, cwd=cwd)
+
+
+def process(*arguments, cwd, **environment):
+    """The command in a process of its own, with another environment."""
     return subprocess.run(
         [sys.executable, "-m", f"paper_repro.{SCRIPT}", *map(str, arguments)],
         capture_output=True,
@@ -46,7 +53,7 @@ def files_below(directory):
         (["--ipc", "-1"], ["images per class -1"]),
         (["--ipc", "1", "3"], ["unknown images per class 3"]),
         (["--methods", "DC"], ["unknown method 'DC'", "KIP (a + l), LS"]),
-        (["--ipc", "128", "--methods", "LS"], ["no cell of this table"]),
+        (["--ipc", "128", "--methods", "LS"], ["no cell matches --ipc 128 --methods LS: relax one filter"]),
         (["--preset", "smoke", "--seeds", "0", "-1"], ["seeds must not be negative, got -1"]),
         (["--ipc", "x"], ["--ipc", "'x'", "--help"]),
         (["--bogus", "1"], ["Unrecognized options: --bogus", "--help"]),
@@ -63,7 +70,7 @@ def test_arguments_that_cannot_be_used(arguments, words, tmp_path):
 
 def test_a_framed_message_of_any_terminal_becomes_one_line(tmp_path):
     for environment in ({"PYTHONIOENCODING": "ascii"}, {"COLUMNS": "40", "FORCE_COLOR": "1"}):
-        done = run("--ipc", "x", cwd=tmp_path, **environment)
+        done = process("--ipc", "x", cwd=tmp_path, **environment)
         assert_one_line(done, "--ipc", "arguments: ['x']")
         assert "\x1b" not in done.stderr
 
@@ -77,13 +84,13 @@ def test_a_damaged_cache_file_is_named(tmp_path, out):
     cached = tmp_path / "cache" / "data" / "cifar10.npz"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"PK\x03\x04 not really an archive")
-    done = run("--out", out, cwd=tmp_path, KIP_CACHE_DIR=str(tmp_path / "cache"))
+    done = process("--out", out, cwd=tmp_path, KIP_CACHE_DIR=str(tmp_path / "cache"))
     assert_one_line(done, f"damaged cache file, delete {cached}")
     assert files_below(tmp_path) == [cached]
 
 
 def test_no_network_and_no_cache_names_every_source(tmp_path, out):
-    done = run(
+    done = process(
         "--out",
         out,
         cwd=tmp_path,
@@ -101,7 +108,7 @@ def test_a_network_that_refuses_names_every_source(tmp_path, out):
         pytest.skip("npm is not installed")
     proxies = {name: REFUSED for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
     npm = {"npm_config_registry": REFUSED, "npm_config_cache": str(tmp_path / "npm")}
-    done = run(
+    done = process(
         "--out",
         out,
         cwd=tmp_path,
@@ -152,8 +159,8 @@ def read_only(tmp_path):
         yield directory
         directory.chmod(0o700)
         return
-    command = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", directory]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield directory
     subprocess.run(["umount", directory], check=True)

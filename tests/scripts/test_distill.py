@@ -1,4 +1,4 @@
-"""`paper_repro.distill`: a data set of one's own, from arrays to a release, in real processes."""
+"""`paper_repro.distill`: a data set of one's own, from arrays to a release."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE, distilling_cell
+from commands import command
 
 import release
 from paper_repro import distill
 from paper_repro.core import cli
 from paper_repro.core.data import write_own
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs import runner
+from paper_repro.core.methods.kip import KIP
+from paper_repro.core.runs.cell import distilling_cell
 from paper_repro.core.runs.presets import CONVNET
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
 from paper_repro.core.store.rows import read_rows
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETS = json.loads((ROOT / "checkpoints/index.json").read_text())["sets"]
 ARGUMENTS = ["--datasets", "dots", "--steps", "3", "--target-batch", "40"]
 
 
 def run(*arguments, cwd):
-    command = [sys.executable, "-m", "paper_repro.distill", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
+    return command(distill.main, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def finished(tmp_path_factory):
     for image, label in zip(images, labels, strict=True):
         image[2 * label : 2 * label + 3, 2:5] += 130
     write_own(place / "data/dots.npz", images, labels, ("top", "middle", "low"))
-    done = run(*ARGUMENTS, "--data-dir", "data", "--out", "out", cwd=place)
+    words = [sys.executable, "-m", "paper_repro.distill", *ARGUMENTS]
+    words += ["--data-dir", "data", "--out", "out"]  # a real process, as the README has it
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     return place, done.stdout
 
@@ -57,7 +60,7 @@ def test_it_prints_each_method_beside_natural_images(finished):
 def test_gray_images_are_standardised_and_the_sets_are_exported(finished):
     place, _ = finished
     names = {learned.name for learned in read_catalogue(place / "out/checkpoints")}
-    rows = read_rows(place / "out/distill.jsonl")
+    rows = read_rows(place / "out/distill.jsonl", smoke=True)
     assert [row["method"] for row in rows][:3] == ["Natural", "LS", "KIP (l)"]
     assert names >= {"dots-convnet-ipc1-standard-learned-noaug", "dots-convnet-ipc1-standard-ls"}
 
@@ -92,11 +95,11 @@ def test_the_command_of_a_committed_set_is_its_run(name, monkeypatch):
     assert words[:3] == ["python", "-m", "paper_repro.distill"]
     asked = []
 
-    def collect(table, cells, seeds, preset, out, data_dir):
+    def collect(table, cells, seeds, options):
         asked.extend((cell.config_hash, seed) for cell in cells for seed in seeds)
         raise UserError("enough")
 
-    monkeypatch.setattr(runner, "run_cells", collect)
+    monkeypatch.setattr(distill, "run_cells", collect)
     with pytest.raises(SystemExit):
         cli.run(distill.main, words[3:])
     assert (record["config_hash"], record["seed"]) in asked
@@ -104,10 +107,10 @@ def test_the_command_of_a_committed_set_is_its_run(name, monkeypatch):
 
 def test_every_method_is_another_cell():
     cells = [
-        distilling_cell(m, "mnist", 1, CONVNET["laptop"], zca=False)
-        for m in (LABEL_SOLVE, *KIP_METHODS)
+        distilling_cell(method, "mnist", 1, CONVNET_NTK, CONVNET["laptop"])
+        for method in ("LS", *KIP.variants)
     ]
-    assert len({cell.config_hash for cell in cells}) == len(KIP_METHODS) + 1
+    assert len({cell.config_hash for cell in cells}) == len(KIP.variants) + 1 == 5
 
 
 def test_other_images_of_the_same_name_are_refused(finished, tmp_path):
@@ -132,7 +135,21 @@ def test_a_second_data_set_joins_the_export_and_needs_not_the_first(finished, tm
     names = [learned.name for learned in read_catalogue(place / "out/checkpoints")]
     assert "noise-fc1-ipc1-zca-ls-nngp" in names
     assert "dots-convnet-ipc1-standard-ls" in names
-    assert {row["architecture"] for row in read_rows(place / "out/distill.jsonl")} >= {"FC1"}
+    assert {row["architecture"] for row in read_rows(place / "out/distill.jsonl", smoke=True)} >= {"FC1"}
+
+
+def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path):
+    place, _ = finished
+    arguments = ["--datasets", "dots", "--steps", "2", "--data-dir", "data", "--out", tmp_path]
+    arguments += ["--architectures", "rbf", "--methods", "KIP", "--initial", "noise"]
+    done = run(*arguments, "--learn-scale", "--scale", "0.5", cwd=place)
+    assert done.returncode == 0, done.stderr
+    natural, kip = read_rows(tmp_path / "distill.jsonl")
+    assert "learn_scale" not in natural["config"] and natural["config"]["scale"] == 0.5
+    assert (kip["config"]["learn_scale"], kip["config"]["initial"]) == (True, "noise")
+    assert kip["parameters"]["scale"] not in (0.5, 1.0)
+    assert "KIP" in done.stdout and "RBF RBF" in done.stdout
+    assert not (tmp_path / "checkpoints").exists()  # such sets have no names to release them by
 
 
 @pytest.mark.parametrize(
@@ -141,13 +158,14 @@ def test_a_second_data_set_joins_the_export_and_needs_not_the_first(finished, tm
         (["--datasets"], "--datasets needs at least one value"),
         (["--datasets", "mine", "--methods"], "--methods needs at least one value"),
         (["--datasets", "mine", "--ipc"], "--ipc needs at least one value"),
-        (["--datasets", "mine", "--kernel", "RBF"], "unknown kernel 'RBF'"),
-        (["--datasets", "mine", "--architectures", "RBF"], "unknown architecture 'RBF'"),
+        (["--datasets", "mine", "--kernel", "RBF"], "invalid choice 'RBF' for argument '--kernel'"),
+        (["--datasets", "mine", "--scale", "2"], "ConvNet has no scale: only RBF and Laplace do"),
+        (["--datasets", "mine", "--architectures", "RBF", "--learn-scale"], "LS learns no scale"),
         (["--datasets", "mine", "--steps", "-1"], "steps must be at least"),
         (["--datasets", "dots"], "unknown data set 'dots'"),
         (["--datasets", "mine", "--methods", "DSA"], "unknown method 'DSA'"),
         (["--datasets", "mine", "--architectures", "ResNet"], "ResNet"),
-        (["--datasets", "mine", "--preprocess", "pca"], "unknown preprocessing 'pca'"),
+        (["--datasets", "mine", "--preprocess", "pca"], "invalid choice 'pca' for argument '--preproc"),
         (["--datasets", "mine", "--ipc", "1", "99"], "images per class must be between 1 and 16"),
         (["--datasets", "mine", "--seeds", "-1"], "seeds must not be negative"),
     ],

@@ -202,7 +202,7 @@ def test_another_transform_gives_another_score(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--preprocess", "zca", "--transform", "t.safetensors"], "leave one of them out"),
+        (["--preprocess", "zca", "--transform", "t.safetensors"], "give one of them"),
         (["--preprocess", "none", "--raw"], "leave out --raw"),
     ],
 )

@@ -1,9 +1,7 @@
 """The first KIP steps beside the official ones: rows of this table and of no other."""
 
-import subprocess
-import sys
-
 import pytest
+from commands import command
 
 from paper_repro import figure_kip_trajectory as trajectory
 from paper_repro import table1_comparison, table_a3_ablation
@@ -19,10 +17,9 @@ SCRIPT = trajectory.SCRIPT
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     out = tmp_path_factory.mktemp("trajectory")
-    command = [sys.executable, "-m", f"paper_repro.{SCRIPT}", "--preset", "smoke", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = command(trajectory.main, "--preset", "smoke", "--out", out)
     assert done.returncode == 0, done.stderr
-    return read_rows(out / f"{SCRIPT}.jsonl"), out
+    return read_rows(out / f"{SCRIPT}.jsonl", smoke=True), out
 
 
 def official(augmentation):
@@ -61,10 +58,10 @@ def test_both_settings_run(smoke):
 def test_methods_are_chosen_by_the_names_that_the_help_lists(smoke, tmp_path):
     _, out = smoke
     before = (out / f"{SCRIPT}.jsonl").read_bytes()
-    trajectory.main("smoke", methods=("KIP (a + l)",), out=out)  # has run: nothing is added
+    arguments = ("--preset", "smoke", "--methods", "KIP (a + l)", "--out", out)
+    assert command(trajectory.main, *arguments).returncode == 0  # has run: nothing is added
     assert (out / f"{SCRIPT}.jsonl").read_bytes() == before
-    command = [sys.executable, "-m", f"paper_repro.{SCRIPT}", "--methods", "KIP", "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = command(trajectory.main, "--methods", "KIP", "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
         "error: unknown method 'KIP' in this table: choose from KIP (a + l), KIP (l)\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 from paper_repro.report import texts
 from paper_repro.scripts import scripts
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_results_pages_are_what_the_rows_give(monkeypatch):

@@ -3,36 +3,40 @@
 import collections
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from paper_repro.core.runs.selection import select
+from commands import command
 
 from paper_repro import table1_comparison as table1
 from paper_repro import table_a3_ablation as ablation
-from paper_repro.core.data import cache_directory, load_dataset
+from paper_repro import table_cheap_kernels as cheap
+from paper_repro.core.data import cache_directory, load, load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
+from paper_repro.core.runs.options import Selection
+from paper_repro.core.runs.scorers import KRR
 from paper_repro.core.sets.catalogue import read_set
 from paper_repro.core.store.row_schema import problem_with
 from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables import published
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = table1.SCRIPT
 
 
-def run(*arguments, script=SCRIPT, **environment):
-    command = [sys.executable, "-m", f"paper_repro.{script}", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200", **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def run(*arguments, script=table1, **environment):
+    return command(script.main, *arguments, **environment)
+
+
+def smoke_rows(out):
+    return read_rows(out / f"{SCRIPT}.jsonl", smoke=True)
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """(output directory, finished process): MNIST with a data set that cannot be had."""
+    """(output directory, finished command): MNIST with a data set that cannot be had."""
     base = tmp_path_factory.mktemp("table1")
     load_dataset("mnist")
     (base / "cache" / "data").mkdir(parents=True)
@@ -40,9 +44,8 @@ def smoke(tmp_path_factory):
         (base / "cache" / "data" / file.name).symlink_to(file)
     out = base / "out"
     arguments = ("--datasets", "mnist", "svhn", "--ipc", "1", "--preset", "smoke", "--out", out)
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(base / "hub")}
-    done = run(*arguments, KIP_CACHE_DIR=str(base / "cache"), **offline)
-    return out, done
+    with mock.patch.object(load, "_REMOTE", ()):
+        return out, run(*arguments, KIP_CACHE_DIR=str(base / "cache"))
 
 
 def test_a_small_sample_enters_no_real_table():
@@ -50,11 +53,12 @@ def test_a_small_sample_enters_no_real_table():
         **{"dataset": "svhn_mini", "method": "LS", "preset": "laptop", "test_accuracy": 0.3},
         **{"algorithm": "KRR", "architecture": "ConvNet", "kernel": "NTK", "zca": True},
         **{"images_per_class": 1, "status": "done", "seed": 0, "budget": {"reduced": False}},
-        **{"config": {}, "config_hash": "0", "started": "", "table": SCRIPT},
+        **{"learned_labels": True, "augmentation": False, "config": {}, "config_hash": "0"},
+        **{"started": "", "table": SCRIPT},
     }
     cells = table1.table([row]).cells
     assert all(cell.ours is None for cell in cells)
-    sampled = table1.table([row], include_smoke=True).cells
+    sampled = table1.table([{**row, "preset": "smoke"}]).cells
     assert [c.label["Data set"] for c in sampled if c.ours is not None] == ["SVHN (small sample)"]
 
 
@@ -67,7 +71,8 @@ def five(tmp_path_factory):
     out = tmp_path_factory.mktemp("five")
     done = run("--preset", "smoke", "--ipc", "1", "--out", out, "--data-dir", directory)
     assert done.returncode == 0, done.stderr
-    return read_rows(out / f"{SCRIPT}.jsonl"), done.stdout
+    assert read_rows(out / f"{SCRIPT}.jsonl") == []  # none but smoke
+    return smoke_rows(out), done.stdout
 
 
 def test_the_smoke_preset_runs_all_five_data_sets(five):
@@ -76,7 +81,6 @@ def test_the_smoke_preset_runs_all_five_data_sets(five):
     runs = collections.Counter(row["dataset"] for row in rows)
     gray = dict.fromkeys(("mnist", "fashion_mnist"), 4)
     assert runs == {**gray, **dict.fromkeys(("svhn_mini", "cifar10", "cifar100"), 5)}
-    assert all(cell.ours is None for cell in table1.table(rows).cells)
 
 
 def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
@@ -90,13 +94,13 @@ def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        (SCRIPT, ["--random-kernel"]),
-        (SCRIPT, ["--support-batch", "0"]),
-        (SCRIPT, ["--seeds", "1", "--beside", "results"]),
-        (SCRIPT, ["--steps", "0", "--target-batch", "7"]),
-        ("table_a3_ablation", ["--seeds", "1", "--steps", "0", "--target-batch", "7"]),
+        (table1, ["--random-kernel"]),
+        (table1, ["--support-batch", "0"]),
+        (table1, ["--seeds", "1", "--beside", "results"]),
+        (table1, ["--steps", "0", "--target-batch", "7"]),
+        (ablation, ["--seeds", "1", "--steps", "0", "--target-batch", "7"]),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "SCRIPT", None) or " ".join(value),
 )
 def test_options_that_evaluate_only_cannot_honour_are_refused(script, options, tmp_path):
     done = run("--evaluate-only", *options, "--out", tmp_path, script=script)
@@ -131,13 +135,13 @@ def test_a_data_set_that_cannot_be_had_costs_its_own_cells_alone(smoke):
     assert done.returncode == 2
     error = done.stderr.splitlines()[-1]
     assert error.startswith("error: the cells of svhn were left out: cannot get SVHN")
-    rows = read_rows(out / f"{SCRIPT}.jsonl")
+    rows = smoke_rows(out)
     assert {row["dataset"] for row in rows} == {"mnist"}
     assert [row["status"] for row in rows] == ["done"] * 4
 
 
 def test_the_rows_of_a_smoke_run_are_valid_and_enter_no_table(smoke):
-    rows = read_rows(smoke[0] / f"{SCRIPT}.jsonl")
+    rows = smoke_rows(smoke[0])
     assert [(row["method"], row["architecture"]) for row in rows] == [
         ("LS", "ConvNet"),
         ("KIP (l)", "ConvNet"),
@@ -145,8 +149,8 @@ def test_the_rows_of_a_smoke_run_are_valid_and_enter_no_table(smoke):
         ("KIP (a + l)", "FC1"),
     ]
     assert all(problem_with(row) is None for row in rows)
-    assert all(cell.ours is None for cell in table1.table(rows).cells)
-    shown = [cell for cell in table1.table(rows, include_smoke=True).cells if cell.ours]
+    assert read_rows(smoke[0] / f"{SCRIPT}.jsonl") == []
+    shown = [cell for cell in table1.table(rows).cells if cell.ours]
     assert len(shown) == 4
 
 
@@ -161,7 +165,7 @@ def test_only_the_chosen_lines_are_printed_and_the_file_has_all(smoke):
 
 def test_other_rows_are_printed_below(smoke, tmp_path):
     out, _ = smoke
-    row = {**read_rows(out / f"{SCRIPT}.jsonl")[0], "preset": "laptop", "test_accuracy": 0.7345}
+    row = {**smoke_rows(out)[0], "preset": "laptop", "test_accuracy": 0.7345}
     (tmp_path / f"{SCRIPT}.jsonl").write_text(json.dumps(row) + "\n")
     arguments = ("--datasets", "mnist", "--ipc", "1", "--preset", "smoke", "--out", out)
     done = run(*arguments, "--beside", tmp_path)
@@ -193,28 +197,26 @@ def test_cells_are_chosen_by_their_whitening(tmp_path):
         out = tmp_path / zca
         done = run(*arguments, "--zca", zca, "--out", out)
         assert done.returncode == 0, done.stderr
-        (row,) = read_rows(out / f"{SCRIPT}.jsonl")
+        (row,) = smoke_rows(out)
         assert str(row["zca"]) == zca
     everything = ablation.cells(table1.PRESETS["laptop"])
-    assert [c.zca for c in select(everything, zca=True)] == 12 * [True]
-    assert [c.zca for c in select(everything, zca=False)] == 12 * [False]
-    assert len(select(everything)) == 24
+    for zca in (True, False):
+        assert [c.zca for c in Selection().choose(everything, zca=zca)] == 12 * [zca]
+    assert len(Selection().choose(everything)) == 24
 
 
 def test_gray_sets_have_no_whitened_cell(tmp_path):
     done = run("--datasets", "mnist", "--zca", "True", "--out", tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no cell of this table has all that was asked for" in done.stderr
+    assert "no cell matches --datasets mnist --zca True: relax one filter" in done.stderr
 
 
 def test_the_fc_cells_are_those_of_the_cheap_kernel_table():
-    from paper_repro import table_cheap_kernels as cheap
-
     ours = {c.config_hash for c in table1.cells(table1.PRESETS["paper"]) if c.dataset == "cifar10"}
     theirs = {
         c.config_hash
         for c in cheap.cells(cheap.PRESETS["paper"])
-        if (c.architecture, c.method, c.network) == ("FC1", "KIP (a + l)", None)
+        if (c.architecture, c.method, c.scorer) == ("FC1", "KIP (a + l)", KRR())
     }
     assert len(theirs) == 2
     assert theirs <= ours
@@ -230,22 +232,22 @@ def test_six_cells_are_shared_with_the_ablation():
 def test_the_papers_budget_is_not_to_be_changed(option, tmp_path):
     done = run("--preset", "paper", option, "7", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "the paper preset spends the paper's budget" in done.stderr
+    assert "the paper preset always spends the paper's budget" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_options_of_kip_need_a_kip_cell():
     with pytest.raises(UserError, match="for the KIP cells"):
-        table1.main(methods=("LS",), random_kernel=True)
+        table1.main(Selection(methods=("LS",)), random_kernel=True)
 
 
 def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
     arguments = ("--datasets", "mnist", "--ipc", "10", "--methods", "KIP (l)", "--preset", "smoke")
     done = run(*arguments, "--random-kernel", "--support-batch", "3", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    (row,) = read_rows(tmp_path / f"{SCRIPT}.jsonl")
+    (row,) = smoke_rows(tmp_path)
     assert row["config"]["random_architectures"] == ["ConvNet", "Conv-3", "Conv-8"]
-    table = table1.table([row], include_smoke=True)
+    table = table1.table([row])
     assert all(cell.ours is None for cell in table.cells)
     assert table.appendices[1].cells[0].ours is not None
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from paper_repro import table_cheap_kernels
 from paper_repro.core.store.row_schema import problem_with
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.rows import read_rows, rows_for
 from paper_repro.core.tables import published
 
 SCRIPT = table_cheap_kernels.SCRIPT
@@ -42,7 +42,7 @@ def smoke(tmp_path_factory):
 
 def test_every_cell_has_one_valid_finished_row(smoke):
     out, _ = smoke
-    rows = read_rows(out / f"{SCRIPT}.jsonl")
+    rows = read_rows(out / f"{SCRIPT}.jsonl", smoke=True)
     cells = table_cheap_kernels.cells(table_cheap_kernels.PRESETS["smoke"])
     assert [row["config_hash"] for row in rows] == [cell.config_hash for cell in cells]
     assert len({row["config_hash"] for row in rows}) == len(rows) == 16
@@ -55,8 +55,8 @@ def test_every_cell_has_one_valid_finished_row(smoke):
 
 def test_every_printed_cell_of_the_table_is_backed_by_its_row(smoke):
     out, done = smoke
-    rows = read_rows(out / f"{SCRIPT}.jsonl")
-    table = table_cheap_kernels.table(rows, include_smoke=True)
+    rows = read_rows(out / f"{SCRIPT}.jsonl", smoke=True)
+    table = table_cheap_kernels.table(rows)
     assert len(table.cells) == len(published.cheap_kernels())
     run_here = [cell for cell in table.cells if cell.label["Method"] not in ("DC", "SLDD", "DD")]
     assert len(run_here) == 12
@@ -67,8 +67,7 @@ def test_every_printed_cell_of_the_table_is_backed_by_its_row(smoke):
 
 def test_smoke_rows_never_enter_a_published_table(smoke):
     out, _ = smoke
-    table = table_cheap_kernels.table(read_rows(out / f"{SCRIPT}.jsonl"))
-    assert all(cell.ours is None for cell in table.cells)
+    assert read_rows(out / f"{SCRIPT}.jsonl") == rows_for(SCRIPT, out) == []
 
 
 def test_the_printed_table_has_all_columns_and_marks_what_is_only_published(smoke):

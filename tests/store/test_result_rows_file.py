@@ -6,20 +6,20 @@ import sys
 import textwrap
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+import result_rows
 from result_rows import make_row
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.store.rows import ROW_FIELDS, append_row, finished, read_rows
 
-HERE = Path(__file__).parent
+HELPERS = os.path.dirname(result_rows.__file__)
 
 
 def python(code, *arguments, **how):
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path},
@@ -164,7 +164,8 @@ def test_concurrent_writers_lose_nothing_and_finish_a_seed_once(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
         import sys
-        from result_rows import make_row
+        import result_rows
+from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         for seed in range(12):
             append_row(sys.argv[1], make_row(seed=seed, writer=sys.argv[2]))
@@ -183,7 +184,8 @@ def test_a_writer_waits_for_the_one_before_it(tmp_path):
     append_row(path, make_row())
     code = """
         import sys
-        from result_rows import make_row
+        import result_rows
+from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         print("ready", flush=True)
         append_row(sys.argv[1], make_row(seed=1))
@@ -204,7 +206,8 @@ def test_a_killed_writer_leaves_a_file_that_reads_and_grows(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
         import sys
-        from result_rows import make_row
+        import result_rows
+from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         for seed in range(100_000):
             append_row(sys.argv[1], make_row(seed=seed, status="failed", ballast="x" * 100_000))
@@ -232,8 +235,8 @@ def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
     before = path.read_bytes()
     code = """
         import resource, sys
-        from pathlib import Path
-        from result_rows import make_row
+                import result_rows
+from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         size = Path(sys.argv[1]).stat().st_size + 100
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -93,7 +93,7 @@ def test_it_and_the_rows_import_nothing_heavy():
         "import sys\n"
         "from paper_repro.core.store import provenance, rows\n"
         "from paper_repro.core.tables import cells, published, statistics, verdict\n"
-        "from paper_repro.core.tables.render import markdown, terminal, png\n"
+        "from paper_repro.core.tables.render import markdown, terminal\n"
         "from paper_repro.core import pictures\n"
         "published.table1(), provenance.provenance()\n"
         "print([m for m in ('jax', 'matplotlib', 'scipy', 'rich', 'pandas') if m in sys.modules])"

@@ -16,8 +16,8 @@ SPEC = CellSpec(
 )
 
 
-def cell(*rows, spec=SPEC, **how):
-    (built,) = build_cells([spec], rows, **how)
+def cell(*rows, spec=SPEC):
+    (built,) = build_cells([spec], rows)
     return built
 
 
@@ -66,15 +66,14 @@ def test_one_published_run_is_compared_with_one_more_of_ours():
     assert against(25.0, None) == "higher"
 
 
-def test_the_largest_budget_present_is_shown_and_smoke_never_is():
+def test_the_largest_budget_present_is_shown():
     config = {preset: {"preset": preset} for preset in ("smoke", "laptop", "gpu", "paper")}
     rows = [make_row(preset=p, config=c, test_accuracy=0.1) for p, c in config.items()]
     random.Random(0).shuffle(rows)
-    for preset in ("paper", "gpu", "laptop"):
+    for preset in ("paper", "gpu", "laptop", "smoke"):
         assert cell(*rows).our_budget.startswith(preset)
         rows = [r for r in rows if r["preset"] != preset]
     assert cell(*rows).verdict == "not run (needs two cores)"
-    assert cell(*rows, include_smoke=True).our_budget.startswith("smoke")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,6 @@ def test_published_only_and_unpublished_and_unfinished_cells():
     failed = make_row(status="failed", test_accuracy=None)
     later = make_row(status="interrupted", test_accuracy=None, started="2025-02-01T00:00:00+00:00")
     assert "resumes" in cell(failed, later).verdict and "failed" not in cell(failed, later).verdict
-    assert cell({**failed, "preset": "smoke"}).verdict == "not run (needs two cores)"
 
 
 def test_match_takes_alternatives_and_looks_into_objects():

@@ -3,11 +3,11 @@ import random
 
 import numpy as np
 import pytest
-from paper_repro.core.tables.render.png import render_png
 from PIL import Image
 from result_rows import make_row
 from rich.console import Console
 
+from paper_repro.core.pictures.table import render_png
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 from paper_repro.core.tables.published import cheap_kernels
 from paper_repro.core.tables.render import style

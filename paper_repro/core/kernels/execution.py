@@ -58,7 +58,7 @@ class KernelSpec:
         if self.kernel not in ("NTK", "NNGP"):
             raise UserError(f"unknown kernel {self.kernel!r} of a network: choose NTK or NNGP")
         if self.scale is not None or self.learn_scale:
-            raise UserError(f"a scale belongs to RBF and Laplace, not to {self.architecture}")
+            raise UserError(f"{self.architecture} has no scale: only RBF and Laplace do")
 
     @property
     def is_distance(self) -> bool:

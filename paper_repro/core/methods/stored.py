@@ -73,7 +73,7 @@ class Stored(Method):
         learned, name = config.learned, config.support["name"]
         if learned is None or (learned.path is not None and not learned.path.exists()):
             where = "" if learned is None else f" at {learned.path}"
-            raise UserError(f"the learned set {name} is not there{where}")
+            raise UserError(f"there is no learned set {name}{where}: export it again")
         if learned.path is not None and sha256_of_file(learned.path) != config.support["sha256"]:
             raise UserError(
                 f"{learned.path} is not the file that {name} names: restore or export it again"

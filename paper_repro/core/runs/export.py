@@ -117,7 +117,7 @@ def _best(
             if wanted is not None and row["config_hash"] not in wanted:
                 continue
             cell = cell_of(row["config"])
-            if not _is_exported(cell) or not _file_of(cell, row, results).exists():
+            if not is_exported(cell) or not _file_of(cell, row, results).exists():
                 continue
             name = cell.set_name
             if name not in best or rank(row) > rank(best[name]):
@@ -125,7 +125,7 @@ def _best(
     return [best[name] for name in sorted(best)]
 
 
-def _is_exported(cell: Cell) -> bool:
+def is_exported(cell: Cell) -> bool:
     """Whether a cell's set can be exported: of variants of a run, which would have its name, not.
 
     The names of sets say nothing of options, and a method of another name (as the first steps of

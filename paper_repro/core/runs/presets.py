@@ -77,7 +77,9 @@ def overridden(budget: Preset, **changes: int | None) -> Preset:
             words = name.removeprefix("network_")
             raise UserError(f"{words} must be at least {OVERRIDABLE[name]}, not {value}")
     if given and budget.name == "paper":
-        raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
+        raise UserError(
+            "the paper preset always spends the paper's budget: use --preset gpu or laptop"
+        )
     return dataclasses.replace(budget, **given)
 
 

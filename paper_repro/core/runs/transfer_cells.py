@@ -101,9 +101,7 @@ class SetSource:
 
     def __post_init__(self):
         if self.preprocess is not None and not self.npz:
-            raise UserError(
-                "--preprocess says what the images of --npz files went through: give both"
-            )
+            raise UserError("--preprocess describes --npz files: give --npz too")
 
     def file_sets(self, datasets: Sequence[str], data_dir: Path | None) -> list[LearnedSet]:
         """One set a file, each named like its file.
@@ -116,10 +114,14 @@ class SetSource:
           UserError: not one data set, no such data set, or two files of one name.
         """
         if len(datasets) != 1:
-            raise UserError("--npz needs one --datasets: the data set that the images stand for")
+            raise UserError(
+                "--npz needs exactly one --datasets: the data set that the images represent"
+            )
         names = [path.stem for path in self.npz]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise UserError(f"two files are named {min(twice)}: rename one, rows go by these names")
+            raise UserError(
+                f"two files are named {min(twice)}: rename one, because rows go by file names"
+            )
         data = load_dataset(datasets[0], data_dir)
         zca = (self.preprocess or usual(data)) == "zca"
         return [file_set(path, data, zca) for path in self.npz]

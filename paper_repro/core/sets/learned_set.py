@@ -163,8 +163,8 @@ class LearnedSet:
             what = "have no negative value"
         if what is not None:
             raise UserError(
-                f"{self._where}: the images {what}, so raw pixels: store what the "
-                "transform of their preprocessing makes of them (evaluate takes raw with --raw)"
+                f"{self._where}: the images {what}, so they look like raw "
+                "pixels: save them after preprocessing (evaluate takes raw ones with --raw)"
             )
         return self.images
 

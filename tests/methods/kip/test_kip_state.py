@@ -8,12 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.kip.config import KIPConfig
 from paper_repro.core.methods.kip.state import (
-    Diverged,
     advance,
     from_tensors,
     initial_state,
