@@ -84,7 +84,9 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
 def test_raw_images_are_not_taken_for_preprocessed_ones(mnist, tmp_path):
     path = tmp_path / "raw.npz"
     np.savez(path, images=mnist.x_train[:50], labels=mnist.y_train[:50].astype(np.int64))
-    with pytest.raises(UserError, match=r"raw\.npz: the images are uint8, so raw pixels: .*--raw"):
+    with pytest.raises(
+        UserError, match=r"raw\.npz: the images are uint8, so they look like raw pixels: .*--raw"
+    ):
         score(path)
     assert score(path, raw=True)["accuracy"] > 0.3
 
@@ -93,7 +95,9 @@ def test_float_pixels_are_not_taken_for_preprocessed_ones_nor_fractions_for_pixe
     for name, scale in (("bytes", 1), ("fractions", 255)):
         images = (mnist.x_train[:50] / scale).astype(np.float32)
         np.savez(tmp_path / f"{name}.npz", images=images, labels=mnist.y_train[:50])
-        with pytest.raises(UserError, match=r"no negative value, so raw pixels: .*--raw"):
+        with pytest.raises(
+            UserError, match=r"no negative value, so they look like raw pixels: .*--raw"
+        ):
             score(tmp_path / f"{name}.npz")
     for change in ({"raw": True}, {"preprocess": "none"}):
         assert score(tmp_path / "bytes.npz", **change)["accuracy"] > 0.3
