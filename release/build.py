@@ -222,7 +222,7 @@ def _refuse_foreign(out: Path) -> None:
 
 @contextlib.contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well."""
+    """A folder beside `out` that replaces it when the block ends without an error."""
     created = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

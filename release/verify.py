@@ -149,7 +149,7 @@ def _read_records(
 
 
 def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: bool) -> list[str]:
-    """The sets, those of one transform after another."""
+    """What is wrong with the sets; each transform is loaded once, for all of its sets."""
     problems = []
     transforms = sorted({record["release"]["transform"] for record in records.values()})
     for path in transforms:

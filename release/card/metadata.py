@@ -90,7 +90,7 @@ def hub_sources(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def to_yaml(fields: Mapping[str, Any]) -> str:
-    """The fields between their two rules of dashes."""
+    """The fields as YAML between two lines of dashes."""
     import yaml
 
     text = yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=100)

@@ -1,4 +1,4 @@
-"""Looking at an npz from elsewhere before it is read: no pickle, no header larger than its data."""
+"""Checks of a foreign npz before it is read: no pickle, no header larger than its data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def require_safe_npz(path: Path) -> None:
 def _require_safe_member(path: Path, member: zipfile.ZipInfo, file) -> None:
     name = member.filename
     if not name.endswith(".npy") or file.read(6) != b"\x93NUMPY":
-        raise UserError(f"{path} holds {name!r}, which is no array: never opened")
+        raise UserError(f"{path} contains {name!r}, which is not an array: refused")
     version = tuple(file.read(2))
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

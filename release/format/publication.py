@@ -74,20 +74,20 @@ def publication(
     if creator is None:
         creator = MAINTAINERS if repository == REPOSITORY else repository.split("/")[0]
     if not creator.strip() or not creator.isprintable():
-        raise UserError(f"--creator {creator!r} is no name")
+        raise UserError(f"--creator {creator!r} is not a name")
     if license_id is None:
         learned = all(r["dataset"] in DATASETS and not has_natural_images(r) for r in records)
         license_id = LICENSE if learned else OTHER
     if not is_license(license_id):
         raise UserError(
-            f"--license {license_id!r} is no identifier: take one of the Hub's, such as "
+            f"--license {license_id!r} is not an identifier: take one of the Hub's, such as "
             f"{LICENSE}, cc-by-4.0 or {OTHER}"
         )
     return Publication(repository, license_id, version, creator)
 
 
 def is_license(identifier: object) -> bool:
-    """Whether it can be an identifier of the Hub; which ones exist is not checked."""
+    """Whether `identifier` has the form of a license identifier of the Hub; it may not exist."""
     return isinstance(identifier, str) and _IDENTIFIER.fullmatch(identifier) is not None
 
 

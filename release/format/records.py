@@ -23,7 +23,7 @@ RELEASE: dict[str, Field] = {
 
 
 def require_releasable(record: Mapping[str, Any], where: str) -> None:
-    """Refuse a record that is wrong, or whose data set has a name that no file can carry.
+    """Refuse a record that is wrong, or whose data set has a name that cannot be a file name.
 
     Args:
       record: the set's record.

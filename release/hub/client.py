@@ -232,7 +232,7 @@ class Hub:
     def _repeat(
         self, doing: str, ask: Callable[[], Answer], waits: Sequence[float] | None = None
     ) -> Answer:
-        """`ask()`, again after each wait while it fails for a passing reason."""
+        """The result of `ask()`, repeated after each wait while its failure may pass."""
         for wait in (*(WAITS if waits is None else waits), None):
             limit_waiting()
             try:

@@ -42,7 +42,7 @@ def retry_after(error: BaseException) -> int:
 def user_error(
     error: Exception, *, doing: str, repository: str, endpoint: str, token: str | None
 ) -> UserError:
-    """`error`, met while `doing` something with `repository`, for the person at the keyboard."""
+    """`error` as a message to the user: what failed while `doing` what, and what to do next."""
     found = _of_client(error)
     if isinstance(found, HfHubHTTPError):
         status = found.response.status_code
@@ -68,7 +68,7 @@ def user_error(
 
 
 def without(token: str | None, text: str) -> str:
-    """`text` with the token blotted out."""
+    """`text` with the token replaced by `<token>`."""
     return text.replace(token, "<token>") if token else text
 
 

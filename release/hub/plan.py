@@ -1,4 +1,4 @@
-"""What a push has to do, told in words and carried out: one commit, then one tag."""
+"""The plan of a push, its description, and carrying it out: one commit, then one tag."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What is pushed.
+    """A release folder on its way to the Hub.
 
     Attributes:
       folder: the release folder.
@@ -73,7 +73,7 @@ class Plan:
 
 
 def plan(hub: Hub, release: Release, create: bool, public: bool) -> Plan:
-    """What a push has to do.
+    """Compare the release with the repository.
 
     Args:
       hub: the repository.

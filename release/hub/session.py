@@ -1,4 +1,4 @@
-"""What the requests of a push obey, whoever in the client sends them.
+"""Limits for all requests of a push, whichever part of the client sends them.
 
 None waits for ever (the client's session has no limit of its own), and no log record shows the
 access token.
@@ -21,7 +21,7 @@ TIMEOUT = 120.0
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Take the limit of `limit_waiting` off again at the end."""
+    """Remove the limit of `limit_waiting` at the end of the block."""
     try:
         yield
     finally:
@@ -31,7 +31,7 @@ def limited() -> Iterator[None]:
 
 
 def limit_waiting() -> None:
-    """Limit the requests of the client's session. To be repeated: a broken session is replaced."""
+    """Limit how long a request waits. To be called before each: the client replaces sessions."""
     hooks = get_session().event_hooks
     if _limit not in hooks["request"]:
         get_session().event_hooks = {**hooks, "request": [*hooks["request"], _limit]}
@@ -44,7 +44,7 @@ def _limit(request: Any) -> None:
 
 @contextlib.contextmanager
 def silent_about(token: str | None) -> Iterator[None]:
-    """While this is open, no record that the client's loggers print has the token in it."""
+    """Keep the token out of what the client's loggers print inside the block."""
 
     def blot(record: logging.LogRecord) -> bool:
         if token and token in record.getMessage():

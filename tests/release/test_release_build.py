@@ -185,7 +185,7 @@ def test_what_a_release_cannot_be_published_as_is_refused(made, tmp_path):
     for change, words in (
         ({"repository": "my-sets"}, "must be namespace/name"),
         ({"version": "main"}, "--version 'main' cannot be the tag"),
-        ({"creator": " "}, "--creator ' ' is no name"),
+        ({"creator": " "}, "--creator ' ' is not a name"),
     ):
         with pytest.raises(UserError, match=words):
             release.build(tmp_path / "r", **arguments, **change)
@@ -233,5 +233,5 @@ def test_the_license_is_ours_for_official_data_and_asked_for_otherwise():
     assert publication(natural, "me/sets").license == "other"
     assert publication(own, "me/sets").license == "other"
     assert publication(own, "me/sets", "cc-by-4.0").license == "cc-by-4.0"
-    with pytest.raises(UserError, match="--license 'CC BY' is no identifier"):
+    with pytest.raises(UserError, match="--license 'CC BY' is not an identifier"):
         publication(own, "me/sets", "CC BY")

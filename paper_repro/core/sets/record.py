@@ -133,7 +133,7 @@ def read_json(path: Path, missing: str, repair: str) -> Any:
 
 
 def require_valid_record(record: Mapping[str, Any], where: str) -> None:
-    """Refuse a record that lacks a field or whose values cannot be.
+    """Refuse a record that lacks a field or has an impossible value.
 
     Args:
       record: the set's record.

@@ -127,7 +127,7 @@ def score_by_record(
 
 
 def rows_to_score(n_stated: int, n_test: int | None) -> np.ndarray | slice:
-    """The test images to score a stated accuracy again on.
+    """The test images on which a stated accuracy is checked again.
 
     A record's accuracy is on the first `n_stated`. Fewer are spread evenly over these: the first
     thousands of a test set need not be like the rest (those of MNIST are harder).

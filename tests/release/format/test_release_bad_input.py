@@ -66,11 +66,11 @@ NPZ = {
     ),
     "a pickle": (
         lambda p: zip_of(p, images__npy=pickle.dumps(IMAGES), labels__npy=b""),
-        "is no array",
+        "is not an array",
     ),
     "a pickle beside": (
         lambda p: zip_of(p, evil__pkl=pickle.dumps(IMAGES)),
-        "holds 'evil.pkl', which is no array",
+        "contains 'evil.pkl', which is not an array",
     ),
     "a header larger than the file": (
         lambda p: zip_of(p, images__npy=npy_header((10**9, 32, 32, 3)), labels__npy=b""),

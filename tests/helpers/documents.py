@@ -31,7 +31,7 @@ from markdown_it.token import Token
 
 from paper_repro.core import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 """As GitHub reads it, as far as these documents go."""
 

@@ -8,23 +8,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_table
-from paper_repro.core.methods.kip.run import support_path
-from paper_repro.core.runs.context import context
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.methods.kip.log import support_path
+from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs import gallery
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.export import cell_of, export
-from paper_repro.core.runs.rescore import rescore
-from paper_repro.core.runs.runner import run_cells, run_directory
+from paper_repro.core.runs.cell import Cell, cell_of
+from paper_repro.core.runs.export import export
+from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.prepared_data import prepared_data
+from paper_repro.core.runs.rescore import Rescoring
+from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.sets import catalogue
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
 from paper_repro.core.store import checkpoint
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.rows import read_rows, run_directory
 
-KIP = small_table.cell(6)
-SOLVED = Cell("small", 2, "LS", "label_solve", "FC1", "NTK", learned_labels=True)
+
+def kip(steps):
+    """The test set is scored at every official step."""
+    cell = small_table.cell(steps)
+    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, test_share=None))
+
+
+KIP = kip(6)
+SOLVED = Cell("small", "LS", LabelSolveConfig(2), KernelSpec("FC1"))
+
+
+def options(out, data, preset="laptop"):
+    return RunOptions(preset, out=out, data_dir=data)
+
+
+def rescore(cells, checkpoints, data):
+    Rescoring(True, checkpoints).rescore(cells, options(Path("none"), data))
+
+
+def prepared(cell, data):
+    return prepared_data(cell, data, Execution())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +55,7 @@ def runs(tmp_path_factory):
     base = tmp_path_factory.mktemp("exported")
     data = small_table.write_data(base / "data")
     results = base / "results"
-    run_cells(small_table.SCRIPT, [KIP, SOLVED], [0, 1], "laptop", results, data)
+    run_cells(small_table.SCRIPT, [KIP, SOLVED], [0, 1], options(results, data))
     export(results, base / "checkpoints", (0,), 100, data)
     return results, data, base / "checkpoints"
 
@@ -64,7 +86,7 @@ def test_what_a_killed_export_left_is_swept_away(runs, copied):
 def test_the_support_is_the_one_the_run_selected(runs):
     results, _, checkpoints = runs
     for cell, name in ((KIP, "learned-noaug"), (SOLVED, "ls")):
-        directory = run_directory(results, cell, 0)
+        directory = run_directory(results, cell.config_hash, 0)
         path = support_path(directory, 6) if cell is KIP else directory / "support.safetensors"
         expected = checkpoint.load(path).tensors
         learned = read_set(checkpoints, f"small-fc1-ipc2-standard-{name}")
@@ -78,7 +100,9 @@ def test_the_series_holds_the_earlier_official_steps(runs):
     assert learned.steps == [0, 1, 2, 4]
     assert learned.at_step(6) is learned
     for step in learned.steps:
-        kept = checkpoint.load(support_path(run_directory(results, KIP, 0), step)).tensors
+        kept = checkpoint.load(
+            support_path(run_directory(results, KIP.config_hash, 0), step)
+        ).tensors
         then = learned.at_step(step)
         assert then.images.tobytes() == kept["images"].tobytes()
         assert (then.record["step"], then.record["metrics"].keys()) == (
@@ -91,7 +115,7 @@ def test_the_series_holds_the_earlier_official_steps(runs):
 
 def test_the_record_says_what_the_set_is_and_how_to_make_it_again(runs):
     record = read_set(runs[2], "small-fc1-ipc2-standard-learned-noaug").record
-    assert cell_of(record) == dataclasses.replace(KIP, test_share=None)
+    assert cell_of(record["config"]) == KIP
     assert record["config_hash"] == KIP.config_hash
     assert (record["step"], record["seed"], record["n_classes"]) == (6, 0, 3)
     assert record["metrics"]["n_test"] == 90
@@ -121,7 +145,7 @@ def test_a_larger_budget_replaces_a_set_and_a_smaller_one_does_not(runs, copied)
     name = "small-fc1-ipc2-standard-learned-noaug"
     for steps, kept in ((2, 6), (8, 8), (6, 8)):
         results = copied.parent / f"results{steps}"
-        run_cells(small_table.SCRIPT, [small_table.cell(steps)], [0], "laptop", results, data)
+        run_cells(small_table.SCRIPT, [kip(steps)], [0], options(results, data))
         export(results, copied, (0,), 100, data)
         assert read_set(copied, name).record["step"] == kept
         assert len(read_catalogue(copied)) == 2
@@ -130,14 +154,15 @@ def test_a_larger_budget_replaces_a_set_and_a_smaller_one_does_not(runs, copied)
 def test_a_torn_line_of_metrics_costs_what_follows_it_alone(runs, tmp_path):
     results, data, _ = runs
     torn = shutil.copytree(results, tmp_path / "results")
-    path = run_directory(torn, KIP, 0) / "metrics.jsonl"
+    path = run_directory(torn, KIP.config_hash, 0) / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3]) + lines[3][:20])
     (learned,) = export(torn, tmp_path / "c", (0,), 100, data, [KIP.config_hash])
     series = {entry["step"]: entry["metrics"] for entry in learned.record["series"]}
     assert list(series) == [0, 1, 2, 4]
     assert all(series[step] for step in (0, 1, 2)) and series[4] == {}
-    gallery.draw(small_table.SCRIPT, [KIP], read_rows(small_table.rows_of(torn)), torn, data, 0)
+    rows = read_rows(small_table.rows_of(torn), smoke=True)
+    gallery.draw(small_table.SCRIPT, [KIP], rows, options(torn, data), 0)
     curves = torn / "pictures" / f"{small_table.SCRIPT}-curves.png"
     assert curves.read_bytes().startswith(b"\x89PNG")
 
@@ -150,7 +175,7 @@ def test_large_sets_are_exported_without_their_series(runs, tmp_path):
 
 def test_smoke_runs_are_never_exported(runs, tmp_path):
     _, data, _ = runs
-    run_cells(small_table.SCRIPT, [small_table.cell(2)], [0], "smoke", tmp_path / "r", data)
+    run_cells(small_table.SCRIPT, [kip(2)], [0], options(tmp_path / "r", data, "smoke"))
     with pytest.raises(UserError, match="no finished KIP or LS run"):
         export(tmp_path / "r", tmp_path / "c", (0,), 100, data)
 
@@ -166,10 +191,10 @@ def test_sets_are_scored_again_without_training(runs, capsys):
 
 def test_a_zca_fitted_on_another_machine_is_accepted_and_other_data_are_not(runs, copied):
     path = copied / "small-fc1-ipc2-standard-ls" / catalogue.RECORD
-    record, shared = json.loads(path.read_text()), context(SOLVED, runs[1])
+    record, shared = json.loads(path.read_text()), prepared(SOLVED, runs[1])
     elsewhere = {**record, "transform_sha256": "0" * 64}
     whitened = dataclasses.replace(SOLVED, zca=True)
-    zca = context(whitened, runs[1])
+    zca = prepared(whitened, runs[1])
     assert require_recorded("a", {**elsewhere, "zca": True}, zca.dataset, zca.transform)
     assert not require_recorded("a", record, shared.dataset, shared.transform)
     for wrong, words in (
@@ -192,7 +217,7 @@ def test_a_set_that_does_not_score_what_its_record_says_is_named(runs, copied):
 
 def test_cells_without_a_set_are_reported(runs):
     with pytest.raises(UserError, match="has no set of the chosen cells"):
-        rescore([dataclasses.replace(KIP, images_per_class=3)], runs[2], runs[1])
+        rescore([dataclasses.replace(SOLVED, config=LabelSolveConfig(3))], runs[2], runs[1])
 
 
 LEARNED = "small-fc1-ipc2-standard-learned-noaug"
@@ -249,7 +274,7 @@ def test_labels_are_float32_and_images_are_kernel_inputs(runs):
 
 
 def test_the_committed_sets_are_those_their_records_name():
-    for learned in read_catalogue(Path(__file__).parents[1] / "checkpoints"):
+    for learned in read_catalogue(Path(__file__).parents[2] / "checkpoints"):
         record = learned.record
         size = record["images_per_class"] * record["n_classes"]
         for kept in (learned, *map(learned.at_step, learned.steps)):

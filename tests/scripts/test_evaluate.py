@@ -12,6 +12,7 @@ import small_table
 from paper_repro.core import cli
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import Execution
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import ZCA, fitted, load, save
 from paper_repro.core.preprocess.transform import digest
@@ -19,7 +20,7 @@ from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.evaluate import Protocol, evaluate, main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 N_TEST = 200
 
 
@@ -54,7 +55,7 @@ def test_equals_neural_tangents_and_numpy(mnist, support):
     ridge = 1e-6 * np.trace(k_ss) / len(k_ss) * np.eye(len(k_ss))
     predicted = oracle(x_test, images) @ np.linalg.solve(k_ss + ridge, labels)
     y_test = np.eye(10)[mnist.y_test[:N_TEST]] - 0.1
-    found = score(path, dtype="float64")
+    found = score(path, execution=Execution(dtype="float64"))
     assert found["accuracy"] == np.mean(predicted.argmax(1) == mnist.y_test[:N_TEST])
     assert found["mse"] == pytest.approx(0.5 * np.mean((predicted - y_test) ** 2), rel=1e-8)
     assert found["n_test"] == N_TEST and found["n_support"] == 50
@@ -83,7 +84,9 @@ def test_layouts_raw_images_and_a_saved_transform_score_the_same(mnist, support,
 def test_raw_images_are_not_taken_for_preprocessed_ones(mnist, tmp_path):
     path = tmp_path / "raw.npz"
     np.savez(path, images=mnist.x_train[:50], labels=mnist.y_train[:50].astype(np.int64))
-    with pytest.raises(UserError, match=r"raw\.npz: the images are uint8, so raw pixels: .*--raw"):
+    with pytest.raises(
+        UserError, match=r"raw\.npz: the images are uint8, so they look like raw pixels: .*--raw"
+    ):
         score(path)
     assert score(path, raw=True)["accuracy"] > 0.3
 
@@ -92,7 +95,9 @@ def test_float_pixels_are_not_taken_for_preprocessed_ones_nor_fractions_for_pixe
     for name, scale in (("bytes", 1), ("fractions", 255)):
         images = (mnist.x_train[:50] / scale).astype(np.float32)
         np.savez(tmp_path / f"{name}.npz", images=images, labels=mnist.y_train[:50])
-        with pytest.raises(UserError, match=r"no negative value, so raw pixels: .*--raw"):
+        with pytest.raises(
+            UserError, match=r"no negative value, so they look like raw pixels: .*--raw"
+        ):
             score(tmp_path / f"{name}.npz")
     for change in ({"raw": True}, {"preprocess": "none"}):
         assert score(tmp_path / "bytes.npz", **change)["accuracy"] > 0.3
@@ -201,7 +206,7 @@ def test_another_transform_gives_another_score(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--preprocess", "zca", "--transform", "t.safetensors"], "leave one of them out"),
+        (["--preprocess", "zca", "--transform", "t.safetensors"], "give one of them"),
         (["--preprocess", "none", "--raw"], "leave out --raw"),
     ],
 )
@@ -219,7 +224,7 @@ def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("paper_repro.evaluate.QUIET_SECONDS", 0.0)
     monkeypatch.setattr("paper_repro.core.runs.progress.LOG_SECONDS", 0.0)
-    monkeypatch.setattr("paper_repro.core.kernels.blocks._MAX_ROWS", 30)
+    monkeypatch.setattr("paper_repro.core.kernels.kernel.Kernel.block_side", 30)
     score_small(place, path)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
