@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels import activations
+    from paper_repro.core.kernels.activations import Activation
+else:
+    # They import JAX, which a command line does not wait for.
+    activations = lazy("paper_repro.core.kernels.activations")
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
     """3x3 convolution, stride 1, SAME zero padding, with bias."""
 
-
-@dataclasses.dataclass(frozen=True)
-class ReLU:
-    """Pointwise max(x, 0)."""
+    window: ClassVar[int] = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class AvgPool:
     """2x2 average pooling, stride 2, VALID: an odd last row or column is dropped."""
+
+    size: ClassVar[int] = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,8 @@ class Dense:
     """Fully connected layer with bias; the last one is the readout."""
 
 
-Layer = Conv | ReLU | AvgPool | Flatten | GlobalAvgPool | Dense
+if TYPE_CHECKING:
+    Layer = Conv | Activation | AvgPool | Flatten | GlobalAvgPool | Dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,52 +71,63 @@ class Architecture:
     b_std: float = 0.1
 
 
-def convnet(depth: int = 3, prepend: bool = True) -> Architecture:
+def convnet(
+    depth: int = 3, prepend: bool = True, activation: Activation | None = None
+) -> Architecture:
     """The paper's ConvNet: `depth` blocks of conv, ReLU, pool; `prepend` puts a conv+ReLU first.
 
     `convnet()` is the ConvNet of arXiv 2107.13034. The one of DC and DSA normalises instances
     and has no prepended layer; here there is no normalisation.
+
+    Args:
+      depth: number of blocks.
+      prepend: whether a convolution and an activation come before them.
+      activation: the layer in place of ReLU, here and in the other networks of this module.
     """
     _require_depth("convnet", depth)
-    layers: tuple[Layer, ...] = (Conv(), ReLU()) if prepend else ()
-    layers += (Conv(), ReLU(), AvgPool()) * depth + (Flatten(), Dense())
+    phi = activation or activations.ReLU()
+    layers: tuple[Layer, ...] = (Conv(), phi) if prepend else ()
+    layers += (Conv(), phi, AvgPool()) * depth + (Flatten(), Dense())
     if depth == 3:
         name = "ConvNet" if prepend else "ConvNet3"
     else:
         name = f"ConvNet(depth={depth}, prepend={prepend})"
-    return Architecture(name, layers)
+    return Architecture(_named(name, phi), layers)
 
 
-def convnet3() -> Architecture:
+def convnet3(activation: Activation | None = None) -> Architecture:
     """The ConvNet without its first conv+ReLU, as in the official release."""
-    return convnet(prepend=False)
+    return convnet(prepend=False, activation=activation)
 
 
-def conv(depth: int) -> Architecture:
+def conv(depth: int, activation: Activation | None = None) -> Architecture:
     """Conv-n of the earlier notebook: n conv+ReLU layers, no pooling, Flatten, Dense."""
     _require_depth("conv", depth)
-    return Architecture(f"Conv-{depth}", (Conv(), ReLU()) * depth + (Flatten(), Dense()))
+    phi = activation or activations.ReLU()
+    return Architecture(_named(f"Conv-{depth}", phi), (Conv(), phi) * depth + (Flatten(), Dense()))
 
 
 _MYRTLE_BLOCKS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
 
 
-def myrtle(depth: int) -> Architecture:
+def myrtle(depth: int, activation: Activation | None = None) -> Architecture:
     """Myrtle-5, -7 or -10: conv+ReLU, three blocks with pools between, global average pooling."""
     if depth not in _MYRTLE_BLOCKS:
         raise UserError(f"myrtle({depth}) is not defined: choose 5, 7 or 10")
-    layers: tuple[Layer, ...] = (Conv(), ReLU())
+    phi = activation or activations.ReLU()
+    layers: tuple[Layer, ...] = (Conv(), phi)
     for index, repeats in enumerate(_MYRTLE_BLOCKS[depth]):
-        layers += (Conv(), ReLU()) * repeats
+        layers += (Conv(), phi) * repeats
         if index < 2:
             layers += (AvgPool(),)
-    return Architecture(f"Myrtle-{depth}", (*layers, GlobalAvgPool(), Dense()))
+    return Architecture(_named(f"Myrtle-{depth}", phi), (*layers, GlobalAvgPool(), Dense()))
 
 
-def fully_connected(depth: int) -> Architecture:
+def fully_connected(depth: int, activation: Activation | None = None) -> Architecture:
     """FC-n: Flatten, n dense+ReLU layers, Dense (arXiv 2011.00050)."""
     _require_depth("fully_connected", depth)
-    return Architecture(f"FC{depth}", (Flatten(), *(Dense(), ReLU()) * depth, Dense()))
+    phi = activation or activations.ReLU()
+    return Architecture(_named(f"FC{depth}", phi), (Flatten(), *(Dense(), phi) * depth, Dense()))
 
 
 _NAMES = "convnet, convnet3, conv-N, myrtle-5, myrtle-7, myrtle-10, fcN (N >= 1)"
@@ -116,25 +136,41 @@ _NAMES = "convnet, convnet3, conv-N, myrtle-5, myrtle-7, myrtle-10, fcN (N >= 1)
 def from_name(name: str) -> Architecture:
     """The architecture for a name as typed: `convnet`, `convnet3`, `conv-8`, `myrtle-5`, `fc1`.
 
-    Case, spaces, hyphens and underscores do not matter, so every `Architecture.name` that these
+    An activation other than ReLU is put at the end: `convnet-erf`, `conv-3-leakyrelu0.1`. Case,
+    spaces, hyphens and underscores do not matter, so every `Architecture.name` that these
     functions make by default is accepted too.
 
     Raises:
       UserError: unknown name.
     """
-    key = re.sub(r"[\s_-]", "", name.lower())
+    key, activation = activations.split_name(re.sub(r"[\s_-]", "", name.lower()))
     if key == "convnet":
-        return convnet()
+        return convnet(activation=activation)
     if key == "convnet3":
-        return convnet3()
+        return convnet3(activation)
     for pattern, make in (
         (r"conv(\d+)", conv),
         (r"myrtle(\d+)", myrtle),
         (r"fc(\d+)", fully_connected),
     ):
         if match := re.fullmatch(pattern, key):
-            return make(int(match.group(1)))
-    raise UserError(f"unknown architecture {name!r}: choose one of {_NAMES}")
+            return make(int(match.group(1)), activation)
+    raise UserError(
+        f"unknown architecture {name!r}: choose one of {_NAMES}, and put an activation other than "
+        f"ReLU at the end, as in convnet-erf ({', '.join(activations.ACTIVATIONS)})"
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """The activations under their own names, as layers are: `architecture.ReLU`."""
+    if name in activations.__all__:
+        return getattr(activations, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _named(name: str, activation: Activation) -> str:
+    """The name of a network: ReLU, the papers' activation, goes without saying."""
+    return name if activation == activations.ReLU() else f"{name}-{activation.label}"
 
 
 def _require_depth(what: str, depth: int) -> None:

@@ -29,7 +29,7 @@ def test_offsets_never_exceed_the_image():
 
 def test_flatten_without_pools_needs_offset_zero_alone():
     (segment,) = plan(arch.conv(8), (32, 32, 3)).segments
-    assert (segment.n_offsets, segment.n_relu) == (1, 8)
+    assert (segment.n_offsets, segment.n_layers) == (1, 8)
 
 
 def test_global_average_needs_everything():
@@ -41,7 +41,33 @@ def test_describe_compares_with_the_full_covariance():
     text = plan(arch.convnet(), (32, 32, 3)).describe()
     for expected in ("32x32", "225", "179,776", "1,048,576", "49", "9", "per pair"):
         assert expected in text
-    assert plan(arch.convnet(), (32, 32, 3)).flops_per_pair(reverse=True) > 0
+
+
+def test_flops_of_the_paper_convnet():
+    """Per entry: 2 an input channel, 4 or 8 a window sum, 45 and 66 more a ReLU, 2 a pool."""
+    planned = plan(arch.convnet(), (32, 32, 3))
+    first, *later = (s.n_entries for s in planned.segments)
+    forward = first * (6 + 4 + 45 + 8 + 45 + 2) + sum(later) * (8 + 45 + 2) + 4
+    assert planned.flops_per_pair() == forward
+    reverse = first * (12 + 8 + 111 + 16 + 111 + 4) + sum(later) * (16 + 111 + 4) + 4
+    assert planned.flops_per_pair(reverse=True) == reverse
+
+
+def test_segments_carry_activation_window_and_pool():
+    planned = plan(arch.convnet(activation=arch.Erf()), (32, 32, 3))
+    assert {(s.activation, s.window, s.pool) for s in planned.segments} == {(arch.Erf(), 3, 2)}
+    assert planned.activation == arch.Erf()
+    assert [s.pool for s in plan(arch.myrtle(5), (8, 8, 3)).segments] == [2, 2, 1]
+
+
+def test_a_network_may_change_its_activation_at_a_pool_and_nowhere_else():
+    layers = (arch.Conv(), arch.ReLU(), arch.AvgPool(), arch.Conv(), arch.Erf())
+    end = (arch.Flatten(), arch.Dense())
+    planned = plan(arch.Architecture("Both", (*layers, *end)), (4, 4, 1))
+    assert [s.activation for s in planned.segments] == [arch.ReLU(), arch.Erf()]
+    assert planned.activation is None
+    with pytest.raises(UserError, match="not stacks"):
+        plan(arch.Architecture("Mixed", (*layers[:2], *layers[3:], *end)), (4, 4, 1))
 
 
 @pytest.mark.parametrize(

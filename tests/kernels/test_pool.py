@@ -1,4 +1,4 @@
-"""Kernel blocks evaluated elsewhere: the same bits as in this process, for all that uses kernels."""
+"""Kernel blocks evaluated elsewhere: the bits of this process, for all that uses kernels."""
 
 import dataclasses
 import pickle

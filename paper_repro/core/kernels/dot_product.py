@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from paper_repro.core.architecture import fully_connected
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation, ReLU
+from paper_repro.core.kernels.activations.relu import COINCIDENT
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
-from paper_repro.core.kernels.relu import COINCIDENT, relu_nngp, relu_ntk
 from paper_repro.core.kernels.tracing import require_traceable
 
 Parameters = Mapping[str, Array]
@@ -58,25 +60,20 @@ class _FullyConnected:
     depth: int
     w_variance: float
     b_variance: float
+    # The name of the kernel has it too; its text enters the identity of runs, older ones as well.
+    activation: Activation = dataclasses.field(default=ReLU(), repr=False)
 
     def __call__(self, parameters, q12, q11, q22, get):
+        phi, may_vanish = self.activation, self.b_variance == 0
         k, k11, k22 = (self.b_variance + self.w_variance * q for q in (q12, q11, q22))
-        t, may_vanish = k, self.b_variance == 0
+        t = k
         for _ in range(self.depth):
-            s12 = _root(k11) * _root(k22)
-            if get == "ntk":
-                k, t = relu_ntk(k, t, s12, may_vanish)
-            else:
-                k = relu_nngp(k, s12, may_vanish)
-            k11, k22 = k11 / 2, k22 / 2
+            k, derivative = phi.dense_pair(k, k11, k22, may_vanish)
+            k11, k22 = phi.second_moment(k11), phi.second_moment(k22)
+            t = t * derivative
             k, k11, k22 = (self.b_variance + self.w_variance * q for q in (k, k11, k22))
             t = k + self.w_variance * t
         return t if get == "ntk" else k
-
-
-def _root(q):
-    """Square root, 0 with gradient 0 where q is 0: an image of zeros where there is no bias."""
-    return jnp.where(q == 0, 0, jnp.sqrt(jnp.where(q == 0, 1, q)))
 
 
 def _squared_distance(q12, q11, q22):
@@ -225,16 +222,18 @@ def fully_connected_kernel(
     get: Get = "ntk",
     w_std: float = 2.0**0.5,
     b_std: float = 0.1,
+    activation: Activation = ReLU(),  # noqa: B008, frozen
 ) -> DotProductKernel:
-    """NTK or NNGP of an infinitely wide ReLU network with `depth` hidden layers, closed form.
+    """NTK or NNGP of an infinitely wide network with `depth` hidden layers, closed form.
 
     Cho and Saul (2009), equations 3-6, for the ReLU expectations; Jacot et al. (2018) for the
     NTK recursion. W_std and b_std default to those of arXiv 2011.00050.
     """
     if depth < 1:
         raise UserError(f"a fully connected kernel needs at least one hidden layer, not {depth}")
-    form = _FullyConnected(depth, w_std**2, b_std**2)
-    return DotProductKernel(f"FC{depth}", form, dtype, get)
+    form = _FullyConnected(depth, w_std**2, b_std**2, activation)
+    name = fully_connected(depth, activation).name
+    return DotProductKernel(name, form, dtype, get)
 
 
 def _with_scale(name, form, scale, learn_scale, dtype):

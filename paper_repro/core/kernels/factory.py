@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 import jax
+import numpy as np
 
 from paper_repro.core import lazy
-from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
+from paper_repro.core.architecture import Architecture, Dense, Flatten, from_name
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import dot_product
+from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.execution import Backend, Execution, KernelSpec
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 
@@ -82,6 +84,7 @@ def network_kernel(
             get,
             w_std=architecture.w_std,
             b_std=architecture.b_std,
+            activation=architecture.layers[2],
         )
     if backend == "neural_tangents":
         return neural_tangents.NeuralTangentsKernel(architecture, dtype, get, **options)
@@ -124,8 +127,23 @@ def _resolved(architecture: Architecture, backend: Backend) -> str:
     if backend != "neural_tangents" and _fully_connected_depth(architecture):
         return _CLOSED_FORM
     if backend == "auto":
-        return "numba" if jax.default_backend() == "cpu" else "jax"
+        on_cpu = jax.default_backend() == "cpu"
+        return "numba" if on_cpu and not _without_numba_form(architecture) else "jax"
+    if backend == "numba" and (missing := _without_numba_form(architecture)):
+        raise UserError(
+            f"the numba backend has no {missing}, which {architecture.name} needs: use "
+            "backend='jax' or 'auto'"
+        )
     return backend
+
+
+def _without_numba_form(architecture: Architecture) -> str:
+    """What keeps the numba backend from a network, '' if nothing does."""
+    found = {layer for layer in architecture.layers if isinstance(layer, Activation)}
+    missing = [phi.label for phi in found if phi.numba_form(np.dtype("float32")) is None]
+    if missing:
+        return f"{min(missing)} activation"
+    return "mixture of activations" if len(found) > 1 else ""
 
 
 def _known_backend(backend: str) -> None:
@@ -147,7 +165,9 @@ def _options_of(backend: str, **options: int | None) -> dict[str, int]:
 
 
 def _fully_connected_depth(architecture: Architecture) -> int:
-    """Number of hidden layers of Flatten, (Dense, ReLU) repeated, Dense; 0 for other stacks."""
-    kinds = tuple(type(layer) for layer in architecture.layers)
-    depth = (len(kinds) - 2) // 2
-    return depth if kinds == (Flatten, *(Dense, ReLU) * depth, Dense) else 0
+    """Number of hidden layers of Flatten, (Dense, activation) repeated, Dense; 0 for others."""
+    layers = architecture.layers
+    depth = (len(layers) - 2) // 2
+    if depth < 1 or not isinstance(layers[2], Activation):
+        return 0
+    return depth if layers == (Flatten(), *(Dense(), layers[2]) * depth, Dense()) else 0

@@ -27,9 +27,9 @@ from paper_repro.core.architecture import (
     Dense,
     Flatten,
     GlobalAvgPool,
-    ReLU,
 )
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
@@ -82,13 +82,18 @@ def stax_kernel_fn(architecture: Architecture) -> Any:
     std = {"W_std": architecture.w_std, "b_std": architecture.b_std}
     makers = {
         Conv: lambda: stax.Conv(1, (3, 3), padding="SAME", **std),
-        ReLU: lambda: stax.Relu(),
         AvgPool: lambda: stax.AvgPool((2, 2), strides=(2, 2), padding="VALID"),
         Flatten: lambda: stax.Flatten(),
         GlobalAvgPool: lambda: stax.GlobalAvgPool(),
         Dense: lambda: stax.Dense(1, **std),
     }
-    _, _, kernel_fn = stax.serial(*(makers[type(layer)]() for layer in architecture.layers))
+
+    def made(layer: Any) -> Any:
+        if isinstance(layer, Activation):
+            return layer.neural_tangents(stax)
+        return makers[type(layer)]()
+
+    _, _, kernel_fn = stax.serial(*(made(layer) for layer in architecture.layers))
     return kernel_fn
 
 

@@ -1,14 +1,14 @@
 """Which covariance entries a network's readout needs, and what computing them costs.
 
 Index the covariance of two images by pixel p of the first and offset d = p' - p. A 3x3
-convolution with SAME padding keeps d, a ReLU is pointwise, and a 2x2 pool takes fine offsets
+convolution with SAME padding keeps d, an activation is pointwise, and a 2x2 pool takes fine offsets
 2 D + b - a, with a, b in {0, 1}^2, to the coarse offset D. Walking back from the readout
 (Flatten: D = 0; global average pooling: all), a coarse range -r..r needs the fine range
 -(2 r + 1)..(2 r + 1): for the paper's ConvNet at 32x32, 15^2 = 225 offsets at the first
 resolution, 49 at the second, 9 at the third. neural-tangents carries all 63^2, 31^2 and 15^2.
 
 Between two pools no offset needs another, so a plan is a list of segments, each a chain of
-conv+ReLU that runs one offset at a time, and backends execute it.
+conv+activation that runs one offset at a time, and backends execute it.
 """
 
 from __future__ import annotations
@@ -23,50 +23,57 @@ from paper_repro.core.architecture import (
     Dense,
     Flatten,
     GlobalAvgPool,
-    ReLU,
 )
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
 
 Radius = tuple[int, int]
 """Largest vertical and horizontal offset; -r..r are needed."""
 
 # Multiplications and additions of one covariance entry and its tangent kernel, a fused
 # multiply-add counted as two, as the numba backend does them in float32.
-_RELU_FORWARD = 45
-_RELU_REVERSE = 66
 _BOX = 8
 _POOL = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """conv+ReLU repeated at one resolution, then a pool or the readout.
+    """conv+activation repeated at one resolution, then a pool or the readout.
 
     Attributes:
       height, width: pixels.
-      n_relu: number of conv+ReLU layers.
+      n_layers: number of conv+activation layers.
+      activation: what follows each convolution.
+      window: pixels across of each convolution.
+      pool: pixels across of the average pool at its end; 1 for none.
       radius: offsets at which the covariance is needed.
       variance_radius: offsets at which an image's covariance with itself is needed, for the
-        variances of this segment's and later ReLUs.
-      pools: whether it ends in a 2x2 pool.
+        norms of this segment's and later layers.
     """
 
     height: int
     width: int
-    n_relu: int
+    n_layers: int
+    activation: Activation
+    window: int
+    pool: int
     radius: Radius
     variance_radius: Radius
-    pools: bool
 
     @property
     def out_height(self) -> int:
         """Rows of the output."""
-        return self.height // 2 if self.pools else self.height
+        return self.height // self.pool
 
     @property
     def out_width(self) -> int:
         """Columns of the output."""
-        return self.width // 2 if self.pools else self.width
+        return self.width // self.pool
+
+    @property
+    def pool_pairs(self) -> int:
+        """Entries of the covariance that its pool averages into one."""
+        return self.pool**4
 
     @property
     def n_offsets(self) -> int:
@@ -115,23 +122,30 @@ class Plan:
         last = self.segments[-1]
         n_pixels = last.out_height * last.out_width
         mean = n_pixels**2 if self.global_average else n_pixels
-        pool = 16 if last.pools else 1
-        return self.architecture.w_std**2 / (mean * pool)
+        return self.architecture.w_std**2 / (mean * last.pool_pairs)
 
     def input_weight(self, index: int) -> float:
-        """Factor of the 3x3 sums of segment `index`'s input: w^2 / 9 / (channels or pool)."""
-        incoming = self.channels if index == 0 else 16
-        return self.architecture.w_std**2 / 9 / incoming
+        """Factor of the window sums of segment `index`'s input, which is not averaged yet.
+
+        w^2 / window^2 / (channels of the image, or pairs of pixels in the pool before).
+        """
+        incoming = self.segments[index - 1].pool_pairs if index else self.channels
+        return self.inner_weight(index) / incoming
+
+    def inner_weight(self, index: int) -> float:
+        """Factor of every other window sum of segment `index`: w^2 / window^2."""
+        return self.architecture.w_std**2 / self.segments[index].window ** 2
 
     @property
-    def inner_weight(self) -> float:
-        """Factor of every other 3x3 sum: w^2 / 9."""
-        return self.architecture.w_std**2 / 9
+    def activation(self) -> Activation | None:
+        """The activation of all its segments; None where they differ."""
+        first, *others = {s.activation for s in self.segments}
+        return None if others else first
 
     @property
     def n_features(self) -> int:
-        """Standard deviations per image: one per pixel and ReLU layer."""
-        return sum(s.n_relu * s.height * s.width for s in self.segments)
+        """Norms per image: one per pixel and layer."""
+        return sum(s.n_layers * s.height * s.width for s in self.segments)
 
     def flops_per_pair(self, reverse: bool = False) -> int:
         """Additions and multiplications per image pair, forward or of the gradient."""
@@ -157,18 +171,19 @@ class Plan:
 
     def _work(self, reverse: bool) -> list[tuple[str, Segment, int, int]]:
         """(layer, segment, entries, flops per entry); reverse includes recomputing the forward."""
-        relu = _RELU_FORWARD + (_RELU_REVERSE if reverse else 0)
         times = 2 if reverse else 1
         rows = []
         for index, segment in enumerate(self.segments):
             entries = segment.n_entries
             if index == 0:
                 rows.append(("dot product", segment, entries, 2 * self.channels * times))
-            for layer in range(segment.n_relu):
+            phi = segment.activation
+            pointwise = phi.flops_forward + (phi.flops_reverse if reverse else 0)
+            for layer in range(segment.n_layers):
                 first = index == 0 and layer == 0
                 rows.append(("conv", segment, entries, (_BOX // 2 if first else _BOX) * times))
-                rows.append(("relu", segment, entries, relu))
-            if segment.pools:
+                rows.append((phi.label.lower(), segment, entries, pointwise))
+            if segment.pool > 1:
                 rows.append(("pool", segment, entries, _POOL * times))
         last = self.segments[-1]
         rows.append(("readout", last, 1, 4))
@@ -181,39 +196,40 @@ def plan(architecture: Architecture, shape: tuple[int, ...]) -> Plan:
 
     Raises:
       UserError: the images are not (H, W, C), too small for the network's pools, or the layers
-        are not stacks of conv+ReLU with pools between and Flatten or GlobalAvgPool, Dense last.
+        are not stacks of conv+activation with pools between and Flatten or GlobalAvgPool, Dense
+        last.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise UserError(f"{architecture.name} needs images (height, width, channels), got {shape}")
     height, width, _ = shape
     blocks, readout = stacks(architecture)
     sizes = []
-    for n_relu, pools in blocks:
-        if pools and min(height, width) < 2:
+    for n_layers, activation, pool in blocks:
+        if min(height, width) < pool:
             raise UserError(
-                f"{architecture.name} does not fit images of {shape[0]}x{shape[1]}: a 2x2 pool "
-                f"meets {height}x{width} pixels; use a shallower network or larger images"
+                f"{architecture.name} does not fit images of {shape[0]}x{shape[1]}: a "
+                f"{pool}x{pool} pool meets {height}x{width} pixels; use a shallower network or "
+                "larger images"
             )
-        sizes.append((height, width, n_relu, pools))
-        if pools:
-            height, width = height // 2, width // 2
+        sizes.append((height, width, n_layers, activation, Conv.window, pool))
+        height, width = height // pool, width // pool
     is_global = isinstance(readout, GlobalAvgPool)
     radius = (height - 1, width - 1) if is_global else (0, 0)
     variance_radius: Radius | None = None
     segments: list[Segment] = []
-    for height, width, n_relu, pools in reversed(sizes):
-        size = (height, width)
-        radius = _walk_back(radius, size, pools)
+    for size in reversed(sizes):
+        height, width, *_, pool = size
+        radius = _walk_back(radius, (height, width), pool)
         variance_radius = (
-            (0, 0) if variance_radius is None else _walk_back(variance_radius, size, pools)
+            (0, 0) if variance_radius is None else _walk_back(variance_radius, size[:2], pool)
         )
-        segments.insert(0, Segment(height, width, n_relu, radius, variance_radius, pools))
+        segments.insert(0, Segment(*size, radius, variance_radius))
     return Plan(architecture, *shape, tuple(segments), is_global)
 
 
-def _walk_back(radius: Radius, size: tuple[int, int], pools: bool) -> Radius:
+def _walk_back(radius: Radius, size: tuple[int, int], pool: int) -> Radius:
     """Offsets that a segment needs so that its output has those of `radius`."""
-    wanted = tuple(2 * r + 1 if pools else r for r in radius)
+    wanted = tuple(pool * r + pool - 1 for r in radius)
     return min(wanted[0], size[0] - 1), min(wanted[1], size[1] - 1)
 
 
@@ -222,8 +238,12 @@ def _entries(size: int, radius: int) -> int:
     return sum(size - abs(d) for d in range(-radius, radius + 1))
 
 
-def stacks(architecture: Architecture) -> tuple[list[tuple[int, bool]], Flatten | GlobalAvgPool]:
-    """(number of conv+ReLU, whether a pool follows) per segment, and the readout.
+Stack = tuple[int, Activation, int]
+"""Number of conv+activation, the activation, and the size of the pool that follows or 1."""
+
+
+def stacks(architecture: Architecture) -> tuple[list[Stack], Flatten | GlobalAvgPool]:
+    """The `Stack` of each segment, and the readout.
 
     Raises:
       UserError: no plan executes these layers, whatever the images; see `plan`.
@@ -231,24 +251,28 @@ def stacks(architecture: Architecture) -> tuple[list[tuple[int, bool]], Flatten 
     body, end = architecture.layers[:-2], architecture.layers[-2:]
     readout = end[0] if len(end) == 2 else None
     supported = isinstance(readout, Flatten | GlobalAvgPool) and isinstance(end[1], Dense)
-    blocks: list[tuple[int, bool]] = []
-    n_relu = 0
+    blocks: list[Stack] = []
+    chain: list[Activation] = []
     position = 0
     while supported and position < len(body):
-        if isinstance(body[position], AvgPool) and n_relu:
-            blocks.append((n_relu, True))
-            n_relu = 0
+        layer, following = body[position], (*body, None)[position + 1]
+        if isinstance(layer, AvgPool) and chain:
+            blocks.append((len(chain), chain[0], layer.size))
+            chain = []
             position += 1
-        elif [type(layer) for layer in body[position : position + 2]] == [Conv, ReLU]:
-            n_relu += 1
+        elif isinstance(layer, Conv) and isinstance(following, Activation):
+            chain.append(following)
             position += 2
         else:
             supported = False
-    if n_relu:
-        blocks.append((n_relu, False))
+        # Between two pools there is one activation.
+        supported = supported and len(set(chain)) < 2
+    if chain:
+        blocks.append((len(chain), chain[0], 1))
     if not supported or not blocks:
         raise UserError(
-            f"the layers of {architecture.name} are not stacks of conv+ReLU, with pools between, "
-            "that end in Flatten or GlobalAvgPool and Dense: use backend='neural_tangents'"
+            f"the layers of {architecture.name} are not stacks of conv+activation, with pools "
+            "between, that end in Flatten or GlobalAvgPool and Dense: use "
+            "backend='neural_tangents'"
         )
     return blocks, readout

@@ -19,7 +19,7 @@ class PlannedKernel(Kernel):
     """NTK or NNGP of a convolutional architecture.
 
     Args:
-      architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
+      architecture: stacks of conv+activation, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
 
@@ -51,7 +51,7 @@ class PlannedKernel(Kernel):
     def block_and_pullback(
         self, x1: Array, x2: Array | Prepared, get: Get | None = None
     ) -> tuple[Array, Callable[[Array], Array]]:
-        """See `Kernel.block_and_pullback`; the variances of `x1` are computed once."""
+        """See `Kernel.block_and_pullback`; the norms of `x1` are computed once."""
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else x2
         return self.block(p1, p2, get), lambda cotangent: self.block_vjp(p1, p2, cotangent, get)

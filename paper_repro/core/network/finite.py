@@ -15,9 +15,9 @@ from paper_repro.core.architecture import (
     Dense,
     Flatten,
     GlobalAvgPool,
-    ReLU,
 )
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.prepared import Array
 
 Parameters = list[dict[str, Array]]
@@ -85,8 +85,8 @@ class Network:
                 case Dense():
                     w, b = self._scaled(next(remaining))
                     x = x @ w + b
-                case ReLU():
-                    x = jax.nn.relu(x)
+                case Activation():
+                    x = layer.value(x)
                 case AvgPool():
                     n, height, width, channels = x.shape
                     x = x[:, : height // 2 * 2, : width // 2 * 2]

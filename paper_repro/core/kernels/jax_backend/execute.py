@@ -1,7 +1,7 @@
 """A plan executed on one block of pairs: a scan over offsets, segment after segment.
 
-Arrays are pixels first and pairs last: images (H, W, n, C), standard deviations one (H, W, n) per
-ReLU layer, tiles (H, W, n1, n2), the covariance at all offsets of a segment
+Arrays are pixels first and pairs last: images (H, W, n, C), norms one (H, W, n) per layer, tiles
+(H, W, n1, n2), the covariance at all offsets of a segment
 (2 ry + 1, 2 rx + 1, H, W, n1, n2). Two travel together, k and u = k + t (t the tangent kernel).
 The reverse mode keeps the inputs of the segments alone and recomputes one offset at a time.
 """
@@ -15,12 +15,21 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from paper_repro.core.kernels.jax_backend.relu import box, relu, standard_deviation
 from paper_repro.core.kernels.plan import Plan, Radius
 from paper_repro.core.kernels.tracing import second_derivative
 
 Tiles = tuple[jax.Array, jax.Array]
-Stds = tuple[jax.Array, ...]
+Norms = tuple[jax.Array, ...]
+
+
+def _box(tile: jax.Array, window: int) -> jax.Array:
+    """Sums over a window of pixels of a tile, zeros outside; its own transpose."""
+    for axis in (0, 1):
+        padding = [(window // 2,) * 2 if a == axis else (0, 0) for a in range(tile.ndim)]
+        padded = jnp.pad(tile, padding)
+        size = tile.shape[axis]
+        tile = sum(jax.lax.slice_in_dim(padded, a, a + size, axis=axis) for a in range(window))
+    return tile
 
 
 def _offsets(radius: Radius) -> jax.Array:
@@ -51,7 +60,7 @@ class _Block:
         self.radii = [*radii, out_radius]
         starts = [0]
         for segment in plan.segments:
-            starts.append(starts[-1] + segment.n_relu)
+            starts.append(starts[-1] + segment.n_layers)
         self.layers = [slice(a, b) for a, b in itertools.pairwise(starts)]
 
     def dot(self, x1, x2, offset):
@@ -60,30 +69,36 @@ class _Block:
         channels = range(x1.shape[-1])
         return sum(x1[:, :, :, None, c] * shifted[:, :, None, :, c] for c in channels)
 
-    def chain(self, s: int, k, u, s1: Stds, s2: Stds, offset):
-        """The conv+ReLU layers of segment `s` on one tile; u None where t = k (the input)."""
+    def convolved(self, s: int, layer: int, k: jax.Array) -> jax.Array:
+        """Covariances after the convolution of a layer of segment `s`."""
+        weight = self.plan.inner_weight(s) if layer else self.plan.input_weight(s)
+        return self.plan.architecture.b_std**2 + weight * _box(k, self.plan.segments[s].window)
+
+    def chain(self, s: int, k, u, s1: Norms, s2: Norms, offset):
+        """The layers of segment `s` on one tile; u None where t = k (the input)."""
         segment = self.plan.segments[s]
-        b_variance = self.plan.architecture.b_std**2
         inside = _inside(segment.height, segment.width, offset, k.dtype)
-        for layer in range(segment.n_relu):
-            weight = self.plan.inner_weight if layer else self.plan.input_weight(s)
-            k = b_variance + weight * box(k)
-            t = k if u is None else b_variance + weight * box(u)
+        for layer in range(segment.n_layers):
+            k, t = (
+                self.convolved(s, layer, k),
+                None if u is None else self.convolved(s, layer, u),
+            )
+            # Outside of the second image there is no pixel, and its norm is 0.
+            k = jnp.where(inside > 0, k, 0)
             shifted = _shift(s2[layer], offset, self.radii[s])
-            k, u = relu(k, t, s1[layer][:, :, :, None] * shifted[:, :, None, :])
-            # Outside, s12 = 0 makes k vanish; t does not vanish by itself.
-            u = u * inside
+            k, u = segment.activation.layer(
+                k, k if t is None else t, s1[layer][:, :, :, None], shifted[:, :, None, :]
+            )
+            k, u = k * inside, u * inside
         return k, u
 
     def parts(self, s: int, offset):
         """How a tile adds into the output: (row parity, column parity, index, mask) each."""
         segment = self.plan.segments[s]
         ry, rx = self.radii[s + 1]
-        for ay in range(2 if segment.pools else 1):
-            for ax in range(2 if segment.pools else 1):
-                dy, dx = offset[0], offset[1]
-                if segment.pools:
-                    dy, dx = (dy + ay) // 2, (dx + ax) // 2
+        for ay in range(segment.pool):
+            for ax in range(segment.pool):
+                dy, dx = (offset[0] + ay) // segment.pool, (offset[1] + ax) // segment.pool
                 wanted = (jnp.abs(dy) <= ry) & (jnp.abs(dx) <= rx)
                 mask = _inside(segment.out_height, segment.out_width, (dy, dx), jnp.bool_)
                 index = jnp.clip(dy + ry, 0, 2 * ry), jnp.clip(dx + rx, 0, 2 * rx)
@@ -92,7 +107,7 @@ class _Block:
     def add(self, s: int, out: jax.Array, tile: jax.Array, offset) -> jax.Array:
         """Add the tile of one offset, pooled, into the output of segment `s`."""
         segment = self.plan.segments[s]
-        size, step = (segment.out_height, segment.out_width), 2 if segment.pools else 1
+        size, step = (segment.out_height, segment.out_width), segment.pool
         for ay, ax, (row, column), mask in self.parts(s, offset):
             part = tile[ay::step, ax::step][: size[0], : size[1]]
             out = out.at[row, column].add(jnp.where(mask, part, 0))
@@ -101,7 +116,7 @@ class _Block:
     def spread(self, s: int, adjoint: jax.Array, offset) -> jax.Array:
         """Transpose of `add`: the adjoint of one offset's tile."""
         segment = self.plan.segments[s]
-        step = 2 if segment.pools else 1
+        step = segment.pool
         shape = (segment.height, segment.width, *adjoint.shape[4:])
         tile = jnp.zeros(shape, adjoint.dtype)
         for ay, ax, (row, column), mask in self.parts(s, offset):
@@ -127,7 +142,7 @@ def _pairs(plan: Plan) -> _Block:
     return _Block(plan, [s.radius for s in plan.segments], plan.out_radius)
 
 
-def _forward(plan: Plan, x1, s1: Stds, x2, s2: Stds) -> list[Tiles]:
+def _forward(plan: Plan, x1, s1: Norms, x2, s2: Norms) -> list[Tiles]:
     """The output of every segment."""
     block = _pairs(plan)
     outputs: list[Tiles] = []
@@ -147,7 +162,9 @@ def _forward(plan: Plan, x1, s1: Stds, x2, s2: Stds) -> list[Tiles]:
     return outputs
 
 
-def _reverse(plan: Plan, x1, s1: Stds, x2, s2: Stds, outputs, d_k, d_u) -> tuple[jax.Array, Stds]:
+def _reverse(
+    plan: Plan, x1, s1: Norms, x2, s2: Norms, outputs, d_k, d_u
+) -> tuple[jax.Array, Norms]:
     """Gradient with respect to x1 and s1, from the adjoint of each readout sum, (n1, n2)."""
     block = _pairs(plan)
     adjoints = tuple(
@@ -187,13 +204,13 @@ def _reverse(plan: Plan, x1, s1: Stds, x2, s2: Stds, outputs, d_k, d_u) -> tuple
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def block_entries(plan: Plan, ntk: bool, x1, s1: Stds, x2, s2: Stds) -> jax.Array:
-    """Kernel entries (n1, n2) of images (H, W, n, C) with standard deviations (H, W, n)."""
+def block_entries(plan: Plan, ntk: bool, x1, s1: Norms, x2, s2: Norms) -> jax.Array:
+    """Kernel entries (n1, n2) of images (H, W, n, C) with norms (H, W, n)."""
     sums = _forward(plan, x1, s1, x2, s2)[-1][1 if ntk else 0]
     return plan.architecture.b_std**2 + plan.readout_weight * sums.sum((0, 1, 2, 3))
 
 
-def block_vjp(plan: Plan, ntk: bool, x1, s1: Stds, x2, s2: Stds, cotangent):
+def block_vjp(plan: Plan, ntk: bool, x1, s1: Norms, x2, s2: Norms, cotangent):
     """Gradient of `sum(cotangent * block_entries)` with respect to x1 and s1."""
     scaled = plan.readout_weight * cotangent
     nothing = jnp.zeros_like(scaled)
@@ -222,24 +239,22 @@ def _no_second_derivative(plan, ntk, primals, tangents):
     raise second_derivative(plan.architecture.name)
 
 
-def standard_deviations(plan: Plan, x: jax.Array) -> Stds:
-    """Standard deviations (H, W, n) that enter every ReLU, of images (H, W, n, C)."""
+def norms(plan: Plan, x: jax.Array) -> Norms:
+    """Norms (H, W, n) that enter every activation, of images (H, W, n, C)."""
     block = _Block(plan, [s.variance_radius for s in plan.segments], (0, 0))
-    b_variance = plan.architecture.b_std**2
-    stds: list[jax.Array] = []
+    found: list[jax.Array] = []
     tiles = None
     for s, segment in enumerate(plan.segments):
         source = _self_source(block, x, tiles)
-        k = source(jnp.zeros(2, int))
-        for layer in range(segment.n_relu):
-            weight = plan.inner_weight if layer else plan.input_weight(s)
-            k = b_variance + weight * box(k)
-            stds.append(standard_deviation(k))
-            k = k / 2
+        q = source(jnp.zeros(2, int))
+        for layer in range(segment.n_layers):
+            q = block.convolved(s, layer, q)
+            found.append(segment.activation.norm(q))
+            q = segment.activation.second_moment(q)
         if s == len(plan.segments) - 1:
             break
-        tiles = _self_pool(block, s, source, tuple(stds[block.layers[s]]))
-    return tuple(stds)
+        tiles = _self_pool(block, s, source, tuple(found[block.layers[s]]))
+    return tuple(found)
 
 
 def _self_source(block: _Block, x, tiles) -> Callable:
@@ -254,23 +269,25 @@ def _self_source(block: _Block, x, tiles) -> Callable:
     return source
 
 
-def _self_pool(block: _Block, s: int, source: Callable, stds: Stds) -> jax.Array:
+def _self_pool(block: _Block, s: int, source: Callable, found: Norms) -> jax.Array:
     """The covariance of images with themselves after segment `s` and its pool."""
-    b_variance = block.plan.architecture.b_std**2
+    segment = block.plan.segments[s]
 
     @jax.checkpoint
-    def tile(offset, stds):
+    def tile(offset, found):
         k = source(offset)
-        for layer, std in enumerate(stds):
-            weight = block.plan.inner_weight if layer else block.plan.input_weight(s)
-            k = b_variance + weight * box(k)
-            k, _ = relu(k, jnp.zeros_like(k), std * _shift(std, offset, block.radii[s]))
+        inside = _inside(segment.height, segment.width, offset, k.dtype)[..., 0]
+        for layer, norm in enumerate(found):
+            k = jnp.where(inside > 0, block.convolved(s, layer, k), 0)
+            shifted = _shift(norm, offset, block.radii[s])
+            k, _ = segment.activation.layer(k, jnp.zeros_like(k), norm, shifted)
+            k = k * inside
         return k
 
     def step(out, offset):
-        return block.add(s, out, tile(offset, stds)[:, :, :, None], offset), None
+        return block.add(s, out, tile(offset, found)[:, :, :, None], offset), None
 
-    n = stds[0].shape[-1]
-    empty = block.empty(s, n, 1, stds[0].dtype)
+    n = found[0].shape[-1]
+    empty = block.empty(s, n, 1, found[0].dtype)
     out, _ = jax.lax.scan(step, empty, _offsets(block.radii[s]))
     return out[..., 0]

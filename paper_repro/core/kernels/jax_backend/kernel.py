@@ -12,10 +12,10 @@ import numpy as np
 
 from paper_repro.core.architecture import Architecture
 from paper_repro.core.kernels.jax_backend.execute import (
-    Stds,
+    Norms,
     block_entries,
     block_vjp,
-    standard_deviations,
+    norms,
 )
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, tile_shape
 from paper_repro.core.kernels.kernel import Get
@@ -37,7 +37,7 @@ class JaxKernel(PlannedKernel):
     (`jax.hessian`).
 
     Args:
-      architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
+      architecture: stacks of conv+activation, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
       tile_pairs: image pairs in one compiled call; None for `tiles.default_pairs`, by device and
@@ -57,16 +57,16 @@ class JaxKernel(PlannedKernel):
         self.tile_pairs = tile_pairs
 
     def prepare(self, x: Array) -> Prepared:
-        """Images with the standard deviations (n, n_features) that enter every ReLU."""
+        """Images with the norms (n, n_features) that enter every activation."""
         require_images(x)
         require_outside_jit(x)
         images = np.ascontiguousarray(images_of(x), self.dtype)
         planned = self.plan(images.shape[1:])
-        std = np.empty((len(images), planned.n_features), self.dtype)
+        found = np.empty((len(images), planned.n_features), self.dtype)
         with precision(self.dtype):
             for rows, part in padded(images, min(_IMAGES, len(images))):
-                std[rows] = np.asarray(_std_rows(planned, part))[: rows.stop - rows.start]
-        return Prepared(images, (std,), self._maker)
+                found[rows] = np.asarray(_norm_rows(planned, part))[: rows.stop - rows.start]
+        return Prepared(images, (found,), self._maker)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); see `Kernel.block`."""
@@ -99,7 +99,7 @@ class JaxKernel(PlannedKernel):
         dx = np.zeros(p1.shape, self.dtype)
         if not cotangent.size:
             return dx
-        d_std = np.zeros_like(p1.features[0])
+        d_norms = np.zeros_like(p1.features[0])
         with precision(self.dtype):
             for rows, columns, part1, part2 in self._tiles(p1, p2):
                 seeds = np.zeros((len(part1[0]), len(part2[0])), self.dtype)
@@ -108,12 +108,12 @@ class JaxKernel(PlannedKernel):
                 d_image, d_feature = _tile_vjp(planned, self._is_ntk(get), *part1, *part2, seeds)
                 n = rows.stop - rows.start
                 dx[rows] += np.asarray(d_image)[:n]
-                d_std[rows] += np.asarray(d_feature)[:n]
+                d_norms[rows] += np.asarray(d_feature)[:n]
             size = max(1, min(_IMAGES, len(p1)))
             for rows, part in padded(p1.images, size):
-                seeds = np.zeros((size, d_std.shape[1]), self.dtype)
-                seeds[: rows.stop - rows.start] = d_std[rows]
-                pulled = np.asarray(_std_vjp(planned, part, seeds))
+                seeds = np.zeros((size, d_norms.shape[1]), self.dtype)
+                seeds[: rows.stop - rows.start] = d_norms[rows]
+                pulled = np.asarray(_norms_vjp(planned, part, seeds))
                 dx[rows] += pulled[: rows.stop - rows.start]
         return dx
 
@@ -121,7 +121,7 @@ class JaxKernel(PlannedKernel):
         return tile_shape(n1, n2, self.tile_pairs or default_pairs(planned, self.dtype))
 
     def _tiles(self, p1: Prepared, p2: Prepared) -> Iterator[tuple[slice, slice, tuple, tuple]]:
-        """Slices of rows and columns with their padded images and standard deviations."""
+        """Slices of rows and columns with their padded images and norms."""
         planned = self.plan(p1.shape[1:])
         n_rows, n_columns = self._tile_shape(planned, len(p1), len(p2))
         left = list(_parts(p1, n_rows))
@@ -140,7 +140,7 @@ class JaxKernel(PlannedKernel):
             return jnp.zeros((n1, n2), self.dtype)
         n_rows, n_columns = self._tile_shape(planned, n1, n2)
         left, right = (
-            tuple(_stack_rows(a, size) for a in self._images_and_std(planned, x))
+            tuple(_stack_rows(a, size) for a in self._images_and_norms(planned, x))
             for x, size in ((x1, n_rows), (x2, n_columns))
         )
 
@@ -151,18 +151,18 @@ class JaxKernel(PlannedKernel):
         whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * n_rows, -1)
         return whole[:n1, :n2]
 
-    def _images_and_std(self, planned: Plan, x: Array | Prepared) -> tuple[jax.Array, jax.Array]:
+    def _images_and_norms(self, planned: Plan, x: Array | Prepared) -> tuple[jax.Array, jax.Array]:
         images = jnp.asarray(images_of(x), self.dtype)
         if self._has_made(x):
             return images, jnp.asarray(x.features[0], self.dtype)
-        return images, _std_rows(planned, images)
+        return images, _norm_rows(planned, images)
 
 
 def _parts(p: Prepared, size: int) -> Iterator[tuple[slice, tuple[jax.Array, jax.Array]]]:
-    """Rows with their images and standard deviations, put on the device once."""
+    """Rows with their images and norms, put on the device once."""
     both = zip(padded(p.images, size), padded(p.features[0], size), strict=True)
-    for (rows, images), (_, std) in both:
-        yield rows, jax.device_put((images, std))
+    for (rows, images), (_, found) in both:
+        yield rows, jax.device_put((images, found))
 
 
 def _stack_rows(values: jax.Array, size: int) -> jax.Array:
@@ -176,45 +176,45 @@ def _pixels_first(x: jax.Array) -> jax.Array:
     return jnp.transpose(x, (1, 2, 0, 3))
 
 
-def _layers(planned: Plan, std: jax.Array) -> Stds:
-    """Standard deviations (n, n_features) as one (H, W, n) per ReLU layer."""
+def _layers(planned: Plan, found: jax.Array) -> Norms:
+    """Norms (n, n_features) as one (H, W, n) per layer."""
     layers, start = [], 0
     for segment in planned.segments:
-        for _ in range(segment.n_relu):
+        for _ in range(segment.n_layers):
             size = segment.height * segment.width
-            layer = std[:, start : start + size].T
+            layer = found[:, start : start + size].T
             layers.append(layer.reshape(segment.height, segment.width, -1))
             start += size
     return tuple(layers)
 
 
-def _rows(layers: Stds) -> jax.Array:
+def _rows(layers: Norms) -> jax.Array:
     return jnp.concatenate([layer.reshape(-1, layer.shape[-1]) for layer in layers]).T
 
 
 @partial(jax.jit, static_argnums=0)
-def _std_rows(planned: Plan, x: jax.Array) -> jax.Array:
-    return _rows(standard_deviations(planned, _pixels_first(x)))
+def _norm_rows(planned: Plan, x: jax.Array) -> jax.Array:
+    return _rows(norms(planned, _pixels_first(x)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _std_vjp(planned: Plan, x: jax.Array, d_std: jax.Array) -> jax.Array:
-    return jax.vjp(partial(_std_rows, planned), x)[1](d_std)[0]
+def _norms_vjp(planned: Plan, x: jax.Array, d_norms: jax.Array) -> jax.Array:
+    return jax.vjp(partial(_norm_rows, planned), x)[1](d_norms)[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _tile(planned: Plan, ntk: bool, x1, std1, x2, std2) -> jax.Array:
+def _tile(planned: Plan, ntk: bool, x1, norms1, x2, norms2) -> jax.Array:
     return block_entries(
         planned, ntk,
-        _pixels_first(x1), _layers(planned, std1), _pixels_first(x2), _layers(planned, std2),
+        _pixels_first(x1), _layers(planned, norms1), _pixels_first(x2), _layers(planned, norms2),
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _tile_vjp(planned: Plan, ntk: bool, x1, std1, x2, std2, cotangent):
-    d_x, d_std = block_vjp(
+def _tile_vjp(planned: Plan, ntk: bool, x1, norms1, x2, norms2, cotangent):
+    d_x, d_norms = block_vjp(
         planned, ntk,
-        _pixels_first(x1), _layers(planned, std1), _pixels_first(x2), _layers(planned, std2),
+        _pixels_first(x1), _layers(planned, norms1), _pixels_first(x2), _layers(planned, norms2),
         cotangent,
     )  # fmt: skip
-    return jnp.transpose(d_x, (2, 0, 1, 3)), _rows(d_std)
+    return jnp.transpose(d_x, (2, 0, 1, 3)), _rows(d_norms)

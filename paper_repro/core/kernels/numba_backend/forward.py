@@ -1,26 +1,28 @@
 """Forward mode: one image against a group of targets in lanes, one offset at a time.
 
-For one offset, rows of the tile of valid pixels flow through the segment's chain of conv+ReLU
+For one offset, rows of the tile of valid pixels flow through the segment's chain of conv+activation
 layers: as soon as three rows of a layer's input exist, summed over three columns on the way, the
-middle one is convolved, goes through the ReLU and on to the next layer. A layer needs a ring of
-three rows, so before the first pool nothing leaves the L1 cache but the pooled sums.
+middle one is convolved, goes through the activation and on to the next layer. A layer needs a ring
+of three rows, so before the first pool nothing leaves the L1 cache but the pooled sums.
 
 Two arrays travel together: the covariance k and u = k + t, t the tangent kernel. Since a layer's
 t is b^2 + w^2 mean(k + t), u is all that is needed of it.
+
+Arrays are flat. A tile is (H, W, lanes), pixel p of the first image at one offset; a ring is
+(RING, W, lanes) for each layer.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
+from paper_repro.core.kernels.numba_backend.activation import expectations
 from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
-from paper_repro.core.kernels.numba_backend.relu import expectations
-from paper_repro.core.kernels.numba_backend.stamp import stamped
+from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
 from paper_repro.core.kernels.numba_backend.tables import (
-    FIRST_RELU,
+    FIRST_LAYER,
     HEIGHT,
-    N_RELU,
+    N_LAYERS,
     OUT_HEIGHT,
     OUT_RADIUS_X,
     OUT_RADIUS_Y,
@@ -29,15 +31,16 @@ from paper_repro.core.kernels.numba_backend.tables import (
     RADIUS_X,
     RADIUS_Y,
     READOUT,
+    RING,
     TILES,
     WIDTH,
+    At,
+    Row,
+    Target,
 )
 
-RING = 4
-"""Rows of a ring: three, and one of zeros for the rows beyond the tile."""
 
-
-@njit(nogil=True)
+@njit(**OPTIONS)
 def dot(x1, at1, x2, at2, channels, lanes):
     """Sum over channels of one pixel of the image times one pixel of the targets."""
     total = splat(x1, at1) * load(x2, at2)
@@ -46,9 +49,9 @@ def dot(x1, at1, x2, at2, channels, lanes):
     return total
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def dot_row(x1, at1, x2, at2, width, channels, lanes, ring, out):
-    """Inner products of one row, summed over three columns."""
+    """Inner products of one row, summed over three columns: (W, lanes) into `ring[out:]`."""
     left = 0.0 * load(x2, at2)
     if channels == 3:
         middle = dot(x1, at1, x2, at2, 3, lanes)
@@ -68,9 +71,9 @@ def dot_row(x1, at1, x2, at2, width, channels, lanes, ring, out):
     store(ring, out + (width - 1) * lanes, left + middle)
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def tile_row(tiles, at, width, lanes, ring, out):
-    """One row of an input tile, summed over three columns."""
+    """One row of an input tile, summed over three columns: (W, lanes) into `ring[out:]`."""
     left = 0.0 * load(tiles, at)
     middle = load(tiles, at)
     for x in range(1, width):
@@ -81,67 +84,87 @@ def tile_row(tiles, at, width, lanes, ring, out):
     store(ring, out + (width - 1) * lanes, left + middle)
 
 
-def _make_relu_row(first, last):
-    """The conv+ReLU of one row.
+# A call that LLVM does not inline would pass all that these tuples hold, for every row.
+@njit(**OPTIONS, inline="always")
+def input_row(net, s, row, places, image, targets, at, scratch):
+    """Row `row` of a tile's input, summed over three columns, into the first ring."""
+    y0, x0, height, width, d_offset, tile = places
+    out = ring_row(0, row, height, net.row_size)
+    p = (y0 + row) * net.segments[s][WIDTH] + x0
+    if s == 0:
+        at1 = at.pixels1 + p * net.channels
+        at2 = at.pixels2 + (p + d_offset) * net.channels * net.lanes
+        ring = scratch.ring_k
+        dot_row(image.pixels, at1, targets.pixels, at2, width, net.channels, net.lanes, ring, out)
+    else:
+        begin = tile + p * net.lanes
+        tile_row(scratch.tiles_k, begin, width, net.lanes, scratch.ring_k, out)
+        tile_row(scratch.tiles_u, begin, width, net.lanes, scratch.ring_u, out)
+
+
+def _make_layer_row(first, last):
+    """The conv+activation of one row.
 
     first: the network's first layer, where t = k. last: the row is added into the pooled sums
     instead of being handed to the next layer.
     """
 
-    @njit(nogil=True)
-    def relu_row(
-        rk, ru, above, here, below, width, lanes,
-        side1, scale1, shift1, at1, side2, inverse2, at2, weight, constants,
-        ok, ou, out, x0, even, odd, shift, step,
-    ):  # fmt: skip
-        left_k = 0.0 * load(rk, here)
+    @njit(**OPTIONS)
+    def layer_row(net, image, targets, scratch, row, target):
+        # Taking an array out of a tuple costs a reference count: once a row, not once a pixel.
+        rk, ru = scratch.ring_k, scratch.ring_u
+        norm1, inverse1, scale1, shift1 = image.norm, image.inverse, image.scale, image.shift
+        norm2, inverse2 = targets.norm, targets.inverse
+        ok, ou = target.k, target.u
+        lanes = net.lanes
+        left_k = 0.0 * load(rk, row.here)
         left_u = left_k
         middle_k = left_k
         middle_u = left_k
-        b_variance = constants[0]
-        threshold = constants[2]
-        for x in range(width):
+        for x in range(row.width):
             o = x * lanes
-            f2 = at2 + o
-            k_sum = load(rk, above + o) + load(rk, here + o) + load(rk, below + o)
+            f1 = row.norms1 + x
+            f2 = row.norms2 + o
+            k_sum = load(rk, row.above + o) + load(rk, row.here + o) + load(rk, row.below + o)
             if first:
-                t = fma(k_sum, weight, b_variance)
+                t = fma(k_sum, row.weight, net.b_variance)
             else:
-                u_sum = load(ru, above + o) + load(ru, here + o) + load(ru, below + o)
-                t = fma(u_sum, weight, b_variance)
-            c = load(inverse2, f2) * fma(k_sum, splat(scale1, at1 + x), splat(shift1, at1 + x))
-            j1, j0 = expectations(c, threshold)
-            k = splat(side1, at1 + x) * load(side2, f2) * j1
-            u = fma(t, j0, k)
+                u_sum = load(ru, row.above + o) + load(ru, row.here + o) + load(ru, row.below + o)
+                t = fma(u_sum, row.weight, net.b_variance)
+            c = load(inverse2, f2) * fma(k_sum, splat(scale1, f1), splat(shift1, f1))
+            s12 = splat(norm1, f1) * load(norm2, f2)
+            inverse12 = splat(inverse1, f1) * load(inverse2, f2)
+            k, derivative = expectations(net.activation, c, s12, inverse12)
+            u = fma(t, derivative, k)
             if last:
-                at = odd if (x0 + x) & 1 else even
+                at = target.odd if (target.x0 + x) & 1 else target.even
                 if at >= 0:
-                    at += ((x0 + x) >> shift) * step
+                    at += ((target.x0 + x) >> target.shift) * target.step
                     store(ok, at, load(ok, at) + k)
                     store(ou, at, load(ou, at) + u)
             else:
                 if x > 0:
-                    store(ok, out + o - lanes, left_k + middle_k + k)
-                    store(ou, out + o - lanes, left_u + middle_u + u)
+                    store(rk, row.out + o - lanes, left_k + middle_k + k)
+                    store(ru, row.out + o - lanes, left_u + middle_u + u)
                 left_k = middle_k
                 left_u = middle_u
                 middle_k = k
                 middle_u = u
         if not last:
-            o = out + (width - 1) * lanes
-            store(ok, o, left_k + middle_k)
-            store(ou, o, left_u + middle_u)
+            o = row.out + (row.width - 1) * lanes
+            store(rk, o, left_k + middle_k)
+            store(ru, o, left_u + middle_u)
 
-    return relu_row
-
-
-_first_row = _make_relu_row(True, False)
-_inner_row = _make_relu_row(False, False)
-_first_last_row = _make_relu_row(True, True)
-_last_row = _make_relu_row(False, True)
+    return layer_row
 
 
-@njit(nogil=True)
+_first_row = _make_layer_row(True, False)
+_inner_row = _make_layer_row(False, False)
+_first_last_row = _make_layer_row(True, True)
+_last_row = _make_layer_row(False, True)
+
+
+@njit(**OPTIONS)
 def out_position(segment, d, a, axis):
     """Index of the coarse offset that pixels of parity `a` at fine offset `d` add to, or -1."""
     radius = segment[OUT_RADIUS_Y + axis]
@@ -149,7 +172,7 @@ def out_position(segment, d, a, axis):
     return coarse + radius if abs(coarse) <= radius else -1
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def row_target(segment, y, dy, dx, parity, out_tiles, lanes):
     """Where the entries of row y and of columns of one parity are added, less the column; or -1."""
     row = out_position(segment, dy, y & 1, 0)
@@ -163,14 +186,14 @@ def row_target(segment, y, dy, dx, parity, out_tiles, lanes):
     return out_tiles + (tile + (y >> segment[POOLS]) * segment[OUT_WIDTH]) * lanes
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def ring_row(base, row, height, row_size):
     """Position of a row in a ring; rows outside the tile are the row of zeros."""
     slot = row % 3 if 0 <= row < height else 3
     return base + slot * row_size
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def tile_bounds(segment, dy, dx):
     """First row and column, height and width of an offset's tile; then those of its outputs.
 
@@ -187,7 +210,7 @@ def tile_bounds(segment, dy, dx):
     return y0, x0, height, width, last_height, last_width
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def tile_places(segments, s, dy, dx, lanes):
     """Step between output columns, where the output tiles begin, and this offset's input tile."""
     segment = segments[s]
@@ -200,138 +223,110 @@ def tile_places(segments, s, dy, dx, lanes):
     return step, out_tiles, tile
 
 
-@njit(nogil=True)
-def forward_tile(
-    segments, s, dy, dx, x1, at_x1, side1, scale1, shift1, at1,
-    x2, at_x2, side2, inverse2, at2, weights, starts, constants, channels, lanes,
-    tiles_k, tiles_u, sum_k, sum_u, ring_k, ring_u, row_size,
-):  # fmt: skip
+@njit(**OPTIONS)
+def forward_tile(net, s, dy, dx, image, targets, at, scratch):
     """One offset of one segment: add its outputs into the next segment's tiles or the readout."""
-    segment = segments[s]
+    segment = net.segments[s]
+    lanes = net.lanes
+    row_size = net.row_size
     size_x = segment[WIDTH]
-    n_relu = segment[N_RELU]
-    pools = segment[POOLS]
+    n_layers = segment[N_LAYERS]
     readout = segment[READOUT]
     y0, x0, height, width, last_height, last_width = tile_bounds(segment, dy, dx)
-    step, out_tiles, tile = tile_places(segments, s, dy, dx, lanes)
-    for tick in range(height + n_relu):
+    step, out_tiles, tile = tile_places(net.segments, s, dy, dx, lanes)
+    d_offset = dy * size_x + dx
+    places = (y0, x0, height, width, d_offset, tile)
+    ok = scratch.sum_k if readout else scratch.tiles_k
+    ou = scratch.sum_u if readout else scratch.tiles_u
+    for tick in range(height + n_layers):
         if tick < height:
-            out = ring_row(0, tick, height, row_size)
-            p = (y0 + tick) * size_x + x0
-            if s == 0:
-                q = p + dy * size_x + dx
-                dot_row(
-                    x1, at_x1 + p * channels, x2, at_x2 + q * channels * lanes,
-                    width, channels, lanes, ring_k, out,
-                )  # fmt: skip
-            else:
-                tile_row(tiles_k, tile + p * lanes, width, lanes, ring_k, out)
-                tile_row(tiles_u, tile + p * lanes, width, lanes, ring_u, out)
-        for layer in range(n_relu):
-            row = tick - 1 - layer
-            if row < 0 or row >= height:
+            input_row(net, s, tick, places, image, targets, at, scratch)
+        for layer in range(n_layers):
+            y = tick - 1 - layer
+            if y < 0 or y >= height:
                 continue
             base = layer * RING * row_size
-            above = ring_row(base, row - 1, height, row_size)
-            here = ring_row(base, row, height, row_size)
-            below = ring_row(base, row + 1, height, row_size)
-            relu = segment[FIRST_RELU] + layer
-            y = y0 + row
-            p = y * size_x + x0
-            f1 = at1 + starts[relu] + p
-            f2 = at2 + (starts[relu] + p + dy * size_x + dx) * lanes
-            weight = weights[relu]
+            p = (y0 + y) * size_x + x0
+            start = net.starts[segment[FIRST_LAYER] + layer] + p
             first = s == 0 and layer == 0
-            if layer == n_relu - 1:
-                if row >= last_height:
+            last = layer == n_layers - 1
+            even = -1
+            odd = -1
+            out = 0
+            if last:
+                if y >= last_height:
                     continue
-                even = row_target(segment, y, dy, dx, 0, out_tiles, lanes)
-                odd = row_target(segment, y, dy, dx, 1, out_tiles, lanes)
-                ok = sum_k if readout else tiles_k
-                ou = sum_u if readout else tiles_u
+                even = row_target(segment, y0 + y, dy, dx, 0, out_tiles, lanes)
+                odd = row_target(segment, y0 + y, dy, dx, 1, out_tiles, lanes)
                 if even < 0 and odd < 0:
                     continue
-                if first:
-                    _first_last_row(
-                        ring_k, ring_u, above, here, below, last_width, lanes,
-                        side1, scale1, shift1, f1, side2, inverse2, f2, weight, constants,
-                        ok, ou, 0, x0, even, odd, pools, step,
-                    )  # fmt: skip
-                else:
-                    _last_row(
-                        ring_k, ring_u, above, here, below, last_width, lanes,
-                        side1, scale1, shift1, f1, side2, inverse2, f2, weight, constants,
-                        ok, ou, 0, x0, even, odd, pools, step,
-                    )  # fmt: skip
             else:
-                out = ring_row(base + RING * row_size, row, height, row_size)
-                if first:
-                    _first_row(
-                        ring_k, ring_u, above, here, below, width, lanes,
-                        side1, scale1, shift1, f1, side2, inverse2, f2, weight, constants,
-                        ring_k, ring_u, out, 0, 0, 0, 0, 0,
-                    )  # fmt: skip
-                else:
-                    _inner_row(
-                        ring_k, ring_u, above, here, below, width, lanes,
-                        side1, scale1, shift1, f1, side2, inverse2, f2, weight, constants,
-                        ring_k, ring_u, out, 0, 0, 0, 0, 0,
-                    )  # fmt: skip
+                out = ring_row(base + RING * row_size, y, height, row_size)
+            row = Row(
+                ring_row(base, y - 1, height, row_size),
+                ring_row(base, y, height, row_size),
+                ring_row(base, y + 1, height, row_size),
+                out,
+                last_width if last else width,
+                0,
+                at.norms1 + start,
+                at.norms2 + (start + d_offset) * lanes,
+                0,
+                0,
+                net.weights[segment[FIRST_LAYER] + layer],
+            )
+            target = Target(ok, ou, x0, even, odd, segment[POOLS], step)
+            if first and last:
+                _first_last_row(net, image, targets, scratch, row, target)
+            elif last:
+                _last_row(net, image, targets, scratch, row, target)
+            elif first:
+                _first_row(net, image, targets, scratch, row, target)
+            else:
+                _inner_row(net, image, targets, scratch, row, target)
 
 
-@njit(nogil=True)
-def forward_segments(
-    segments, first, stop, x1, at_x1, side1, scale1, shift1, at1,
-    x2, at_x2, side2, inverse2, at2, weights, starts, constants, channels, lanes,
-    tiles_k, tiles_u, sum_k, sum_u, ring_k, ring_u, row_size,
-):  # fmt: skip
-    """Segments `first` to `stop - 1`, every offset of each."""
-    for s in range(first, stop):
-        segment = segments[s]
+@njit(**OPTIONS)
+def forward_segments(net, stop, image, targets, at, scratch):
+    """Segments 0 to `stop - 1`, every offset of each."""
+    for s in range(stop):
+        segment = net.segments[s]
         for dy in range(-segment[RADIUS_Y], segment[RADIUS_Y] + 1):
             for dx in range(-segment[RADIUS_X], segment[RADIUS_X] + 1):
-                forward_tile(
-                    segments, s, dy, dx, x1, at_x1, side1, scale1, shift1, at1,
-                    x2, at_x2, side2, inverse2, at2, weights, starts, constants, channels, lanes,
-                    tiles_k, tiles_u, sum_k, sum_u, ring_k, ring_u, row_size,
-                )  # fmt: skip
+                forward_tile(net, s, dy, dx, image, targets, at, scratch)
+
+
+@njit(**OPTIONS)
+def pair_at(net, i, group):
+    """Where image i and a group of targets begin in the arrays of their sides."""
+    pixels = net.n_pixels * net.channels
+    return At(
+        i * pixels,
+        i * net.n_features,
+        group * pixels * net.lanes,
+        group * net.n_features * net.lanes,
+    )
 
 
 @stamped
-@njit(nogil=True, cache=True)
-def forward_tasks(
-    tasks, segments, x1, side1, scale1, shift1, x2, side2, inverse2,
-    weights, starts, constants, n_pixels, channels, n_features, lanes,
-    tiles_k, tiles_u, sums, rings, row_size, ntk, out,
-):  # fmt: skip
-    """Kernel entries of tasks (image, group of targets); `out` is (n1, groups * lanes)."""
-    n_rings = len(rings) // 2
-    ring_k = rings[:n_rings]
-    ring_u = rings[n_rings:]
-    sum_k = sums[:lanes]
-    sum_u = sums[lanes:]
-    ring_k[:] = 0
-    ring_u[:] = 0
+@njit(**OPTIONS, cache=True)
+def forward_tasks(tasks, net, image, targets, scratch, ntk, out):
+    """Kernel entries of tasks, int64 (n, 2): image, group of targets.
+
+    `out` is (n1, groups * lanes).
+    """
+    lanes = net.lanes
+    scratch.ring_k[:] = 0
+    scratch.ring_u[:] = 0
     for task in range(len(tasks)):
         i = tasks[task, 0]
         group = tasks[task, 1]
-        tiles_k[:] = 0
-        tiles_u[:] = 0
-        sums[:] = 0
-        forward_segments(
-            segments, 0, len(segments), x1, i * n_pixels * channels,
-            side1, scale1, shift1, i * n_features,
-            x2, group * n_pixels * channels * lanes, side2, inverse2, group * n_features * lanes,
-            weights, starts, constants, channels, lanes,
-            tiles_k, tiles_u, sum_k, sum_u, ring_k, ring_u, row_size,
-        )  # fmt: skip
+        scratch.tiles_k[:] = 0
+        scratch.tiles_u[:] = 0
+        scratch.sum_k[:] = 0
+        scratch.sum_u[:] = 0
+        at = pair_at(net, i, group)
+        forward_segments(net, len(net.segments), image, targets, at, scratch)
         for lane in range(lanes):
-            total = sum_u[lane] if ntk else sum_k[lane]
-            out[i, group * lanes + lane] = constants[0] + constants[1] * total
-
-
-def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that start on a cache line, which vector loads need for speed."""
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)
+            total = scratch.sum_u[lane] if ntk else scratch.sum_k[lane]
+            out[i, group * lanes + lane] = net.b_variance + net.readout * total

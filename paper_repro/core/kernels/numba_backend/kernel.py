@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from paper_repro.core.architecture import Architecture
-from paper_repro.core.kernels.arccosine import coincident
 from paper_repro.core.kernels.callback import traced_matrix
 from paper_repro.core.kernels.kernel import Get, known_get
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.lanes import BYTES
-from paper_repro.core.kernels.numba_backend.tables import Tables, tables
+from paper_repro.core.kernels.numba_backend.tables import Side, Tables, tables
 from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.pool.threads import for_each, pieces
@@ -34,7 +34,7 @@ class NumbaKernel(PlannedKernel):
     traces. It is differentiated once, in reverse mode, as the jax backend is.
 
     Args:
-      architecture: stacks of conv+ReLU, pools between, Flatten or GlobalAvgPool, Dense.
+      architecture: stacks of conv+activation, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
       threads: None for all cores that the process may use. Results do not depend on it.
@@ -61,20 +61,19 @@ class NumbaKernel(PlannedKernel):
         return is_tracer(*images)
 
     def prepare(self, x: Array) -> Prepared:
-        """Images with the standard deviations (n, n_features) that enter every ReLU."""
+        """Images with the norms (n, n_features) that enter every activation."""
         require_images(x)
         require_concrete(x)
         # What is compiled for read-only arrays, as views of JAX's are, is compiled once more.
         images = np.require(images_of(x), self.dtype, "CW")
         table = self._tables(images.shape[1:])
-        std = np.empty((len(images), table.n_features), self.dtype)
+        n_features = table.network.n_features
+        norms = np.empty((len(images), n_features), self.dtype)
         for start in range(0, len(images), _COLUMNS):
             part = slice(start, start + _COLUMNS)
-            lanes = self._to_lanes(images[part])
-            std[part] = self._from_lanes(self._std(lanes, table), table.n_features)[
-                : len(images[part])
-            ]
-        return Prepared(images, (std,), self._maker)
+            found = self._norms(self._to_lanes(images[part], table), table)
+            norms[part] = self._from_lanes(found, n_features)[: len(images[part])]
+        return Prepared(images, (norms,), self._maker)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Entries (n1, n2); where `x1 is x2`, only those on and above the diagonal are computed.
@@ -105,14 +104,17 @@ class NumbaKernel(PlannedKernel):
         p1, p2 = self._prepared(x1), self._prepared(x2)
         cotangent = self._cotangent(cotangent, p1, p2)
         table = self._tables(p1.shape[1:])
-        dx = np.zeros((len(p1), table.n_pixels * table.channels), self.dtype)
-        d_std = np.zeros((len(p1), table.n_features), self.dtype)
-        side1, ntk = self._side1(p1, table), self._is_ntk(get)
+        net = table.network
+        dx = np.zeros((len(p1), net.n_pixels * net.channels), self.dtype)
+        d_norms = np.zeros((len(p1), net.n_features), self.dtype)
+        image, ntk = self._leading(p1, table), self._is_ntk(get)
         for start in range(0, len(p2), _COLUMNS):
             part = slice(start, start + _COLUMNS)
-            self._reverse(p1, side1, p2[part], cotangent[:, part], ntk, table, dx, d_std)
+            rows, d_image, d_norm = self._reverse(image, p2[part], cotangent[:, part], ntk, table)
+            np.add.at(dx, rows, d_image)
+            np.add.at(d_norms, rows, d_norm)
         if len(p1):
-            dx += self._std_vjp(p1, d_std, table)
+            dx += self._norms_vjp(p1, d_norms, table)
         dx[_not_finite(p1)] = np.nan
         if _not_finite(p2).any():
             dx[:] = np.nan
@@ -128,12 +130,12 @@ class NumbaKernel(PlannedKernel):
     def _tables(self, shape: tuple[int, ...]) -> Tables:
         return _tables_of(self.architecture, tuple(shape), self.dtype)
 
-    def _to_lanes(self, values: np.ndarray) -> np.ndarray:
+    def _to_lanes(self, values: np.ndarray, table: Tables) -> np.ndarray:
         """(n, ...) as flat (groups, ..., lanes); the last group repeats the last row."""
         lanes = self._lanes
         groups = -(-len(values) // lanes)
         flat = values.reshape(len(values), -1)
-        out = forward.aligned_zeros(groups * lanes * flat.shape[1], self.dtype)
+        out = table.zeros(groups * lanes * flat.shape[1])
         grid = out.reshape(groups, flat.shape[1], lanes)
         for group in range(groups):
             rows = np.minimum(np.arange(group * lanes, (group + 1) * lanes), len(flat) - 1)
@@ -141,76 +143,64 @@ class NumbaKernel(PlannedKernel):
         return out
 
     def _from_lanes(self, values: np.ndarray, size: int) -> np.ndarray:
+        """Flat (groups, size, lanes) as (groups * lanes, size)."""
         return values.reshape(-1, size, self._lanes).transpose(0, 2, 1).reshape(-1, size)
 
-    def _scratch(self, size: int) -> np.ndarray:
-        return forward.aligned_zeros(size, self.dtype)
+    def _for_each(self, work: Callable[[np.ndarray], None], tasks: np.ndarray) -> None:
+        for_each(work, pieces(tasks, self.threads), self.threads)
 
-    def _std(self, images: np.ndarray, table: Tables) -> np.ndarray:
-        """Standard deviations, flat (groups, features, lanes), of images in lanes."""
-        groups = images.size // (table.n_pixels * table.channels * self._lanes)
-        std = self._scratch(groups * table.n_features * self._lanes)
-
-        def work(part: np.ndarray) -> None:
-            variance.variance_tasks(
-                part,
-                table.variance_segments,
-                images,
-                *self._numbers(table),
-                self._scratch(table.variance_tile_size),
-                *self._tile_scratch(table),
-                std,
-            )
-
-        for_each(work, pieces(np.arange(groups), self.threads), self.threads)
-        return std
-
-    def _std_vjp(self, p1: Prepared, d_std: np.ndarray, table: Tables) -> np.ndarray:
-        images = self._to_lanes(p1.images)
-        std = self._to_lanes(p1.features[0])
-        d_lanes = self._to_lanes(d_std)
-        dx = self._scratch(images.size)
-        groups = -(-len(p1) // self._lanes)
+    def _norms(self, images: np.ndarray, table: Tables) -> np.ndarray:
+        """Norms, flat (groups, features, lanes), of images in lanes."""
+        net = table.variance
+        groups = images.size // (net.n_pixels * net.channels * self._lanes)
+        norms = table.zeros(groups * net.n_features * self._lanes)
 
         def work(part: np.ndarray) -> None:
+            variance.variance_tasks(part, net, images, table.variance_scratch(), norms)
+
+        self._for_each(work, np.arange(groups))
+        return norms
+
+    def _norms_vjp(self, p1: Prepared, d_norms: np.ndarray, table: Tables) -> np.ndarray:
+        """Gradient of `sum(d_norms * norms)` with respect to the images, (n, H * W * C)."""
+        images = self._to_lanes(p1.images, table)
+        norms = self._to_lanes(p1.features[0], table)
+        d_lanes = self._to_lanes(d_norms, table)
+        d_pixels = table.zeros(images.size)
+
+        def work(part: np.ndarray) -> None:
+            scratch = table.variance_scratch()
             variance.variance_vjp_tasks(
-                part,
-                table.variance_segments,
-                images,
-                *self._numbers(table),
-                self._scratch(table.variance_tile_size),
-                self._scratch(table.variance_tile_size),
-                *self._tile_scratch(table),
-                std,
-                d_lanes,
-                dx,
+                part, table.variance, images, scratch, norms, d_lanes, d_pixels
             )
 
-        for_each(work, pieces(np.arange(groups), self.threads), self.threads)
-        return self._from_lanes(dx, table.n_pixels * table.channels)[: len(p1)]
+        self._for_each(work, np.arange(-(-len(p1) // self._lanes)))
+        size = table.network.n_pixels * table.network.channels
+        return self._from_lanes(d_pixels, size)[: len(p1)]
 
-    def _side1(self, p1: Prepared, table: Tables) -> tuple[np.ndarray, ...]:
-        """Of the leading images, flat: std, its inverse, weight / std and b^2 / std."""
-        std = np.ascontiguousarray(p1.features[0])
-        inverse = _inverse(std)
-        stops = [*table.starts[1:], table.n_features]
-        weights = np.repeat(table.weights, np.subtract(stops, table.starts))
-        return tuple(
-            a.ravel() for a in (std, inverse, weights * inverse, table.constants[0] * inverse)
+    def _leading(self, p1: Prepared, table: Tables) -> Side:
+        """The leading images; see `Side`."""
+        net = table.network
+        norms = np.ascontiguousarray(p1.features[0])
+        inverse = _inverse(norms)
+        stops = [*net.starts[1:], net.n_features]
+        weights = np.repeat(net.weights, np.subtract(stops, net.starts))
+        arrays = (p1.images, norms, inverse, weights * inverse, net.b_variance * inverse)
+        return Side(*(np.ascontiguousarray(a).ravel() for a in arrays))
+
+    def _targets(self, p2: Prepared, table: Tables) -> Side:
+        """The targets in lanes; see `Side`."""
+        norms = self._to_lanes(p2.features[0], table)
+        inverse = table.zeros(norms.size)
+        inverse[:] = _inverse(norms)
+        return Side(
+            self._to_lanes(p2.images, table), norms, inverse, table.zeros(0), table.zeros(0)
         )
-
-    def _side2(self, p2: Prepared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the images in lanes: pixels, std and its inverse."""
-        std = self._to_lanes(p2.features[0])
-        inverse = self._scratch(std.size)
-        inverse[:] = _inverse(std)
-        return self._to_lanes(p2.images), std, inverse
 
     def _block(self, p1: Prepared, p2: Prepared, ntk: bool, symmetric: bool) -> np.ndarray:
         table = self._tables(p1.shape[1:])
         lanes = self._lanes
-        std, _, scale, shift = self._side1(p1, table)
-        x1 = np.ascontiguousarray(p1.images).ravel()
+        image = self._leading(p1, table)
         out = np.empty((len(p1), len(p2)), self.dtype)
         for start in range(0, len(p2), _COLUMNS):
             part = p2[start : start + _COLUMNS]
@@ -219,26 +209,15 @@ class NumbaKernel(PlannedKernel):
             tasks = np.stack([first.ravel(), group.ravel()], 1)
             if symmetric:
                 tasks = tasks[start + (tasks[:, 1] + 1) * lanes > tasks[:, 0]]
-            side2 = self._side2(part)
+            targets = self._targets(part, table)
             result = np.zeros((len(p1), groups * lanes), self.dtype)
 
-            def work(piece: np.ndarray, side2=side2, result=result) -> None:
+            def work(piece: np.ndarray, targets=targets, result=result) -> None:
                 forward.forward_tasks(
-                    piece,
-                    table.segments,
-                    x1,
-                    std,
-                    scale,
-                    shift,
-                    *side2,
-                    *self._numbers(table),
-                    *self._row_scratch(table),
-                    table.row_size,
-                    ntk,
-                    result,
+                    piece, table.network, image, targets, table.scratch(), ntk, result
                 )
 
-            for_each(work, pieces(tasks, self.threads), self.threads)
+            self._for_each(work, tasks)
             out[:, start : start + _COLUMNS] = result[:, : len(part)]
         if symmetric:
             lower = np.tril_indices(len(p1), -1)
@@ -246,85 +225,45 @@ class NumbaKernel(PlannedKernel):
         return out
 
     def _reverse(
-        self,
-        p1: Prepared,
-        side1: tuple[np.ndarray, ...],
-        p2: Prepared,
-        cotangent: np.ndarray,
-        ntk: bool,
-        table: Tables,
-        dx: np.ndarray,
-        d_std: np.ndarray,
-    ) -> None:
-        """Add what one set of columns contributes to the gradients `dx` and `d_std`."""
-        lanes = self._lanes
+        self, image: Side, p2: Prepared, cotangent: np.ndarray, ntk: bool, table: Tables
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What one set of columns contributes to the gradients of the images and their norms.
+
+        Returns:
+          Of each task its image, int64 (n,), and the gradients (n, H * W * C) and (n, n_features).
+        """
+        n1, lanes, net = len(cotangent), self._lanes, table.network
         groups = -(-len(p2) // lanes)
         # The grouping fixes the order of summation, so it must not depend on the threads.
-        per_task = groups if len(p1) >= 32 else 8
+        per_task = groups if n1 >= 32 else 8
         tasks = [
             (i, first, min(groups, first + per_task))
-            for i in range(len(p1))
+            for i in range(n1)
             for first in range(0, groups, per_task)
         ]
         tasks = np.array([(*task, row) for row, task in enumerate(tasks)], np.int64).reshape(-1, 4)
-        padded = np.zeros((len(p1), groups * lanes), self.dtype)
+        padded = np.zeros((n1, groups * lanes), self.dtype)
         padded[:, : len(p2)] = cotangent
-        side2 = self._side2(p2)
-        x1 = np.ascontiguousarray(p1.images).ravel()
-        d_x1 = np.zeros((len(tasks), dx.shape[1]), self.dtype)
-        d_side1 = np.zeros((len(tasks), table.n_features), self.dtype)
+        targets = self._targets(p2, table)
+        d_pixels = np.zeros((len(tasks), net.n_pixels * net.channels), self.dtype)
+        d_norms = np.zeros((len(tasks), net.n_features), self.dtype)
 
         def work(piece: np.ndarray) -> None:
             reverse.reverse_tasks(
                 piece,
-                table.segments,
-                x1,
-                *side1,
-                *side2,
-                *self._numbers(table),
-                *self._row_scratch(table),
-                table.row_size,
-                self._scratch(2 * table.max_relu * table.max_pixels * lanes),
-                table.max_pixels,
-                self._scratch(dx.shape[1] * lanes),
-                self._scratch(table.n_features * lanes),
+                net,
+                image,
+                targets,
+                table.scratch(),
+                table.kept(),
                 ntk,
                 padded.ravel(),
-                d_x1,
-                d_side1,
+                d_pixels,
+                d_norms,
             )
 
-        for_each(work, pieces(tasks, self.threads), self.threads)
-        np.add.at(dx, tasks[:, 0], d_x1)
-        np.add.at(d_std, tasks[:, 0], d_side1)
-
-    def _numbers(self, table: Tables) -> tuple:
-        return (
-            table.weights,
-            table.starts,
-            table.constants,
-            table.n_pixels,
-            table.channels,
-            table.n_features,
-            self._lanes,
-        )
-
-    def _row_scratch(self, table: Tables) -> tuple[np.ndarray, ...]:
-        """Tiles of k and u, their sums, and the rings of rows."""
-        return (
-            self._scratch(table.tile_size),
-            self._scratch(table.tile_size),
-            self._scratch(2 * self._lanes),
-            self._scratch(2 * table.max_relu * forward.RING * table.row_size),
-        )
-
-    def _tile_scratch(self, table: Tables) -> tuple[np.ndarray, np.ndarray]:
-        """Two tiles to work in, and one per ReLU of a segment."""
-        size = table.max_pixels * self._lanes
-        return (
-            self._scratch(2 * size).reshape(2, size),
-            self._scratch(table.max_relu * size).reshape(table.max_relu, size),
-        )
+        self._for_each(work, tasks)
+        return tasks[:, 0], d_pixels, d_norms
 
 
 def _not_finite(p: Prepared) -> np.ndarray:
@@ -334,9 +273,9 @@ def _not_finite(p: Prepared) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _tables_of(architecture: Architecture, shape: tuple[int, ...], dtype: np.dtype) -> Tables:
-    return tables(plan(architecture, shape), dtype, coincident(dtype))
+    return tables(plan(architecture, shape), dtype)
 
 
-def _inverse(std: np.ndarray) -> np.ndarray:
-    """1 / std, and 0 where std is 0."""
-    return np.divide(1, std, out=np.zeros_like(std), where=std > 0)
+def _inverse(norms: np.ndarray) -> np.ndarray:
+    """1 / norms, and 0 where a norm is 0."""
+    return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)

@@ -1,6 +1,6 @@
-"""Compiled code on disk is tied to every source it was inlined from.
+"""How this package is compiled, and compiled code on disk tied to the sources it was inlined from.
 
-Numba's cache looks at the file of the cached function alone; after a change to, say, `relu.py` it
+Numba's cache looks at the file of the cached function alone; after a change to, say, `lanes.py` it
 would go on running the old code of `forward.py`. Cached functions of this package are therefore
 stamped with a digest of all its sources.
 """
@@ -13,13 +13,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+OPTIONS = {"nogil": True, "_nrt": False}
+"""Of `njit`, for everything here. Nothing allocates, so arrays need no reference counts, which cost
+an atomic operation each time one is taken out of a tuple."""
+
 
 @functools.cache
 def sources_digest() -> str:
-    """SHA-256 of this package's sources and of the tables in `kernels.arccosine`."""
+    """SHA-256 of the sources of this package and of the activations."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in [*sorted(here.glob("*.py")), here.parent / "arccosine.py"]:
+    for path in [*sorted(here.glob("*.py")), *sorted((here.parent / "activations").glob("*.py"))]:
         with contextlib.suppress(OSError):
             digest.update(path.read_bytes())
     return digest.hexdigest()

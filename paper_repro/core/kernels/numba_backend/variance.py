@@ -1,8 +1,9 @@
-"""An image's covariance with itself: the standard deviations that every ReLU needs.
+"""An image's covariance with itself: the norms that every activation needs.
 
-Images are in lanes, on both sides. Only k is needed, at far fewer offsets than between images
-(49, 9 and 1 for the paper's ConvNet), so tiles are plain arrays here. At offset 0 the entries
-are the variances: c = 1 there exactly, and a ReLU halves them.
+A norm is what a pixel contributes to a correlation, for a ReLU its standard deviation. Images are
+in lanes, on both sides. Only k is needed, at far fewer offsets than between images (49, 9 and 1
+for the paper's ConvNet), so tiles are plain arrays here, (H, W, lanes). At offset 0 the entries are
+the variances: there an activation takes a variance to the second moment of its outputs.
 
 In reverse mode entry (p, d) and its mirror image (p + d, -d) have the same adjoint, so what a
 pixel receives as the second pixel of a pair equals what it receives as the first: one side is
@@ -13,22 +14,27 @@ from __future__ import annotations
 
 from numba import njit
 
+from paper_repro.core.kernels.numba_backend.activation import (
+    expectations,
+    norm,
+    pullback,
+    second_moment,
+    variance_pullback,
+)
 from paper_repro.core.kernels.numba_backend.forward import out_position
 from paper_repro.core.kernels.numba_backend.lanes import (
     fma,
     load,
     reciprocal_root,
-    square_root,
     store,
     where_greater,
     zeros_like,
 )
-from paper_repro.core.kernels.numba_backend.relu import derivatives, first_expectation
-from paper_repro.core.kernels.numba_backend.stamp import stamped
+from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
 from paper_repro.core.kernels.numba_backend.tables import (
-    FIRST_RELU,
+    FIRST_LAYER,
     HEIGHT,
-    N_RELU,
+    N_LAYERS,
     OUT_HEIGHT,
     OUT_RADIUS_X,
     OUT_WIDTH,
@@ -41,9 +47,10 @@ from paper_repro.core.kernels.numba_backend.tables import (
 )
 
 
-@njit(nogil=True)
-def _box(values, size_x, y0, y1, x0, x1, lanes, scratch, out):
+@njit(**OPTIONS)
+def _box(values, size_x, bounds, lanes, scratch, out):
     """3x3 sums within rows y0..y1 and columns x0..x1, zero outside."""
+    y0, y1, x0, x1 = bounds
     nothing = zeros_like(load(values, 0))
     for y in range(y0, y1):
         for x in range(x0, x1):
@@ -63,12 +70,14 @@ def _box(values, size_x, y0, y1, x0, x1, lanes, scratch, out):
             store(out, at, above + load(scratch, at) + below)
 
 
-@njit(nogil=True)
-def _input_tile(segments, s, dy, dx, bounds, x, channels, lanes, tiles, out):
+@njit(**OPTIONS)
+def _input_tile(net, s, dy, dx, x, tiles, out):
     """The segment's input at one offset: inner products, or the pooled covariance."""
-    segment = segments[s]
+    segment = net.segments[s]
+    lanes = net.lanes
+    channels = net.channels
     size_x = segment[WIDTH]
-    y0, y1, x0, x1 = bounds
+    y0, y1, x0, x1 = _bounds(segment, dy, dx)
     offset = (dy + segment[RADIUS_Y]) * (2 * segment[RADIUS_X] + 1) + dx + segment[RADIUS_X]
     tile = segment[TILES] + offset * segment[HEIGHT] * size_x * lanes
     for y in range(y0, y1):
@@ -85,7 +94,7 @@ def _input_tile(segments, s, dy, dx, bounds, x, channels, lanes, tiles, out):
             store(out, p * lanes, total)
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def _bounds(segment, dy, dx):
     y0 = max(0, -dy)
     x0 = max(0, -dx)
@@ -94,53 +103,53 @@ def _bounds(segment, dy, dx):
     return y0, y1, x0, x1
 
 
-@njit(nogil=True)
-def _chain(
-    segments, s, dy, dx, x, std, weights, starts, constants, channels, lanes, tiles, work, before
-):
-    """Run one offset through the segment; keep what enters each ReLU in `before`.
+@njit(**OPTIONS)
+def _inverse(s12):
+    """1 / s12, and 0 where s12 is 0."""
+    nothing = zeros_like(s12)
+    squared = where_greater(s12, nothing, s12 * s12, nothing + 1.0)
+    return where_greater(s12, nothing, reciprocal_root(squared), nothing)
 
-    At offset 0 the standard deviations are written into `std`. The output is left in `work[0]`.
+
+@njit(**OPTIONS)
+def _chain(net, s, dy, dx, x, norms, scratch):
+    """Run one offset through the segment; keep what enters each activation in `scratch.before`.
+
+    At offset 0 the norms are written into `norms`, (n_features, lanes). The output is left in
+    `scratch.work[0]`.
     """
-    segment = segments[s]
+    segment = net.segments[s]
+    lanes = net.lanes
     bounds = _bounds(segment, dy, dx)
     y0, y1, x0, x1 = bounds
     size_x = segment[WIDTH]
-    current, scratch = work[0], work[1]
-    _input_tile(segments, s, dy, dx, bounds, x, channels, lanes, tiles, current)
-    nothing = zeros_like(load(current, 0))
-    for layer in range(segment[N_RELU]):
-        relu = segment[FIRST_RELU] + layer
-        entering = before[layer]
-        _box(current, size_x, y0, y1, x0, x1, lanes, scratch, entering)
+    current, partial = scratch.work[0], scratch.work[1]
+    _input_tile(net, s, dy, dx, x, scratch.tiles, current)
+    for layer in range(segment[N_LAYERS]):
+        index = segment[FIRST_LAYER] + layer
+        entering = scratch.before[layer]
+        _box(current, size_x, bounds, lanes, partial, entering)
         for y in range(y0, y1):
             for column in range(x0, x1):
                 p = y * size_x + column
-                k = fma(load(entering, p * lanes), weights[relu], constants[0])
+                k = fma(load(entering, p * lanes), net.weights[index], net.b_variance)
                 store(entering, p * lanes, k)
-                f1 = (starts[relu] + p) * lanes
+                f1 = (net.starts[index] + p) * lanes
                 if dy == 0 and dx == 0:
-                    store(std, f1, square_root(where_greater(k, nothing, k, nothing)))
-                    store(current, p * lanes, 0.5 * k)
+                    store(norms, f1, norm(net.activation, k))
+                    store(current, p * lanes, second_moment(net.activation, k))
                 else:
                     f2 = f1 + (dy * size_x + dx) * lanes
-                    s12 = load(std, f1) * load(std, f2)
-                    c = _correlation(k, s12)
-                    store(current, p * lanes, s12 * first_expectation(c, constants[2]))
+                    s12 = load(norms, f1) * load(norms, f2)
+                    inverse12 = _inverse(s12)
+                    out, _ = expectations(net.activation, k * inverse12, s12, inverse12)
+                    store(current, p * lanes, out)
 
 
-@njit(nogil=True)
-def _correlation(k, s12):
-    """k / s12, and 0 where s12 is 0."""
-    nothing = zeros_like(k)
-    squared = where_greater(s12, nothing, s12 * s12, nothing + 1.0)
-    return where_greater(s12, nothing, k * reciprocal_root(squared), nothing)
-
-
-@njit(nogil=True)
-def _pooled(segments, s, dy, dx, y, x, lanes):
+@njit(**OPTIONS)
+def _pooled(net, s, dy, dx, y, x):
     """Where entry (y, x) of a tile is added among the next segment's tiles, or -1."""
-    segment = segments[s]
+    segment = net.segments[s]
     row = out_position(segment, dy, y & 1, 0)
     column = out_position(segment, dx, x & 1, 1)
     height, width = segment[OUT_HEIGHT], segment[OUT_WIDTH]
@@ -149,15 +158,15 @@ def _pooled(segments, s, dy, dx, y, x, lanes):
     if row < 0 or column < 0 or py >= height or px >= width or not inside:
         return -1
     tile = (row * (2 * segment[OUT_RADIUS_X] + 1) + column) * height * width
-    return segments[s + 1][TILES] + (tile + py * width + px) * lanes
+    return net.segments[s + 1][TILES] + (tile + py * width + px) * net.lanes
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def _offsets(segment):
     return (2 * segment[RADIUS_Y] + 1) * (2 * segment[RADIUS_X] + 1)
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def _nth_offset(segment, n):
     """The n-th offset; offset 0, the middle one, comes first."""
     middle = _offsets(segment) // 2
@@ -166,88 +175,81 @@ def _nth_offset(segment, n):
     return n // n_x - segment[RADIUS_Y], n % n_x - segment[RADIUS_X]
 
 
-@njit(nogil=True)
-def _forward(segments, x, std, weights, starts, constants, channels, lanes, tiles, work, before):
+@njit(**OPTIONS)
+def _forward(net, x, norms, scratch):
+    """All segments of one group of images x, (H, W, C, lanes)."""
+    tiles, lanes = scratch.tiles, net.lanes
     tiles[:] = 0
-    for s in range(len(segments)):
-        segment = segments[s]
+    for s in range(len(net.segments)):
+        segment = net.segments[s]
         for n in range(_offsets(segment)):
             dy, dx = _nth_offset(segment, n)
-            _chain(
-                segments, s, dy, dx, x, std, weights, starts, constants, channels, lanes,
-                tiles, work, before,
-            )  # fmt: skip
+            _chain(net, s, dy, dx, x, norms, scratch)
             if segment[READOUT]:
                 continue
             y0, y1, x0, x1 = _bounds(segment, dy, dx)
             for y in range(y0, y1):
                 for column in range(x0, x1):
-                    at = _pooled(segments, s, dy, dx, y, column, lanes)
+                    at = _pooled(net, s, dy, dx, y, column)
                     if at >= 0:
-                        value = load(work[0], (y * segment[WIDTH] + column) * lanes)
+                        value = load(scratch.work[0], (y * segment[WIDTH] + column) * lanes)
                         store(tiles, at, load(tiles, at) + value)
 
 
 @stamped
-@njit(nogil=True, cache=True)
-def variance_tasks(
-    groups, segments, x, weights, starts, constants, n_pixels, channels, n_features, lanes,
-    tiles, work, before, std,
-):  # fmt: skip
-    """Standard deviations of the images of each group; `std` is flat (groups, features, lanes)."""
+@njit(**OPTIONS, cache=True)
+def variance_tasks(groups, net, x, scratch, norms):
+    """Norms of the images of each group; `norms` is flat (groups, n_features, lanes)."""
+    pixels = net.n_pixels * net.channels * net.lanes
+    features = net.n_features * net.lanes
     for group in groups:
-        _forward(
-            segments,
-            x[group * n_pixels * channels * lanes : (group + 1) * n_pixels * channels * lanes],
-            std[group * n_features * lanes : (group + 1) * n_features * lanes],
-            weights, starts, constants, channels, lanes, tiles, work, before,
-        )  # fmt: skip
+        images = x[group * pixels : (group + 1) * pixels]
+        _forward(net, images, norms[group * features : (group + 1) * features], scratch)
 
 
-@njit(nogil=True)
-def _reverse_tile(
-    segments, s, dy, dx, x, std, d_std, weights, starts, constants, channels, lanes,
-    tiles, d_tiles, work, before, dx_out,
-):  # fmt: skip
+@njit(**OPTIONS)
+def _reverse_tile(net, s, dy, dx, x, norms, d_norms, scratch, d_x):
     """Pull the adjoints of one offset back through the segment."""
-    segment = segments[s]
+    segment = net.segments[s]
+    lanes = net.lanes
+    channels = net.channels
     size_x = segment[WIDTH]
-    y0, y1, x0, x1 = _bounds(segment, dy, dx)
-    adjoint, scratch = work[0], work[1]
-    central = dy == 0 and dx == 0
+    bounds = _bounds(segment, dy, dx)
+    y0, y1, x0, x1 = bounds
+    adjoint, partial = scratch.work[0], scratch.work[1]
     nothing = zeros_like(load(x, 0))
     for y in range(y0, y1):
         for column in range(x0, x1):
-            at = -1 if segment[READOUT] else _pooled(segments, s, dy, dx, y, column, lanes)
-            value = load(d_tiles, at) if at >= 0 else nothing
+            at = -1 if segment[READOUT] else _pooled(net, s, dy, dx, y, column)
+            value = load(scratch.d_tiles, at) if at >= 0 else nothing
             store(adjoint, (y * size_x + column) * lanes, value)
-    for back in range(segment[N_RELU]):
-        layer = segment[N_RELU] - 1 - back
-        relu = segment[FIRST_RELU] + layer
+    for back in range(segment[N_LAYERS]):
+        layer = segment[N_LAYERS] - 1 - back
+        index = segment[FIRST_LAYER] + layer
+        before = scratch.before[layer]
         for y in range(y0, y1):
             for column in range(x0, x1):
                 p = y * size_x + column
-                f1 = (starts[relu] + p) * lanes
+                f1 = (net.starts[index] + p) * lanes
                 out = load(adjoint, p * lanes)
-                s1 = load(std, f1)
-                if central:
-                    # k_out = k / 2 and s = sqrt(k).
-                    safe = where_greater(s1, nothing, s1 * s1, nothing + 1.0)
-                    rate = where_greater(s1, nothing, 0.5 * reciprocal_root(safe), nothing)
-                    value = fma(0.5, out, rate * load(d_std, f1))
+                s1 = load(norms, f1)
+                if dy == 0 and dx == 0:
+                    value = variance_pullback(net.activation, s1, out, load(d_norms, f1))
                 else:
-                    f2 = f1 + (dy * size_x + dx) * lanes
-                    s2 = load(std, f2)
-                    c = _correlation(load(before[layer], p * lanes), s1 * s2)
-                    j0, sine, _ = derivatives(c, constants[2])
-                    store(d_std, f1, fma(2.0 * out * sine, s2, load(d_std, f1)))
-                    value = out * j0
-                store(adjoint, p * lanes, weights[relu] * value)
-        _box(adjoint, size_x, y0, y1, x0, x1, lanes, scratch, before[layer])
+                    s2 = load(norms, f1 + (dy * size_x + dx) * lanes)
+                    inverse12 = _inverse(s1 * s2)
+                    c = load(before, p * lanes) * inverse12
+                    derivative, _, d12 = pullback(
+                        net.activation, c, nothing, 2.0 * out, nothing, s1 * s2, inverse12
+                    )
+                    store(d_norms, f1, fma(d12, s2, load(d_norms, f1)))
+                    value = out * derivative
+                store(adjoint, p * lanes, net.weights[index] * value)
+        _box(adjoint, size_x, bounds, lanes, partial, before)
         for y in range(y0, y1):
             for column in range(x0, x1):
                 p = (y * size_x + column) * lanes
-                store(adjoint, p, load(before[layer], p))
+                store(adjoint, p, load(before, p))
     offset = (dy + segment[RADIUS_Y]) * (2 * segment[RADIUS_X] + 1) + dx + segment[RADIUS_X]
     tile = segment[TILES] + offset * segment[HEIGHT] * size_x * lanes
     for y in range(y0, y1):
@@ -255,43 +257,31 @@ def _reverse_tile(
             p = y * size_x + column
             value = load(adjoint, p * lanes)
             if s > 0:
-                store(d_tiles, tile + p * lanes, value)
+                store(scratch.d_tiles, tile + p * lanes, value)
                 continue
             at = p * channels * lanes
             other = (p + dy * size_x + dx) * channels * lanes
             for c in range(channels):
                 o = at + c * lanes
-                product = fma(2.0 * value, load(x, other + c * lanes), load(dx_out, o))
-                store(dx_out, o, product)
+                store(d_x, o, fma(2.0 * value, load(x, other + c * lanes), load(d_x, o)))
 
 
 @stamped
-@njit(nogil=True, cache=True)
-def variance_vjp_tasks(
-    groups, segments, x, weights, starts, constants, n_pixels, channels, n_features, lanes,
-    tiles, d_tiles, work, before, std, d_std, dx_out,
-):  # fmt: skip
-    """Gradient of `sum(d_std * std)` with respect to the images; `d_std` is used up."""
+@njit(**OPTIONS, cache=True)
+def variance_vjp_tasks(groups, net, x, scratch, norms, d_norms, d_x):
+    """Gradient of `sum(d_norms * norms)` with respect to the images; `d_norms` is used up."""
+    pixels = net.n_pixels * net.channels * net.lanes
+    features = net.n_features * net.lanes
     for group in groups:
-        images = slice(
-            group * n_pixels * channels * lanes, (group + 1) * n_pixels * channels * lanes
-        )
-        features = slice(group * n_features * lanes, (group + 1) * n_features * lanes)
-        xs, stds, d_stds, dxs = x[images], std[features], d_std[features], dx_out[images]
-        _forward(
-            segments, xs, stds, weights, starts, constants, channels, lanes, tiles, work, before
-        )
-        for back in range(len(segments)):
-            s = len(segments) - 1 - back
-            n_offsets = _offsets(segments[s])
+        images = slice(group * pixels, (group + 1) * pixels)
+        layers = slice(group * features, (group + 1) * features)
+        xs, ss, d_ss, d_xs = x[images], norms[layers], d_norms[layers], d_x[images]
+        _forward(net, xs, ss, scratch)
+        for back in range(len(net.segments)):
+            s = len(net.segments) - 1 - back
+            n_offsets = _offsets(net.segments[s])
             for n in range(n_offsets):
-                # Offset 0 last: it takes what the others add to the standard deviations.
-                dy, dx = _nth_offset(segments[s], n_offsets - 1 - n)
-                _chain(
-                    segments, s, dy, dx, xs, stds, weights, starts, constants, channels, lanes,
-                    tiles, work, before,
-                )  # fmt: skip
-                _reverse_tile(
-                    segments, s, dy, dx, xs, stds, d_stds, weights, starts, constants, channels,
-                    lanes, tiles, d_tiles, work, before, dxs,
-                )  # fmt: skip
+                # Offset 0 last: it takes what the others add to the norms.
+                dy, dx = _nth_offset(net.segments[s], n_offsets - 1 - n)
+                _chain(net, s, dy, dx, xs, ss, scratch)
+                _reverse_tile(net, s, dy, dx, xs, ss, d_ss, scratch, d_xs)
