@@ -22,10 +22,10 @@ import numpy as np
 import tyro
 
 from paper_repro.core import cli, lazy
-from paper_repro.core.architecture import from_name
 from paper_repro.core.data import Dataset, load_dataset, require_releasable
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.preprocess import usual

@@ -128,7 +128,7 @@ def _peer_step(config: Any) -> Callable[..., Any]:
     import jax.numpy as jnp
     import optax
 
-    from paper_repro.core.architecture import fully_connected
+    from paper_repro.core.kernels.architecture import fully_connected
     from paper_repro.core.kernels.neural_tangents import stax_kernel_fn
 
     kernel_fn = stax_kernel_fn(fully_connected(1))

@@ -78,8 +78,8 @@ def compare(
     """Rows of one architecture: each backend, forward and gradient, with its peer's time."""
     import numpy as np
 
-    from paper_repro.core.architecture import from_name
     from paper_repro.core.kernels import network_kernel
+    from paper_repro.core.kernels.architecture import from_name
 
     rng = np.random.default_rng(0)
     x1 = rng.normal(size=(8, *shape)).astype(dtype)
@@ -235,7 +235,7 @@ def _machine() -> dict[str, Any]:
 
 def _limit(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """What the plan's arithmetic would take at the measured peak of the cores, float32."""
-    from paper_repro.core.architecture import from_name
+    from paper_repro.core.kernels.architecture import from_name
     from paper_repro.core.kernels.plan import plan
 
     if row["architecture"].startswith("FC"):

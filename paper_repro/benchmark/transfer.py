@@ -84,7 +84,7 @@ def measure(
     import jax
     import numpy as np
 
-    from paper_repro.core.architecture import convnet
+    from paper_repro.core.kernels.architecture import convnet
     from paper_repro.core.network import Network
     from paper_repro.core.runs.memory import keep_freed_memory
     from paper_repro.core.store.provenance import provenance

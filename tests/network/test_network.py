@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_repro.core.architecture import (
+from paper_repro.core.kernels.architecture import (
     AvgPool,
     Conv,
     Dense,

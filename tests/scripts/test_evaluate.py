@@ -45,7 +45,7 @@ def score(path, **changes):
 
 
 def test_equals_neural_tangents_and_numpy(mnist, support):
-    from paper_repro.core.architecture import fully_connected
+    from paper_repro.core.kernels.architecture import fully_connected
     from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
 
     path, images, labels = support

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
-from paper_repro.core.kernels.execution import Execution, KernelSpec, from_name
+from paper_repro.core.kernels.execution import Execution, from_name
+from paper_repro.core.kernels.spec import KernelSpec
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels.factory import network_kernel

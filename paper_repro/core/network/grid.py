@@ -12,8 +12,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from paper_repro.core.architecture import from_name
 from paper_repro.core.errors import Diverged, UserError
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.krr import score
 from paper_repro.core.network import Network, TrainingConfig, train
 from paper_repro.core.network.finite import Parameters

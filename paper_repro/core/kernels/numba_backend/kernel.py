@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from paper_repro.core.architecture import Architecture
+from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.callback import traced_matrix
 from paper_repro.core.kernels.kernel import Get, known_get
+from paper_repro.core.kernels.lanes import BYTES
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
-from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Side, Tables, tables
 from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel

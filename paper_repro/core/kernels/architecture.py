@@ -10,15 +10,15 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.lazy import lazy
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import activations
     from paper_repro.core.kernels.activations import Activation
 else:
     # They import JAX, which a command line does not wait for.
-    activations = lazy("paper_repro.core.kernels.activations")
+    activations = lazy.module("paper_repro.core.kernels.activations")
 
 
 @dataclasses.dataclass(frozen=True)
