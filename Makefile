@@ -20,7 +20,7 @@ help:
 	@echo "make notebooks  run the notebooks at their default settings, in place (installs PyTorch first)"
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
 	@echo "make clean      remove $(VENV), $(OUT)/ and the test cache"
-	@echo "make lint       ruff check and format check"
+	@echo "make lint       style, and which package may import which"
 	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv); then"
 	@echo "                make environment.yml writes the same pins for conda"
 
@@ -59,6 +59,7 @@ test-slow: venv
 lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 environment.yml: requirements.lock .ci/environment_yml.py | venv
 	$(PY) .ci/environment_yml.py > $@

@@ -2,5 +2,26 @@
 
 Nguyen, Novak, Xiao and Lee, arXiv 2107.13034 (KIP and Label Solve with the ConvNet NTK), and
 the earlier arXiv 2011.00050 (KIP and LS with cheap kernels). One script per table, on top of
-`paper_repro.core`.
+`paper_repro.core`. For use by hand:
+
+    from paper_repro import network_kernel, load_dataset, fitted, kip, label_solve, krr, evaluate
+
+`network_kernel` is the exact kernel of a network, `load_dataset` and `fitted` give a data set and
+its preprocessing, `kip` and `label_solve` learn a set, `krr` predicts with one, and `evaluate`
+scores one from a file. Each is imported when it is first used.
 """
+
+from paper_repro.core import lazy
+
+__getattr__, __dir__, __all__ = lazy.exports(
+    __name__,
+    {
+        "evaluate": "paper_repro.evaluate",
+        "fitted": "paper_repro.core.preprocess",
+        "kip": "paper_repro.core.functions",
+        "krr": "paper_repro.core.functions",
+        "label_solve": "paper_repro.core.functions",
+        "load_dataset": "paper_repro.core.data",
+        "network_kernel": "paper_repro.core.kernels",
+    },
+)

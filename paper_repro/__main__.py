@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 from paper_repro.core.cli import run
-from paper_repro.core.runs.coverage import coverage, finished_rows, progress
+from paper_repro.core.runs.coverage import counts, coverage, finished_rows
 from paper_repro.scripts import Script, scripts
 
 WIDTH = 100
@@ -53,7 +53,7 @@ def main(results: Path = Path("results")) -> None:
 
 def _describe(script: Script, results: Path) -> None:
     rows = finished_rows(results, script.name)
-    done = progress(rows)
+    done = counts(rows)
     print(script.name)
     _put("reproduces", script.reproduces)
     _put("two cores", script.two_cores)

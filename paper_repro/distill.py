@@ -16,26 +16,104 @@ import itertools
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import tyro
 
-from paper_repro.core import cli
-from paper_repro.core.architecture import from_name
+from paper_repro.core import cli, lazy
 from paper_repro.core.data import Dataset, load_dataset, require_releasable
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.methods import distilling_cell
-from paper_repro.core.runs.presets import CONVNET, find_preset, overridden
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.kernels.architecture import from_name
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.kip.config import Initial
+from paper_repro.core.preprocess import usual
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.gallery import draw
+from paper_repro.core.runs.options import RunArguments, RunOptions
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.runner import run_cells
+from paper_repro.core.store.rows import finished, rows_for
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables.render.terminal import print_table
+
+if TYPE_CHECKING:
+    from paper_repro.core.runs import export
+else:
+    export = lazy.module("paper_repro.core.runs.export")
 
 COMMAND = "distill"
-PREPROCESSING = ("standard", "zca")
 NATURAL = "Natural"
-KernelName = Literal["NTK", "NNGP"]
 
 
-def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], smoke: bool) -> ResultTable:
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is distilled, and how.
+
+    Attributes:
+      datasets: official names, or <name> of <name>.npz in the data directory.
+      ipc: images per class.
+      methods: one or several of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented) and
+        "KIP (a + l)".
+      architectures: what the kernel is of: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ... or the
+        distances RBF and Laplace.
+      kernel: NTK or NNGP of a network.
+      preprocess: standard or zca; default zca for color images, standard for gray ones.
+      initial: start KIP from natural images, or from noise of the same scale.
+      scale: factor of the distance in the RBF and Laplace kernels; default 1.
+      learn_scale: have KIP learn that factor with the images.
+    """
+
+    datasets: tuple[str, ...]
+    ipc: tuple[int, ...] = (1,)
+    methods: tuple[str, ...] = ("LS", "KIP (l)")
+    architectures: tuple[str, ...] = ("ConvNet",)
+    kernel: Literal["NTK", "NNGP"] = "NTK"
+    preprocess: Literal["standard", "zca"] | None = None
+    initial: Initial = "natural"
+    scale: float | None = None
+    learn_scale: bool = False
+
+    def __post_init__(self):
+        for name in ("datasets", "ipc", "methods", "architectures"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} needs at least one value")
+
+    @property
+    def kernels(self) -> list[KernelSpec]:
+        """The kernels, named as rows name them."""
+        return [self._kernel(name) for name in self.architectures]
+
+    def _kernel(self, name: str) -> KernelSpec:
+        spec = KernelSpec(name, self.kernel)
+        if not spec.is_distance:
+            return KernelSpec(from_name(name).name, self.kernel, self.scale, self.learn_scale)
+        title = {"rbf": "RBF", "laplace": "Laplace"}[name.lower()]
+        return KernelSpec(title, title, self.scale, self.learn_scale)
+
+    def cells(self, data: Dataset, budget: Preset) -> list[Cell]:
+        """The cells of a data set: natural images of each size and kernel, then each method."""
+        zca = (self.preprocess or usual(data)) == "zca"
+        found = []
+        for images, kernel in itertools.product(self.ipc, self.kernels):
+            for method in (NATURAL, *self.methods):
+                spec = kernel
+                if method == NATURAL:
+                    spec = dataclasses.replace(kernel, learn_scale=False)
+                cell = distilling_cell(method, data.name, images, spec, budget, zca=zca)
+                if isinstance(cell.config, KIPConfig):
+                    config = dataclasses.replace(cell.config, initial=self.initial)
+                    cell = dataclasses.replace(cell, config=config)
+                elif self.learn_scale and method != NATURAL:
+                    raise UserError(
+                        f"{method} cannot learn a scale: leave out --learn-scale, or that method"
+                    )
+                found.append(cell)
+        return found
+
+
+def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The accuracy of each cell."""
     specs = [
         CellSpec(
@@ -43,7 +121,7 @@ def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], smoke: bool)
                 "Data set": cell.dataset,
                 "Images per class": str(cell.images_per_class),
                 "Method": cell.method,
-                "Kernel": f"{cell.architecture} {cell.kernel}",
+                "Kernel": f"{cell.architecture} {cell.kernel.kernel}",
             },
             {"config_hash": cell.config_hash},
         )
@@ -53,108 +131,71 @@ def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]], smoke: bool)
         "Distilled sets, and natural images of the same number",
         "Test accuracy in percent by kernel ridge regression, all test images; mean over n seeds "
         "with its 95 % interval.",
-        build_cells(specs, rows, include_smoke=smoke),
+        build_cells(specs, rows),
     )
 
 
 def main(
-    datasets: tuple[str, ...],
-    ipc: tuple[int, ...] = (1,),
-    methods: tuple[str, ...] = ("LS", "KIP (l)"),
-    architectures: tuple[str, ...] = ("ConvNet",),
-    kernel: str = "NTK",
-    preprocess: str | None = None,
-    preset: str = "laptop",
-    seeds: tuple[int, ...] = (),
+    recipe: tyro.conf.OmitArgPrefixes[Recipe],
+    options: RunArguments = RunOptions(),
+    *,
     steps: int | None = None,
     target_batch: int | None = None,
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """Distil data sets, official ones or your own, by KIP or Label Solve.
 
     Examples:
         python -m paper_repro.distill --datasets mnist --methods LS "KIP (l)" --steps 40
         python -m paper_repro.distill --datasets shapes --data-dir my_data --ipc 1 10
+        python -m paper_repro.distill --datasets mnist --architectures RBF --methods KIP \\
+            --learn-scale --initial noise
         python -m release build --checkpoints runs/checkpoints --data-dir my_data --out build/mine
 
     Args:
-        datasets: official names, or <name> of <name>.npz in the data directory.
-        ipc: images per class.
-        methods: of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented), "KIP (a + l)".
-        architectures: networks whose kernel is used: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ...
-        kernel: NTK or NNGP.
-        preprocess: standard or zca; default zca for color images, standard for gray ones.
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        seeds: random seeds, of which the first is drawn and exported; default as many as the preset
-            says, from 0.
+        recipe: what is distilled, and how.
+        options: how it is run; of the seeds the first is drawn and exported.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
-        out: directory of rows, pictures and checkpoints; the same command resumes there.
-        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    from paper_repro.core.preprocess import usual
-    from paper_repro.core.runs.gallery import draw
-    from paper_repro.core.runs.runner import run_cells
-    from paper_repro.core.store.rows import finished, rows_for
-    from paper_repro.core.tables.render.terminal import print_table
-
-    needed = {"datasets": datasets, "ipc": ipc, "methods": methods, "architectures": architectures}
-    for name, given in needed.items():
-        if not given:
-            raise UserError(f"--{name} needs at least one value")
-    if preprocess not in (None, *PREPROCESSING):
-        raise UserError(
-            f"unknown preprocessing {preprocess!r}: choose one of {', '.join(PREPROCESSING)}"
-        )
-    if kernel not in get_args(KernelName):
-        raise UserError(f"unknown kernel {kernel!r}: choose one of NTK, NNGP")
-    if any(seed < 0 for seed in seeds):
-        raise UserError(f"seeds must not be negative, got {min(seeds)}")
-    networks = [from_name(name).name for name in architectures]
-    budget = overridden(find_preset(preset, CONVNET), steps=steps, target_batch=target_batch)
-    used = tuple(seeds) or tuple(range(budget.seeds))
+    budget = overridden(
+        find_preset(options.preset, CONVNET), steps=steps, target_batch=target_batch
+    )
+    used, out = options.seeds_of(budget), options.out
     cells = []
-    for data in _loaded(datasets, ipc, data_dir):
+    for data in _loaded(recipe, options.data_dir):
         _refuse_other_images(data, rows_for(COMMAND, out), out)
-        zca = (preprocess or usual(data)) == "zca"
-        for images, network in itertools.product(ipc, networks):
-            named = {"architecture": network, "kernel": kernel, "zca": zca}
-            made = [distilling_cell(m, data.name, images, budget, **named) for m in methods]
-            cells += [_natural(made[0]), *made]
-    undone = run_cells(COMMAND, cells, used, budget.name, out, data_dir)
-    if undone.missing:
-        raise next(iter(undone.missing.values()))
-    rows = rows_for(COMMAND, out)
-    draw(COMMAND, cells, rows, out, data_dir, used[0])
-    print_table(table(cells, rows, budget.name == "smoke"))
-    learned = {cell.config_hash for cell in cells if cell.method != NATURAL}
-    if budget.name != "smoke" and any(finished(rows, h, s) for h in learned for s in used):
-        _export(out, used, data_dir, learned)
-    undone.require_none()
+        cells += recipe.cells(data, budget)
+    unfinished = run_cells(COMMAND, cells, used, options)
+    if unfinished.missing:
+        raise next(iter(unfinished.missing.values()))
+    rows = rows_for(COMMAND, out, smoke=options.is_smoke)
+    draw(COMMAND, cells, rows, options, used[0])
+    print_table(table(cells, rows))
+    learned = {cell.config_hash for cell in cells if export.is_exported(cell)}
+    if not options.is_smoke and any(finished(rows, h, s) for h in learned for s in used):
+        _export(out, used, options.data_dir, learned)
+    unfinished.require_none()
 
 
 def _export(
     out: Path, seeds: Sequence[int], data_dir: Path | None, wanted: Collection[str]
 ) -> None:
     """Write the learned sets, and say how they become a release."""
-    from paper_repro.core.runs.export import export
-
     place = out / "checkpoints"
-    export(out, place, seeds, 100, data_dir, wanted)
+    export.export(out, place, seeds, 100, data_dir, wanted)
     words = ["python", "-m", "release", "build", "--checkpoints", str(place)]
     words += ["--data-dir", str(data_dir)] if data_dir is not None else []
     build = f"{shlex.join(words)} --out build/mine --repo YOU/NAME"
     print(f"learned sets in {place}; as a release: {build}")
 
 
-def _loaded(datasets: Sequence[str], ipc: Sequence[int], data_dir: Path | None) -> list[Dataset]:
+def _loaded(recipe: Recipe, data_dir: Path | None) -> list[Dataset]:
     """The data sets, each with images enough and a name that a release can carry."""
-    found = [load_dataset(name, data_dir) for name in datasets]
+    found = [load_dataset(name, data_dir) for name in recipe.datasets]
     for data in found:
         require_releasable(data.name, data.class_names)
         smallest = int(np.bincount(data.y_train, minlength=data.n_classes).min())
-        for images in ipc:
+        for images in recipe.ipc:
             if not 1 <= images <= smallest:
                 raise UserError(
                     f"images per class must be between 1 and {smallest} (the smallest class of "
@@ -166,22 +207,11 @@ def _loaded(datasets: Sequence[str], ipc: Sequence[int], data_dir: Path | None) 
 def _refuse_other_images(data: Dataset, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Rows are found by what was run, which names a data set and not its images."""
     for row in rows:
-        whole = row["dataset"] == data.name and row["preset"] != "smoke"
-        if whole and row["data_sha256"] != data.data_sha256:
+        if row["dataset"] == data.name and row["data_sha256"] != data.data_sha256:
             raise UserError(
                 f"{out} holds runs on other images called {data.name}: choose another --out, or "
                 "another name for these"
             )
-
-
-def _natural(cell: Cell) -> Cell:
-    """Natural images of the same number, scored by the same kernel."""
-    natural = Cell(
-        *(cell.dataset, cell.images_per_class, NATURAL, "natural"),
-        *(cell.architecture, cell.kernel),
-    )
-    data = {name: getattr(cell, name) for name in ("zca", "n_train", "n_test", "image_side")}
-    return dataclasses.replace(natural, **data)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,35 @@
 """KRR test accuracy and MSE of any support set, ours or another's.
 
 python -m paper_repro.evaluate SET.npz --dataset cifar10 --preprocess zca --architecture convnet
+
+In Python: `paper_repro.evaluate("SET.npz", paper_repro.evaluate.Protocol("cifar10"))`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json as json_module
+import sys
 import time
+import types
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from paper_repro.core import cli
+from paper_repro.core import cli, lazy
+from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.preprocess import fitted, load, usual
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.runs.progress import ProgressBars
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.store.files import sha256_of_file
+from paper_repro.core.store.provenance import provenance
+from paper_repro.core.tables.statistics import binomial_interval
+
+scoring = lazy.module("paper_repro.core.sets.scoring")
 
 PREPROCESS = ("zca", "standard", "none")
 QUIET_SECONDS = 3.0
@@ -26,17 +41,17 @@ class Protocol:
     """How a support set is scored.
 
     Attributes:
-      dataset: whose test images are predicted.
-      preprocess: of the test images, as the set was made: zca, standard or none (raw pixels);
-        default zca for RGB, else standard.
+      dataset: the data set whose test images are predicted.
+      preprocess: what the test images go through, as the set was made: zca, standard or none (raw
+        pixels); default zca for RGB, else standard.
       transform: a fitted transform saved by this project, instead of `preprocess`.
       raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
       architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
       kernel: NTK or NNGP, for networks.
-      dtype: of the kernel entries, float32 or float64; the solve is float64 always.
       diag_reg: ridge relative to the mean of the support kernel's diagonal.
       n_test: the first so many test images; default all.
       data_dir: directory with <dataset>.npz or a snapshot of the Hub's files.
+      execution: how the kernel is computed.
     """
 
     dataset: str = "cifar10"
@@ -45,10 +60,15 @@ class Protocol:
     raw: bool = False
     architecture: str = "convnet"
     kernel: str = "NTK"
-    dtype: str = "float32"
     diag_reg: float = 1e-6
     n_test: int | None = None
     data_dir: Path | None = None
+    execution: tyro.conf.OmitArgPrefixes[Annotated[Execution, tyro.conf.arg(name="kernel")]] = (
+        Execution()
+    )
+
+
+_DEFAULT = Protocol()
 
 
 def main(
@@ -89,6 +109,10 @@ def main(
 def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     """Score the support set in `file`.
 
+    Args:
+      file: npz with `images` and `labels`, see `main`.
+      protocol: how it is scored.
+
     Returns:
       accuracy (a fraction), mse (with the 0.5 factor), n_test, interval (95 % binomial, of the
       accuracy), n_support, seconds, the protocol with its defaults resolved, sha256 of the file,
@@ -97,62 +121,49 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
 
     Raises:
       UserError: bad file, name or number; the message says which.
+
+    Example:
+      >>> data = load_dataset("dots", tmp_path)
+      >>> np.savez(tmp_path / "set.npz", images=data.x_train[:4], labels=data.y_train[:4])
+      >>> protocol = Protocol("dots", raw=True, architecture="fc1", data_dir=tmp_path)
+      >>> evaluate(tmp_path / "set.npz", protocol)["n_test"]
+      8
     """
-    import numpy as np
-
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.kernels import from_name
-    from paper_repro.core.krr import predict, score
-    from paper_repro.core.labels import centred_one_hot
-    from paper_repro.core.preprocess import fitted, load, usual
-    from paper_repro.core.preprocess.transform import digest
-    from paper_repro.core.runs.progress import Progress
-    from paper_repro.core.sets.support_set import read_support_set
-    from paper_repro.core.store.files import sha256_of_file
-    from paper_repro.core.store.provenance import provenance
-    from paper_repro.core.tables.statistics import binomial_interval
-
     _refuse_contradictions(protocol)
     started = time.monotonic()
-    kernel_fn = from_name(protocol.architecture, protocol.kernel, protocol.dtype)
+    kernel_fn = protocol.execution.kernel(KernelSpec(protocol.architecture, protocol.kernel))
     data = load_dataset(protocol.dataset, protocol.data_dir)
-    support = read_support_set(file, data.image_shape, data.n_classes)
-    x_test = data.x_test[: protocol.n_test]
-    y_test = centred_one_hot(data.y_test[: protocol.n_test], data.n_classes)
+    given = LearnedSet.from_npz(file, data.image_shape, data.n_classes)
     preprocess = str(protocol.transform or protocol.preprocess or usual(data))
-    if protocol.preprocess == "none":
-        fit, x_support = None, support.pixels
-    else:
-        by_file = protocol.transform is not None
-        fit = load(protocol.transform) if by_file else fitted(data, preprocess)
-        x_test = fit.apply(x_test, protocol.dtype)
-        raw = protocol.raw
-        x_support = fit.apply(support.pixels, protocol.dtype) if raw else support.kernel_inputs
-    n_support = len(x_support)
-    pairs = n_support * (n_support + len(x_test))
-    with Progress(None, quiet_seconds=QUIET_SECONDS) as progress:
+    raw = protocol.raw or protocol.preprocess == "none"
+    images, fit = given.pixels if raw else given.kernel_inputs, None
+    if protocol.preprocess != "none":
+        fit = load(protocol.transform) if protocol.transform else fitted(data, preprocess)
+    if protocol.raw:
+        images = fit.apply(images, protocol.execution.dtype)
+    support = LearnedSet.of(images, given.labels)
+    first = slice(protocol.n_test)
+    test = scoring.held_out(kernel_fn, fit, data.x_test[first], data.y_test[first], data.n_classes)
+    with ProgressBars(None, quiet_seconds=QUIET_SECONDS) as progress:
         progress.start(f"{file.name}: kernel entries")
 
         def report(done: int, of: int) -> None:
-            progress.step(pairs - of + done, pairs, {})
+            progress.step(done, of, {})
 
-        progress.step(0, pairs, {})
-        k_ss = np.asarray(kernel_fn(x_support))
-        k_ts = np.asarray(kernel_fn(x_test, x_support, progress=report))
-    found = score(predict(k_ts, k_ss, support.labels, protocol.diag_reg), y_test)
+        found = scoring.score(support, test, kernel_fn, protocol.diag_reg, report)
     return {
         "accuracy": found.accuracy,
         "mse": found.mse,
         "n_test": found.n,
         "interval": binomial_interval(found.accuracy, found.n),
-        "n_support": n_support,
+        "n_support": len(images),
         "dataset": data.name,
         "preprocess": preprocess,
         "transform_sha256": None if fit is None else digest(fit),
         "raw": protocol.raw,
         "architecture": kernel_fn.name,
         "kernel": kernel_fn.name if kernel_fn.name in ("RBF", "Laplace") else protocol.kernel,
-        "dtype": protocol.dtype,
+        "dtype": protocol.execution.dtype,
         "diag_reg": protocol.diag_reg,
         "seconds": round(time.monotonic() - started, 1),
         "sha256": sha256_of_file(file),
@@ -166,14 +177,24 @@ def _refuse_contradictions(protocol: Protocol) -> None:
             f"unknown preprocessing {protocol.preprocess!r}: choose {', '.join(PREPROCESS)}"
         )
     if protocol.preprocess is not None and protocol.transform is not None:
-        raise UserError("--transform is instead of --preprocess: leave one of them out")
+        raise UserError("--transform replaces --preprocess: give one of them")
     if protocol.preprocess == "none" and protocol.raw:
         raise UserError(
-            "with --preprocess none the images are raw as it is: leave out --raw, or name the "
-            "preprocessing that they need"
+            "--preprocess none takes raw images already: leave out --raw, or name the preprocessing"
         )
     if protocol.n_test is not None and protocol.n_test < 1:
         raise UserError(f"n_test must be at least 1, not {protocol.n_test}")
+
+
+class _Callable(types.ModuleType):
+    """This module is the public name `paper_repro.evaluate` too: calling it scores a file."""
+
+    def __call__(self, file: Path, protocol: Protocol = _DEFAULT) -> dict[str, Any]:
+        """See the function `evaluate`."""
+        return self.evaluate(Path(file), protocol)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paper_repro.core import cli
+from paper_repro.core import cli, lazy
+
+runs = lazy.module("paper_repro.core.runs.export")
 
 
 def main(
@@ -30,13 +32,11 @@ def main(
     Args:
         results: directory of result rows with their run directories in `runs/`.
         out: the checkpoints directory; created where it is missing.
-        seed: whose support is exported.
+        seed: the seed whose supports are exported.
         series_limit: keep the supports of earlier official steps up to this many images a set.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    from paper_repro.core.runs.export import export
-
-    written = export(results, out, (seed,), series_limit, data_dir)
+    written = runs.export(results, out, (seed,), series_limit, data_dir)
     if not written:
         print(f"{results / 'runs'} holds no run that would replace or add a set of {out}")
     for learned in written:

@@ -24,18 +24,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs.finite_networks import FINITE
-from paper_repro.core.runs.learned_sets import (
-    FILE_TO_NN,
-    Preprocess,
-    convolutional_sets,
-    file_sets,
-    refuse_without_files,
+from paper_repro.core.pictures.intervals import with_intervals
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
 )
 from paper_repro.core.runs.presets import find_preset, overridden
+from paper_repro.core.runs.runner import Table, run_cells, run_table
+from paper_repro.core.runs.transfer_cells import FILE_TO_NN, FINITE, SetSource
 from paper_repro.core.runs.transfer_lines import (
     PARTS,
     STEP,
@@ -44,7 +47,15 @@ from paper_repro.core.runs.transfer_lines import (
     choice_cells,
     chosen_sets,
 )
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.store.rows import rows_for
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    build_cells,
+    cell_runs,
+    smoke_note,
+)
 from paper_repro.core.tables.statistics import Estimate, estimate
 
 SCRIPT = "figure3_width"
@@ -60,23 +71,23 @@ WIDTHS = {"smoke": (4, 8), "laptop": (8, 16, 32, 64, 128)}
 _MORE_WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """Our figures: the paper prints this figure without its numbers."""
     own = [row for row in rows if row["table"] == SCRIPT]
-    smoke = ("A smoke test.",) if include_smoke else ()
+    smoke = smoke_note(own, "A smoke test.")
     caption = (
         "Test accuracy in percent, all test images; mean over n seeds (initialisation and batches) "
         "with its 95 % interval. {} Settings were chosen on validation once for each set, loss "
         "and augmentation, at the final step and the reference width."
     )
-    by_step = build_cells(_specs(own, STEP), own, include_smoke=include_smoke)
+    by_step = build_cells(_specs(own, STEP), own)
     by_step = [cell for cell in by_step if cell.ours is not None]
     appendices = ()
     if by_step:
         title = "Transfer against the KIP training step"
         text = caption.format("Labels and step say which support was trained on.")
         appendices = (ResultTable(title, text, by_step, notes=smoke),)
-    by_width = build_cells(_specs(own, WIDTH), own, include_smoke=include_smoke)
+    by_width = build_cells(_specs(own, WIDTH), own)
     by_width = [cell for cell in by_width if cell.ours is not None]
     return ResultTable(
         "Transfer to finite ConvNets against their width",
@@ -143,10 +154,8 @@ def _official(row: Mapping[str, Any]) -> bool:
     return row["dataset"] in registry.DATASETS
 
 
-def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/figure3_width.png` and `pictures/figure3_steps.png`, as far as rows go."""
-    from paper_repro.core.pictures.intervals import with_intervals
-
     own = [row for row in rows if row["table"] == SCRIPT]
     written = []
     for what, name, position, title in (
@@ -155,7 +164,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
     ):
         lines: dict[str, dict[float, Estimate]] = {}
         for spec in _specs(own, what):
-            runs = cell_runs(spec, own, include_smoke=include_smoke)
+            runs = cell_runs(spec, own)
             if not runs:
                 continue
             found = estimate([100 * row["test_accuracy"] for row in runs])
@@ -176,21 +185,19 @@ def _line(label: Mapping[str, str]) -> str:
     return ", ".join(words)
 
 
+TABLE = Table(SCRIPT, table, draw)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (),
-    ipc: tuple[int, ...] = (1,),
+    selection: SelectionArguments = Selection(ipc=(1,)),
+    options: RunArguments = RunOptions(),
+    source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
+    *,
     parts: tuple[str, ...] = PARTS,
-    seeds: tuple[int, ...] = (),
     widths: tuple[int, ...] = (),
     width: int | None = None,
     steps: int | None = None,
     augmented_supports: bool = False,
-    npz: tuple[Path, ...] = (),
-    preprocess: Preprocess | None = None,
-    checkpoints: Path = Path("checkpoints"),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """Transfer against the network's width and the KIP training step (arXiv 2107.13034, Figure 3).
 
@@ -200,74 +207,75 @@ def main(
         python -m paper_repro.figure3_width --npz kip.npz --datasets cifar10 --preprocess zca
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: names of data sets, each with a KIP or LS set in `checkpoints`; default cifar10.
-            Of an npz, the one that its images stand for.
-        ipc: images per class; not with --npz, whose files have their own.
-        parts: of "width" and "step"; default both.
-        seeds: random seeds; default 0, 1 and 2, at the laptop preset 0 alone for the KIP steps.
-        widths: of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
+        selection: which sets are drawn: data sets that have one in `checkpoints`, default
+            cifar10, or the one that the images of npz files stand for. There are no methods to
+            choose from, and files are of the size they are.
+        options: how they are run; default seeds 0, 1 and 2, at the laptop preset 0 alone for the
+            KIP steps.
+        source: the sets; of npz files the widths alone are drawn, a line each.
+        parts: "width", "step" or both; default both.
+        widths: widths of the networks; default 8 to 128 at the laptop preset, to 2,048 above.
         width: the reference width at which settings are chosen; default 64.
         steps: updates of the network instead of the preset's.
         augmented_supports: draw the KIP steps with shifted and flipped supports as well.
-        npz: draw the widths of these sets alone, each a line: npz files with images and labels,
-            of the official release or from the folder npz of a release.
-        preprocess: of the npz files: zca or standard; default zca for RGB, else standard.
-        checkpoints: directory of learned sets.
-        out: directory of rows, pictures and training states; the same command resumes there.
-        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
     if unknown := set(parts) - set(PARTS):
         raise UserError(f"unknown part {min(unknown)!r}: choose from {', '.join(PARTS)}")
-    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
-    refuse_without_files(npz, preprocess)
-    if npz and ipc != (1,):
-        raise UserError("--npz files are of the size they are: leave out --ipc")
+    budget = overridden(
+        find_preset(options.preset, PRESETS), network_width=width, network_steps=steps
+    )
+    if selection.methods:
+        raise UserError("every KIP and LS set is drawn: leave out --methods")
     if widths and "width" not in parts:
-        raise UserError("--widths are those of --parts width: give that part, or leave them out")
-    if npz and ("width" not in parts or augmented_supports):
-        raise UserError(
-            "--npz files have no series of KIP steps: leave out --parts and --augmented-supports"
-        )
-    if npz:
-        sets, parts = file_sets(npz, datasets, preprocess, data_dir), ("width",)
-    else:
-        datasets = datasets or ("cifar10",)
-        everything = convolutional_sets(checkpoints)
-        sets = [s for d in datasets for i in ipc for s in chosen_sets(everything, d, i, parts)]
-    if not sets:
-        raise UserError(
-            f"{checkpoints} has no ConvNet set of {', '.join(datasets)} with "
-            f"{', '.join(map(str, ipc))} images per class"
-        )
-
-    from paper_repro.core.runs.runner import run_cells, run_table
-    from paper_repro.core.store.rows import rows_for
-
-    if any(seed < 0 for seed in seeds):
-        raise UserError(f"seeds must not be negative, got {min(seeds)}")
+        raise UserError("--widths needs --parts width: add that part, or leave out --widths")
     if any(each < 1 for each in widths):
         raise UserError(f"widths must be at least 1, got {min(widths)}")
+    sets, parts = _sets(selection, source, options, parts, augmented_supports)
     choices = choice_cells(budget, sets, parts, augmented_supports)
-    undone = run_cells(SCRIPT, choices, [0], preset, out, data_dir)
-    widths = widths or WIDTHS.get(preset, _MORE_WIDTHS)
-    known = rows_for(SCRIPT, out)
+    unfinished = run_cells(SCRIPT, choices, [0], options)
+    widths = widths or WIDTHS.get(options.preset, _MORE_WIDTHS)
+    known = rows_for(SCRIPT, options.out, smoke=options.is_smoke)
     chosen = cells(budget, sets, parts, widths, known, augmented_supports)
     if not chosen:
-        undone.require_none()
-        raise UserError("nothing to draw: no series in these sets")
+        unfinished.require_none()
+        raise UserError("nothing to draw: these sets keep no earlier steps")
     by_step = [cell for cell in chosen if cell.method.endswith(STEP)]
     by_width = [cell for cell in chosen if cell.method.endswith(WIDTH)]
     # Many steps and variants: at the laptop preset one seed of each.
-    few = budget.seeds if preset in ("gpu", "paper") else 1
-    seeds_of_steps = seeds or tuple(range(few))
-    last, its_seeds = by_step, seeds_of_steps
-    if by_width:
-        run_cells(SCRIPT, by_step, seeds_of_steps, preset, out, data_dir, undone)
-        last, its_seeds = by_width, seeds
-    run_table(
-        *(SCRIPT, last, its_seeds, budget, out, data_dir, table), draw_curves=draw, before=undone
-    )
+    few = budget.seeds if options.preset in ("gpu", "paper") else 1
+    of_steps = dataclasses.replace(options, seeds=options.seeds or tuple(range(few)))
+    if not by_width:
+        return run_table(TABLE, by_step, budget, of_steps, before=unfinished)
+    run_cells(SCRIPT, by_step, of_steps.seeds, options, unfinished)
+    run_table(TABLE, by_width, budget, options, before=unfinished)
+
+
+def _sets(
+    selection: Selection,
+    source: SetSource,
+    options: RunOptions,
+    parts: Sequence[str],
+    augmented_supports: bool,
+) -> tuple[list[LearnedSet], Sequence[str]]:
+    """The sets that are drawn, and the parts that can be."""
+    if source.npz:
+        if selection.ipc != (1,):
+            raise UserError("the size of --npz files is fixed: leave out --ipc")
+        if "width" not in parts or augmented_supports:
+            raise UserError(
+                "--npz files have no series of KIP steps: leave out --parts and "
+                "--augmented-supports"
+            )
+        return source.file_sets(selection.datasets, options.data_dir), ("width",)
+    datasets, sizes = selection.datasets or ("cifar10",), selection.ipc
+    everything = source.convolutional_sets()
+    sets = [s for d in datasets for i in sizes for s in chosen_sets(everything, d, i, parts)]
+    if not sets:
+        raise UserError(
+            f"{source.checkpoints} has no ConvNet set of {', '.join(datasets)} with "
+            f"{', '.join(map(str, sizes))} images per class"
+        )
+    return sets, parts
 
 
 if __name__ == "__main__":

@@ -25,25 +25,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
+
 from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
+from paper_repro.core.pictures import intervals
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.finite_networks import AUGMENTED_SUPPORTS, FINITE
-from paper_repro.core.runs.learned_sets import (
-    KIP_TO_NN,
-    FileSet,
-    Preprocess,
-    cell_on,
-    convolutional_sets,
-    file_sets,
-    find_set,
-    refuse_without_files,
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
 )
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.runs.runner import Table, run_table
+from paper_repro.core.runs.transfer_cells import (
+    AUGMENTED_SUPPORTS,
+    FINITE,
+    KIP_TO_NN,
+    SetSource,
+    cell_on,
+    find_set,
+)
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs, matches
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    build_cells,
+    cell_runs,
+    matches,
+    smoke_note,
+)
 from paper_repro.core.tables.statistics import estimate
 
 SCRIPT = "figure4_hyperparameters"
@@ -91,7 +105,7 @@ def cells(budget: Preset, learned: LearnedSet, kip_steps: Sequence[int] = ()) ->
     ]
 
 
-def cells_on_files(budget: Preset, start: FileSet, end: FileSet) -> list[Cell]:
+def cells_on_files(budget: Preset, start: LearnedSet, end: LearnedSet) -> list[Cell]:
     """As `cells`, of a KIP run whose start and end are in files; rows name both."""
     name = " to ".join(f"{e.name} {sha256_of_file(e.path)[:6]}" for e in (start, end))
     return [
@@ -109,10 +123,10 @@ def _networks(budget: Preset) -> list[dict[str, Any]]:
     return [{**shared, **point} for point in grid(budget)]
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """One line a setting: accuracy on the KIP images, and what the natural start gives."""
     own = [row for row in rows if row["table"] == SCRIPT]
-    specs, pairs = [], _pairs(own, include_smoke)
+    specs, pairs = [], _pairs(own)
     for key, (start, _) in pairs.items():
         shown = f"{start:.1f}" if isinstance(start, float) else start
         label = {**dict(key[0]), "Natural start": shown}
@@ -120,7 +134,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
     if not specs:
         label = {"Data set": "CIFAR-10", "Images per class": "1"}
         specs = [CellSpec(label, {"method": END}, needs=f"`python -m paper_repro.{SCRIPT}`")]
-    notes = ("A smoke test.",) if include_smoke else ()
+    notes = smoke_note(own, "A smoke test.")
     gains = [end - start for start, end in _trained(pairs.values())]
     if gains:
         above = sum(gain > 0 for gain in gains)
@@ -137,7 +151,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         "KIP images against the natural images they started from, over hyperparameters",
         "Test accuracy in percent of finite ConvNets, all test images; each line is one setting, "
         "trained once on the natural start of the KIP run and once on its end ('ours').",
-        build_cells(specs, own, include_smoke=include_smoke),
+        build_cells(specs, own),
         notes=notes,
     )
 
@@ -146,13 +160,11 @@ Key = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, Any], ...]]
 Outcome = float | Literal["diverged", "not run"]
 
 
-def _pairs(
-    rows: Sequence[Mapping[str, Any]], include_smoke: bool
-) -> dict[Key, tuple[Outcome, Outcome]]:
+def _pairs(rows: Sequence[Mapping[str, Any]]) -> dict[Key, tuple[Outcome, Outcome]]:
     """(label, match of the KIP row) -> what the start and the end gave, accuracies in percent."""
     pairs = {}
     for row in rows:
-        if row["method"] != END or (row["preset"] == "smoke" and not include_smoke):
+        if row["method"] != END:
             continue
         config = row["config"]
         network, step = config["network"], config["support"]["step"]
@@ -172,14 +184,12 @@ def _pairs(
         match = same | {"config_hash": row["config_hash"]}
         start = same | {"method": START, "config.network": [network]}
         key = tuple(label.items()), tuple(match.items())
-        pairs[key] = tuple(_outcome(found, rows, include_smoke) for found in (start, match))
+        pairs[key] = tuple(_outcome(found, rows) for found in (start, match))
     return pairs
 
 
-def _outcome(
-    match: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], include_smoke: bool
-) -> Outcome:
-    if runs := cell_runs(CellSpec({}, match), rows, include_smoke=include_smoke):
+def _outcome(match: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    if runs := cell_runs(CellSpec({}, match), rows):
         return estimate([100 * run["test_accuracy"] for run in runs]).mean
     failed = any(row["status"] == "failed" for row in rows if matches(row, match))
     return DIVERGED if failed else "not run"
@@ -190,20 +200,18 @@ def _trained(pairs: Iterable[tuple[Outcome, Outcome]]) -> list[tuple[float, floa
     return [(start, end) for start, end in pairs if {type(start), type(end)} == {float}]
 
 
-def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/figure4_hyperparameters.png`, if a setting has both."""
-    from paper_repro.core.pictures.intervals import pairs
-
     own = [row for row in rows if row["table"] == SCRIPT]
     points: dict[str, list[tuple[float, float]]] = {}
-    for (label, _), pair in _pairs(own, include_smoke).items():
+    for (label, _), pair in _pairs(own).items():
         words = dict(label)
         name = words["Loss"] + (", augmented" if words["Augmented"] == "yes" else "")
         points.setdefault(name, []).extend(_trained([pair]))
     points = {name: found for name, found in points.items() if found}
     if not points:
         return []
-    picture = pairs(
+    picture = intervals.pairs(
         points,
         out / "pictures" / f"{SCRIPT}.png",
         xlabel="trained on the natural start: test accuracy (%)",
@@ -213,20 +221,18 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
     return [picture]
 
 
+TABLE = Table(SCRIPT, table, draw, may_diverge=True)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (),
-    ipc: tuple[int, ...] = (1,),
+    selection: SelectionArguments = Selection(ipc=(1,)),
+    options: RunArguments = RunOptions(),
+    source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
+    *,
     learned_labels: bool | None = None,
     kip_steps: tuple[int, ...] = (),
-    seeds: tuple[int, ...] = (),
     width: int | None = None,
     steps: int | None = None,
-    npz: tuple[Path, ...] = (),
-    preprocess: Preprocess | None = None,
-    checkpoints: Path = Path("checkpoints"),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """KIP images against natural ones over hyperparameters (arXiv 2107.13034, Figure 4).
 
@@ -236,64 +242,53 @@ def main(
         python -m paper_repro.figure4_hyperparameters --npz start.npz end.npz --datasets cifar10
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: names of data sets, each with a KIP set and its series in `checkpoints`; default
-            cifar10. Of npz files, the one that their images stand for.
-        ipc: images per class.
+        selection: which sets: data sets that have a KIP set with its series in `checkpoints`,
+            default cifar10, or the one that the images of npz files stand for. There are no
+            methods to choose from.
+        options: how they are run.
+        source: the sets; npz files are two, the natural start of a KIP run and what it ended with,
+            of the official release, say.
         learned_labels: take the set with learned labels (True) or fixed ones; default the
             fixed, among the sets without augmented targets if there are any.
-        kip_steps: of the series, whose supports are trained on; default the final one.
-        seeds: random seeds; default as many as the preset says, from 0.
+        kip_steps: the steps of the series whose supports are trained on; default the final one.
         width: channels of the network instead of the preset's.
         steps: updates instead of the preset's.
-        npz: two files with images and labels, the natural start of a KIP run and what it ended
-            with, of the official release, say; instead of a set in `checkpoints`.
-        preprocess: of the npz files: zca or standard; default zca for RGB, else standard.
-        checkpoints: directory of learned sets.
-        out: directory of rows, pictures and training states; the same command resumes there.
-        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
-    refuse_without_files(npz, preprocess)
-    if npz and (ipc != (1,) or learned_labels is not None or kip_steps):
-        raise UserError(
-            "--npz files are what they are: leave out --ipc, --learned-labels and --kip-steps"
-        )
-    if npz and len(npz) != 2:
-        raise UserError(
-            f"--npz needs two files, the start of a KIP run and its end; got {len(npz)}"
-        )
-    if npz:
-        chosen = cells_on_files(budget, *file_sets(npz, datasets, preprocess, data_dir))
-    else:
-        sizes = itertools.product(datasets or ("cifar10",), ipc)
-        chosen = _cells_on_catalogue(budget, checkpoints, sizes, learned_labels, kip_steps)
-
-    from paper_repro.core.runs.runner import run_table
-
-    run_table(
-        *(SCRIPT, chosen, seeds, budget, out, data_dir, table), draw_curves=draw, may_diverge=True
+    budget = overridden(
+        find_preset(options.preset, PRESETS), network_width=width, network_steps=steps
     )
-
-
-def _cells_on_catalogue(
-    budget: Preset,
-    checkpoints: Path,
-    sizes: Iterable[tuple[str, int]],
-    learned_labels: bool | None,
-    kip_steps: Sequence[int],
-) -> list[Cell]:
-    everything = convolutional_sets(checkpoints)
-    chosen = []
-    for dataset, size in sizes:
-        learned = find_set(everything, dataset, size, KIP_TO_NN, learned_labels)
-        if learned is None:
+    if selection.methods:
+        raise UserError("this figure is of KIP alone: leave out --methods")
+    if source.npz:
+        if selection.ipc != (1,) or learned_labels is not None or kip_steps:
             raise UserError(
-                f"{checkpoints} has no such ConvNet KIP set of {dataset} with {size} images per "
-                "class"
+                "--npz files fix size, labels and step: leave out --ipc, --learned-labels and "
+                "--kip-steps"
             )
-        chosen += cells(budget, learned, kip_steps)
-    return chosen
+        if len(source.npz) != 2:
+            raise UserError(
+                f"--npz needs two files, the start of a KIP run and its end; got {len(source.npz)}"
+            )
+        pair = source.file_sets(selection.datasets, options.data_dir)
+        chosen = cells_on_files(budget, *pair)
+    else:
+        sizes = itertools.product(selection.datasets or ("cifar10",), selection.ipc)
+        chosen = []
+        for dataset, size in sizes:
+            learned = _set_of(source, dataset, size, learned_labels)
+            chosen += cells(budget, learned, kip_steps)
+    run_table(TABLE, chosen, budget, options)
+
+
+def _set_of(source: SetSource, dataset: str, size: int, learned_labels: bool | None) -> LearnedSet:
+    everything = source.convolutional_sets()
+    learned = find_set(everything, dataset, size, KIP_TO_NN, learned_labels)
+    if learned is None:
+        raise UserError(
+            f"{source.checkpoints} has no such ConvNet KIP set of {dataset} with {size} images "
+            "per class"
+        )
+    return learned
 
 
 if __name__ == "__main__":

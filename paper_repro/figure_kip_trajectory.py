@@ -18,12 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from paper_repro.core import cli
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.methods import distilling_cell
+from paper_repro.core.pictures.intervals import with_intervals
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
-from paper_repro.core.runs.selection import select
+from paper_repro.core.runs.runner import Table, run_table
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    build_cells,
+    cell_runs,
+    smoke_note,
+)
 from paper_repro.core.tables.published.records import OfficialRun
 from paper_repro.core.tables.statistics import Estimate, estimate
 
@@ -53,25 +66,28 @@ def cells(budget: Preset) -> list[Cell]:
 def _whole_runs(budget: Preset) -> list[Cell]:
     """The cells of Table 1 whose first steps these are."""
     methods = ("KIP (l)", "KIP (a + l)")
-    return [distilling_cell(method, DATASET, 1, budget, zca=True) for method in methods]
+    return [
+        distilling_cell(method, DATASET, 1, CONVNET_NTK, budget, zca=True) for method in methods
+    ]
 
 
 def _first_steps(cell: Cell) -> Cell:
-    return dataclasses.replace(cell, method=FIRST.format(cell.method), test_share=None)
+    config = dataclasses.replace(cell.config, test_share=None)
+    return dataclasses.replace(cell, method=FIRST.format(cell.method), config=config)
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The official trajectory beside the means of ours."""
-    smoke = ("A smoke test: 200 test images, pooled to 8x8.",) if include_smoke else ()
+    smoke = smoke_note(rows, "A smoke test: 200 test images, pooled to 8x8.")
     specs, along = [], _by_step(rows)
     for run in published.official_kip_trajectory():
         if (run.dataset, run.support_size) == ("CIFAR-10", 10):
-            specs.append(_spec(run, along, include_smoke))
+            specs.append(_spec(run, along))
     return ResultTable(
         "The first KIP steps, CIFAR-10, ten images, ZCA, learned labels",
         "Test accuracy in percent and test MSE (0.5 x mean squared error) on all 10,000 images. "
         "The official figures are one draw of the supports; ours are means over n draws.",
-        build_cells(specs, along, include_smoke=include_smoke),
+        build_cells(specs, along),
         notes=(
             "MSE within: a tolerance set beforehand, 4e-4 of the official one without augmentation "
             "and 6e-4 with it. Steps are those of one run: their errors are not independent.",
@@ -80,10 +96,8 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
     )
 
 
-def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = False) -> list[Path]:
+def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/figure_kip_trajectory.png`: test MSE over the steps, if any was run."""
-    from paper_repro.core.pictures.intervals import with_intervals
-
     along = _by_step(rows)
     official: dict[str, dict[float, Estimate]] = {}
     ours: dict[str, dict[float, Estimate]] = {}
@@ -91,8 +105,8 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
         if (run.dataset, run.support_size) == ("CIFAR-10", 10):
             setting = "augmented" if run.augmentation else "not augmented"
             official.setdefault(f"official, {setting}", {})[run.step] = estimate([run.test_mse])
-            spec = _spec(run, along, include_smoke)
-            if runs := cell_runs(spec, along, include_smoke=include_smoke):
+            spec = _spec(run, along)
+            if runs := cell_runs(spec, along):
                 mse = estimate([row["test_mse"] for row in runs])
                 ours.setdefault(f"ours, {setting} (n = {mse.n})", {})[run.step] = mse
     if not ours:
@@ -107,7 +121,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path, include_smoke: bool = Fal
     return [picture]
 
 
-def _spec(run: OfficialRun, rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> CellSpec:
+def _spec(run: OfficialRun, rows: Sequence[Mapping[str, Any]]) -> CellSpec:
     match = {
         "dataset": DATASET,
         "architecture": "ConvNet",
@@ -129,7 +143,7 @@ def _spec(run: OfficialRun, rows: Sequence[Mapping[str, Any]], include_smoke: bo
     }
     needs = f"`python -m paper_repro.{SCRIPT}`"
     spec = CellSpec(label, match, run.figure, "target batch 5,000, one draw", needs)
-    if runs := cell_runs(spec, rows, include_smoke=include_smoke):
+    if runs := cell_runs(spec, rows):
         draws = [row["test_mse"] for row in runs]
         ours = estimate(draws).mean
         label["Our MSE"] = f"{ours:.5f}"
@@ -153,14 +167,12 @@ def _by_step(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+TABLE = Table(SCRIPT, table, draw)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (DATASET,),
-    ipc: tuple[int, ...] = (1,),
-    methods: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
 ) -> None:
     """Follow the first six KIP steps beside the official release's figures.
 
@@ -169,21 +181,13 @@ def main(
         python -m paper_repro.figure_kip_trajectory --methods "KIP (l)" --out results
 
     Args:
-        preset: smoke, laptop, gpu or paper; all but smoke take the published target batch.
-        datasets: cifar10 alone.
-        ipc: images per class, 1 alone.
-        methods: of "KIP (l)" and "KIP (a + l)"; default both.
-        seeds: random seeds; default as many as the preset says, from 0.
-        out: directory of rows, pictures and checkpoints; the same command resumes there.
-        data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
+        selection: which runs: of cifar10 alone, with one image per class, by "KIP (l)" and
+            "KIP (a + l)".
+        options: how they are run; all presets but smoke take the published target batch.
     """
-    budget = find_preset(preset, PRESETS)
-    whole = select(_whole_runs(budget), datasets=datasets, ipc=ipc, methods=methods)
-    chosen = [_first_steps(cell) for cell in whole]
-
-    from paper_repro.core.runs.runner import run_table
-
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table, draw_curves=draw)
+    budget = find_preset(options.preset, PRESETS)
+    chosen = [_first_steps(cell) for cell in selection.choose(_whole_runs(budget))]
+    run_table(TABLE, chosen, budget, options)
 
 
 if __name__ == "__main__":

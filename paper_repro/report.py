@@ -16,12 +16,11 @@ from typing import Any
 
 from paper_repro.core.cli import run
 from paper_repro.core.errors import UserError
+from paper_repro.core.pictures.table import render_png
 from paper_repro.core.store.files import write_atomic
 from paper_repro.core.store.rows import read_rows, rows_for
-from paper_repro.core.tables.render.headline import render_headline
-from paper_repro.core.tables.render.markdown import render_markdown
+from paper_repro.core.tables.render.markdown import render_headline, render_markdown
 from paper_repro.core.tables.render.pages import page_path, pictures_of, relative, render_page
-from paper_repro.core.tables.render.png import render_png
 from paper_repro.scripts import TableModule, other_pictures, scripts
 
 HEADLINE = "table1_comparison"

@@ -28,18 +28,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli
+import tyro
+
+from paper_repro.core import cli, methods
 from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.cost import needs
-from paper_repro.core.runs.methods import NO_OPTIONS, distilling_cell
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.official_solves import official_solves
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
-from paper_repro.core.runs.selection import select
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
+from paper_repro.core.runs.rescore import Rescoring
+from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, TableCell, build_cells
-from paper_repro.core.tables.published.records import ComparisonCell
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    TableCell,
+    build_cells,
+    smoke_note,
+)
 
 SCRIPT = "table1_comparison"
 
@@ -56,6 +70,22 @@ SMOKE_SUPPORTS = 100
 
 SAMPLES = {"svhn": "svhn_mini"}
 """What the smoke preset runs where the data directory holds a small sample of the data set."""
+
+
+COLUMNS = {
+    "LS ConvNet": ("LS", "ConvNet"),
+    "KIP ConvNet no aug": ("KIP (l)", "ConvNet"),
+    "KIP ConvNet aug": ("KIP (a + l)", "ConvNet"),
+    "KIP FC aug": ("KIP (a + l)", "FC1"),
+}
+"""The paper's columns whose name is not that of the method: (method, kernel's architecture).
+
+A column named like a method of the registry is that method's with the ConvNet; the others are
+printed as published.
+"""
+
+OWN_COLUMNS = ("LS ConvNet", "KIP ConvNet no aug", "KIP ConvNet aug", "KIP FC aug")
+"""The order in which a data set's cells are run."""
 
 
 def cells(budget: Preset) -> list[Cell]:
@@ -82,61 +112,94 @@ def _support_size(dataset: str, ipc: int) -> int:
 
 
 def _cells_of(dataset: str, ipc: int, budget: Preset) -> list[Cell]:
-    zca = registry.DATASETS[dataset].image_shape[-1] == 3
-    cells = [
-        distilling_cell(method, dataset, ipc, budget, zca=zca)
-        for method in ("LS", "KIP (l)", "KIP (a + l)")
+    """The cells of a data set and size: the paper's columns that can be run, then other methods."""
+    columns = [
+        *OWN_COLUMNS,
+        *(c.method for c in published.table1() if c.method not in COLUMNS),
+        *_compared(),
     ]
-    fc1 = distilling_cell("KIP (a + l)", dataset, ipc, budget, zca=False, architecture="FC1")
-    return [*cells, fc1]
+    found = (_column_cell(column, dataset, ipc, budget) for column in dict.fromkeys(columns))
+    return [cell for cell in found if cell is not None]
 
 
-_COLUMNS = {
-    "LS ConvNet": ("LS", "ConvNet"),
-    "KIP ConvNet no aug": ("KIP (l)", "ConvNet"),
-    "KIP ConvNet aug": ("KIP (a + l)", "ConvNet"),
-    "KIP FC aug": ("KIP (a + l)", "FC1"),
-}
+def _compared() -> list[str]:
+    """The methods that have a line here though the paper has no column for them."""
+    return [name for m in methods.methods() if m.is_compared for name in m.variants]
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def _column_cell(column: str, dataset: str, ipc: int, budget: Preset) -> Cell | None:
+    """The cell of a column; None of one that this project cannot run."""
+    method, architecture = COLUMNS.get(column, (column, "ConvNet"))
+    if not methods.has(method):
+        return None
+    is_color = registry.DATASETS[dataset].image_shape[-1] == 3
+    zca = is_color and architecture == "ConvNet"
+    return distilling_cell(method, dataset, ipc, KernelSpec(architecture), budget, zca=zca)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The published table beside what `rows` hold, with the official LS runs as an appendix."""
-    smoke = ("A smoke test: 200 test images, pooled to 8x8.",) if include_smoke else ()
     samples = {}
+    notes = smoke_note(rows, "A smoke test: 200 test images, pooled to 8x8.")
     for name, sample in SAMPLES.items():
-        if include_smoke and any(row["dataset"] == sample for row in rows):
+        if notes and any(row["dataset"] == sample for row in rows):
             samples[name] = sample
-            smoke += (f"{_title(sample)}: not the data set but the file {sample}.npz.",)
+            notes += (f"{_title(sample)}: not the data set but the file {sample}.npz.",)
     return ResultTable(
         "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
         "Test accuracy in percent, all test images; ours is the mean over n seeds (support draw, "
         "batches, augmentation) with its 95 % interval. Labels are learned throughout; ZCA for "
         "the RGB sets with the ConvNet, standard preprocessing elsewhere.",
-        build_cells(
-            [_spec(cell, samples) for cell in published.table1()],
-            rows,
-            include_smoke=include_smoke,
-        ),
+        build_cells(_specs(samples), rows),
         notes=(
             "Not run: `python -m paper_repro.table1_comparison --datasets <name> --ipc <images per "
             'class> --methods <LS | "KIP (l)" | "KIP (a + l)">` at the laptop preset, 120 steps '
             "with target batch 500.",
             "DC and DSA train finite ConvNets with instance normalisation; their figures are "
             "printed as published, and this project does not run them.",
-            *smoke,
+            *notes,
         ),
-        appendices=(
-            official_solves(rows, IMAGES_PER_CLASS, include_smoke),
-            *_options(rows, include_smoke),
-        ),
+        appendices=(official_solves(rows, IMAGES_PER_CLASS), *_options(rows)),
     )
 
 
-def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[ResultTable, ...]:
+def _specs(samples: Mapping[str, str]) -> list[CellSpec]:
+    """The lines: the paper's cells in its order, those of other methods after each size."""
+    specs, paper = [], published.table1()
+    for position, cell in enumerate(paper):
+        size = cell.dataset, cell.images_per_class
+        specs.append(_spec(*size, cell.method, cell.figure, samples))
+        following = paper[position + 1] if position + 1 < len(paper) else None
+        if following is None or (following.dataset, following.images_per_class) != size:
+            specs += [_spec(*size, column, None, samples) for column in _compared()]
+    return specs
+
+
+def _spec(
+    title: str,
+    ipc: int,
+    column: str,
+    figure: published.PublishedFigure | None,
+    samples: Mapping[str, str],
+) -> CellSpec:
+    """The line of a column, for a data set by its title and a size."""
+    label = {"Data set": title, "Images per class": str(ipc), "Method": column}
+    dataset = registry.find(title)
+    cell = _column_cell(column, dataset.name, ipc, PRESETS["laptop"])
+    if cell is None:
+        return CellSpec(label, published=figure, published_only=True)
+    name = samples.get(dataset.name, dataset.name)
+    label["Data set"] = _title(name)
+    budget = cell.method_object.published_budget(dataset.n_train)
+    sampled = dataclasses.replace(cell, dataset=name)
+    return CellSpec.of(sampled, label, figure, budget, needs(cell))
+
+
+def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """Runs with a random kernel or a support batch, if there are any."""
     specs = {}
     for row in rows:
-        drawn, batch = (row["config"].get(name.removeprefix("config.")) for name in NO_OPTIONS)
+        drawn, batch = (row["config"].get(n) for n in ("random_architectures", "support_batch"))
         if row["table"] != SCRIPT or (drawn is None and batch is None):
             continue
         label = {
@@ -148,62 +211,30 @@ def _options(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Re
         }
         match = {"config_hash": row["config_hash"]}
         specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
-    cells = build_cells(specs.values(), rows, include_smoke=include_smoke)
-    cells = [cell for cell in cells if cell.ours is not None or not include_smoke]
+    cells = build_cells(specs.values(), rows)
     if not cells:
         return ()
     title, caption = "Options of KIP", "Without published figures; scored by the ConvNet NTK."
     return (ResultTable(title, caption, cells),)
 
 
-def _spec(cell: ComparisonCell, samples: Mapping[str, str]) -> CellSpec:
-    label = {
-        "Data set": cell.dataset,
-        "Images per class": str(cell.images_per_class),
-        "Method": cell.method,
-    }
-    if cell.method not in _COLUMNS:
-        return CellSpec(label, published=cell.figure, published_only=True)
-    method, architecture = _COLUMNS[cell.method]
-    dataset = registry.find(cell.dataset)
-    name = samples.get(dataset.name, dataset.name)
-    label["Data set"] = _title(name)
-    match = {
-        "dataset": name,
-        "algorithm": "KRR",
-        "architecture": architecture,
-        "kernel": "NTK",
-        "method": method,
-        "images_per_class": cell.images_per_class,
-        "zca": architecture == "ConvNet" and dataset.image_shape[-1] == 3,
-        **NO_OPTIONS,
-    }
-    budget = f"all {dataset.n_train:,} targets"
-    if method != "LS":
-        budget = "target batch 5,000, to convergence"
-    cell_of_row = next(
-        c
-        for c in _cells_of(dataset.name, cell.images_per_class, PRESETS["laptop"])
-        if (c.method, c.architecture) == (method, architecture)
-    )
-    return CellSpec(label, match, cell.figure, budget, needs(cell_of_row))
-
-
 def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) -> list[Cell]:
     """The ConvNet KIP cells with the options of the appendix, and no others if any is asked for."""
     if not random_kernel and support_batch is None:
         return chosen
+    options = {
+        "random_architectures": RANDOM_ARCHITECTURES if random_kernel else None,
+        "support_batch": support_batch,
+    }
     varied = [
-        dataclasses.replace(
-            cell,
-            random_architectures=RANDOM_ARCHITECTURES if random_kernel else None,
-            support_batch=support_batch,
-        )
+        dataclasses.replace(cell, config=dataclasses.replace(cell.config, **options))
         for cell in chosen
-        if (cell.procedure, cell.architecture) == ("kip", "ConvNet")
+        if isinstance(cell.config, KIPConfig) and cell.architecture == "ConvNet"
     ]
     if not varied:
-        raise UserError("random kernels and support batches are for the KIP cells of the ConvNet")
+        raise UserError(
+            "--random-kernel and --support-batch need KIP cells of the ConvNet: choose some"
+        )
     return varied
 
 
@@ -217,23 +248,21 @@ def _sampled(chosen: list[Cell], data_dir: Path | None) -> list[Cell]:
     ]
 
 
+TABLE = Table(SCRIPT, table)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (),
-    ipc: tuple[int, ...] = (),
-    methods: tuple[str, ...] = (),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
+    rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
+    *,
     architectures: tuple[str, ...] = (),
     zca: bool | None = None,
-    seeds: tuple[int, ...] = (),
     steps: int | None = None,
     target_batch: int | None = None,
     random_kernel: bool = False,
     support_batch: int | None = None,
     beside: Path | None = None,
-    evaluate_only: bool = False,
-    checkpoints: Path = Path("checkpoints"),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """Reproduce Table 1 of arXiv 2107.13034: KIP and LS with the ConvNet kernel.
 
@@ -245,56 +274,40 @@ def main(
         python -m paper_repro.table1_comparison --evaluate-only --datasets mnist
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: of mnist, fashion_mnist, svhn, cifar10 and cifar100; default all.
-        ipc: images per class, of 1, 10 and 50; default all.
-        methods: of "LS", "KIP (l)" and "KIP (a + l)"; default all.
-        architectures: of ConvNet and FC1 (the KIP-FC column); default both.
+        selection: which cells are run.
+        options: how they are run.
+        rescoring: whether stored sets are scored instead.
+        architectures: ConvNet, FC1 (the KIP-FC column) or both; default both.
         zca: only the cells with ZCA (True) or without (False); default both. LS on RGB sets has
             both, the latter for the appendix.
-        seeds: random seeds; default as many as the preset says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
         random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
         support_batch: supports per class that a KIP step draws and updates; default all.
         beside: directory of other rows that are printed below, such as results.
-        evaluate_only: train nothing, score the learned sets in `checkpoints` instead.
-        checkpoints: directory of learned sets.
-        out: directory of rows, pictures and checkpoints; the same command resumes there.
-        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
-    chosen = select(
-        cells(budget),
-        datasets=datasets,
-        ipc=ipc,
-        methods=methods,
-        architectures=architectures,
-        zca=zca,
+    budget = overridden(
+        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
     )
+    chosen = selection.choose(cells(budget), architectures, zca)
     chosen = _varied(chosen, random_kernel, support_batch)
-    chosen = _sampled(chosen, data_dir) if preset == "smoke" else chosen
-    if evaluate_only:
-        from paper_repro.core.runs.rescore import refuse_options_of_runs, rescore
-
-        refuse_options_of_runs(
-            seeds=seeds,
+    chosen = _sampled(chosen, options.data_dir) if options.is_smoke else chosen
+    if rescoring.evaluate_only:
+        return rescoring.rescore(
+            chosen,
+            options,
             steps=steps is not None,
             target_batch=target_batch,
             random_kernel=random_kernel,
             support_batch=support_batch is not None,
             beside=beside,
         )
-        return rescore(chosen, checkpoints, data_dir)
-
-    from paper_repro.core.runs.runner import run_table
-
     sizes = {(_title(cell.dataset), str(cell.images_per_class)) for cell in chosen}
 
     def shown(cell: TableCell) -> bool:
         return (cell.label["Data set"], cell.label["Images per class"]) in sizes
 
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table, shown, beside)
+    run_table(TABLE, chosen, budget, options, shown=shown, beside=beside)
 
 
 if __name__ == "__main__":

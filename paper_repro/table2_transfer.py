@@ -24,31 +24,41 @@ drawn their natural start from them); the choice of settings is that much less i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+import tyro
 
 from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.finite_networks import FINITE, network_of
-from paper_repro.core.runs.learned_sets import (
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
+from paper_repro.core.runs.presets import Preset, find_preset, overridden
+from paper_repro.core.runs.runner import Table, run_table
+from paper_repro.core.runs.transfer_cells import (
     FILE_TO_NN,
+    FINITE,
     KIP_TO_NN,
     LS_TO_NN,
     NATURAL_TO_NN,
-    FileSet,
-    Preprocess,
+    SetSource,
     cell_on,
-    convolutional_sets,
-    file_sets,
     natural_cell,
-    refuse_without_files,
+    network_of,
 )
-from paper_repro.core.runs.presets import Preset, find_preset, overridden
-from paper_repro.core.runs.selection import select
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    build_cells,
+    cell_runs,
+    smoke_note,
+)
 from paper_repro.core.tables.published.records import ComparisonCell, TransferRow
 from paper_repro.core.tables.statistics import estimate
 
@@ -60,7 +70,7 @@ NATURAL_STEPS = 1_000
 """Of the networks on natural images, at the laptop preset and above."""
 
 
-def cells(budget: Preset, sets: Sequence[LearnedSet | FileSet]) -> list[Cell]:
+def cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
     """One cell a set."""
     network = network_of(budget)
     return [cell_on(learned, network, budget) for learned in sets]
@@ -80,14 +90,10 @@ def natural_cells(budget: Preset) -> list[Cell]:
     ]
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The published table beside what `rows` hold, then natural images as an appendix."""
-    smoke = ("A smoke test.",) if include_smoke else ()
-    specs = [
-        spec
-        for row in published.table2()
-        for spec in _specs(row, rows, include_smoke=include_smoke)
-    ]
+    smoke = smoke_note(rows, "A smoke test.")
+    specs = [spec for row in published.table2() for spec in _specs(row, rows)]
     random = [
         cell
         for cell in published.coresets()
@@ -100,7 +106,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         "and batches; all seeds train on the same set, so that the interval leaves out the draw of "
         "its supports) with its 95 % interval. Settings are chosen on "
         "validation images. 'Against KRR' is in points, paper / ours.",
-        build_cells(specs, rows, include_smoke=include_smoke),
+        build_cells(specs, rows),
         notes=(
             "DC and DSA train finite ConvNets with instance normalisation; their figures are "
             "printed as published, and this project does not run them.",
@@ -117,17 +123,15 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
                 "width 64 and 1,000 steps at the laptop preset, no augmentation, standard "
                 "preprocessing. The published baseline trains DC's ConvNet, width 128 with "
                 "instance normalisation, and augments.",
-                build_cells(
-                    [_natural_spec(cell) for cell in random], rows, include_smoke=include_smoke
-                ),
+                build_cells([_natural_spec(cell) for cell in random], rows),
                 notes=smoke,
             ),
-            *_files(rows, include_smoke),
+            *_files(rows),
         ),
     )
 
 
-def _files(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[ResultTable, ...]:
+def _files(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """The sets that were given as files, if there are any."""
     specs = {}
     for row in (row for row in rows if row["method"] == FILE_TO_NN):
@@ -140,7 +144,7 @@ def _files(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Resu
         }
         match = {"config_hash": row["config_hash"]}
         specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
-    cells = build_cells(specs.values(), rows, include_smoke=include_smoke)
+    cells = build_cells(specs.values(), rows)
     # A configuration that failed is shown only where no other one of the set has a number.
     filled = [cell.label for cell in cells if cell.ours is not None]
     cells = [cell for cell in cells if cell.ours is not None or cell.label not in filled]
@@ -150,7 +154,7 @@ def _files(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Resu
     return (ResultTable(title, caption, cells),)
 
 
-def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]], include_smoke: bool):
+def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]]):
     dataset = registry.find(row.dataset)
     ipc = row.images_per_class
     size = {"Data set": row.dataset, "Images per class": str(ipc)}
@@ -173,7 +177,7 @@ def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]], include_smoke: b
             found = {**match, "method": method}
             found |= {"learned_labels": labels, "augmentation": augmented}
             spec = CellSpec({}, found)
-            if runs := cell_runs(spec, rows, include_smoke=include_smoke):
+            if runs := cell_runs(spec, rows):
                 break
         else:
             found = {**match, "method": method, "learned_labels": learned}
@@ -217,19 +221,16 @@ def _natural_spec(cell: ComparisonCell) -> CellSpec:
     return CellSpec(label, match, cell.figure, "DC's ConvNet", needs)
 
 
+TABLE = Table(SCRIPT, table)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (),
-    ipc: tuple[int, ...] = (),
-    methods: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
+    source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
+    *,
     width: int | None = None,
     steps: int | None = None,
-    npz: tuple[Path, ...] = (),
-    preprocess: Preprocess | None = None,
-    checkpoints: Path = Path("checkpoints"),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """Reproduce Table 2 of arXiv 2107.13034: finite ConvNets trained on KIP and LS sets.
 
@@ -240,32 +241,22 @@ def main(
         python -m paper_repro.table2_transfer --npz kip.npz --datasets cifar10 --preprocess zca
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: names of data sets; default all that have a set in `checkpoints`.
-        ipc: images per class; default all.
-        methods: of "KIP to NN", "LS to NN" and "Natural to NN"; default all.
-        seeds: random seeds; default as many as the preset says, from 0.
+        selection: which cells are run: the data sets that have a set in `checkpoints`, by
+            "KIP to NN", "LS to NN" and "Natural to NN".
+        options: how they are run.
+        source: the sets.
         width: channels of the network instead of the preset's.
         steps: updates instead of the preset's; the natural images of the appendix keep theirs.
-        npz: train on these sets alone: npz files with images and labels as the kernel consumes
-            them, of the official release, say, or from the folder npz of a release.
-        preprocess: of the npz files: zca or standard; default zca for RGB, else standard.
-        checkpoints: directory of learned sets.
-        out: directory of rows and of the training states; the same command resumes there.
-        data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), network_width=width, network_steps=steps)
-    refuse_without_files(npz, preprocess)
-    if npz:
-        grid = cells(budget, file_sets(npz, datasets, preprocess, data_dir))
+    budget = overridden(
+        find_preset(options.preset, PRESETS), network_width=width, network_steps=steps
+    )
+    if source.npz:
+        grid = cells(budget, source.file_sets(selection.datasets, options.data_dir))
     else:
-        sets = [] if methods == (NATURAL_TO_NN,) else convolutional_sets(checkpoints)
+        sets = [] if selection.methods == (NATURAL_TO_NN,) else source.convolutional_sets()
         grid = cells(budget, sets) + natural_cells(budget)
-    chosen = select(grid, datasets=datasets, ipc=ipc, methods=methods)
-
-    from paper_repro.core.runs.runner import run_table
-
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
+    run_table(TABLE, selection.choose(grid), budget, options)
 
 
 if __name__ == "__main__":

@@ -18,41 +18,64 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.cost import needs
-from paper_repro.core.runs.learned_sets import KIP_TO_NN
-from paper_repro.core.runs.methods import KIP_METHODS, NO_OPTIONS, distilling_cell
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
-from paper_repro.core.runs.selection import select
+import tyro
+
+from paper_repro.core import cli, methods
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.methods.kip import KIP
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
+from paper_repro.core.runs.rescore import Rescoring
+from paper_repro.core.runs.runner import Table, run_table
+from paper_repro.core.runs.transfer_cells import KIP_TO_NN
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches, smoke_note
 from paper_repro.core.tables.published.records import AblationRow
 
 SCRIPT = "table_a3_ablation"
 DATASET = "cifar10"
 PRESETS = CONVNET
-_METHOD = {flags: method for method, flags in KIP_METHODS.items()}
+
+
+def _method(learned: bool, augmented: bool) -> str:
+    """The variant of KIP that learns its labels or not, and augments its targets or not."""
+    wanted = learned, augmented
+    for name in KIP.variants:
+        method = methods.find(name)
+        config = method.config(name, 1)
+        if (method.learns_labels(config), method.augments(config)) == wanted:
+            return name
+    raise LookupError(f"KIP has no variant {wanted}")
 
 
 def cells(budget: Preset) -> list[Cell]:
     """The 24 KRR cells of the table, one image per class first."""
     return [
-        distilling_cell(_METHOD[learned, augmented], DATASET, ipc, budget, zca=zca)
+        _cell(ipc, zca, learned, augmented, budget)
         for ipc in (1, 10, 50)
         for zca, learned, augmented in itertools.product((True, False), repeat=3)
     ]
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def _cell(ipc: int, zca: bool, learned: bool, augmented: bool, budget: Preset) -> Cell:
+    method = _method(learned, augmented)
+    return distilling_cell(method, DATASET, ipc, KernelSpec("ConvNet"), budget, zca=zca)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The published table beside what `rows` hold, one budget for all cells of a size."""
-    shown = [row for row in rows if row["preset"] != "smoke" or include_smoke]
-    equal = _one_budget(shown)
-    cells = build_cells([_spec(row) for row in published.ablation_a3()], equal, include_smoke=True)
-    longest = build_cells([_spec(row) for row in published.ablation_a3()], rows)
+    equal = _one_budget(rows)
+    specs = [_spec(row) for row in published.ablation_a3()]
+    cells = build_cells(specs, equal)
+    longest = build_cells(specs, rows)
     longer = [
         a
         for a, b in zip(longest, cells, strict=True)
@@ -62,15 +85,14 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
         *_order(equal),
         f"Not run: `python -m paper_repro.{SCRIPT} --ipc <images per class>` at the laptop preset, "
         "120 steps with target batch 500.",
+        *smoke_note(rows, "A smoke test: 200 test images, pooled to 8x8."),
     )
-    if include_smoke:
-        notes += ("A smoke test: 200 test images, pooled to 8x8.",)
     appendices = ()
     if longer:
         title = "The same cells at the largest budget that was spent"
         caption = "Of each cell the run with the largest budget, where the table shows another."
         appendices = (ResultTable(title, caption, longer),)
-    appendices += _finite(rows, include_smoke)
+    appendices += _finite(rows)
     return ResultTable(
         "CIFAR-10 ablation: ZCA, learned labels, augmentation",
         "Test accuracy in percent, all 10,000 test images; ours is the mean over n seeds with its "
@@ -82,7 +104,7 @@ def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> Res
     )
 
 
-def _finite(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[ResultTable, ...]:
+def _finite(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """The NN column, from the rows of `table2_transfer`, if there are any."""
     specs = []
     for row in published.ablation_a3():
@@ -93,7 +115,7 @@ def _finite(rows: Sequence[Mapping[str, Any]], include_smoke: bool) -> tuple[Res
         budget = "width 1,024, settings searched"
         needs = "`python -m paper_repro.table2_transfer` on its set, once in checkpoints/"
         specs.append(CellSpec(kip.label, match, row.nn, budget, needs))
-    cells = build_cells(specs, rows, include_smoke=include_smoke)
+    cells = build_cells(specs, rows)
     if all(cell.ours is None for cell in cells):
         return ()
     title = "Finite ConvNets trained on the same sets"
@@ -108,23 +130,9 @@ def _spec(row: AblationRow) -> CellSpec:
         "Labels": "learned" if row.learned_labels else "fixed",
         "Augmentation": "yes" if row.augmentation else "no",
     }
-    match = {
-        "dataset": DATASET,
-        "algorithm": "KRR",
-        "architecture": "ConvNet",
-        "kernel": "NTK",
-        "config.procedure": "kip",
-        "method": _METHOD[row.learned_labels, row.augmentation],
-        "images_per_class": row.images_per_class,
-        "zca": row.zca,
-        "learned_labels": row.learned_labels,
-        "augmentation": row.augmentation,
-        **NO_OPTIONS,
-    }
-    cell = next(
-        cell for cell in cells(PRESETS["laptop"]) if cell.images_per_class == row.images_per_class
-    )
-    return CellSpec(label, match, row.kip, "target batch 5,000, to convergence", needs(cell))
+    flags = row.zca, row.learned_labels, row.augmentation
+    cell = _cell(row.images_per_class, *flags, PRESETS["laptop"])
+    return CellSpec.of(cell, label, row.kip, cell.method_object.published_budget(0), needs(cell))
 
 
 def _one_budget(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -159,7 +167,7 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     means = {}
     for row, cell in zip(
         published.ablation_a3(),
-        build_cells([_spec(r) for r in published.ablation_a3()], rows, include_smoke=True),
+        build_cells([_spec(r) for r in published.ablation_a3()], rows),
         strict=True,
     ):
         if cell.ours is not None:
@@ -181,19 +189,17 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+TABLE = Table(SCRIPT, table)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (DATASET,),
-    ipc: tuple[int, ...] = (),
-    methods: tuple[str, ...] = (),
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
+    rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
+    *,
     zca: bool | None = None,
-    seeds: tuple[int, ...] = (),
     steps: int | None = None,
     target_batch: int | None = None,
-    evaluate_only: bool = False,
-    checkpoints: Path = Path("checkpoints"),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
 ) -> None:
     """Reproduce Table A3 of arXiv 2107.13034: the CIFAR-10 ablation of KIP.
 
@@ -202,31 +208,22 @@ def main(
         python -m paper_repro.table_a3_ablation --ipc 10 --methods KIP --zca True --steps 54
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: the table has cifar10 alone.
-        ipc: images per class, of 1, 10 and 50; default all.
-        methods: of "KIP", "KIP (l)", "KIP (a)" and "KIP (a + l)"; default all.
+        selection: which cells are run: of cifar10 alone, with 1, 10 and 50 images per class, by
+            "KIP", "KIP (l)", "KIP (a)" and "KIP (a + l)".
+        options: how they are run.
+        rescoring: whether stored sets are scored instead.
         zca: only the cells with ZCA (True) or without (False); default both.
-        seeds: random seeds; default as many as the preset says, from 0.
         steps: KIP steps instead of the preset's (not with the paper preset).
         target_batch: targets per KIP step instead of the preset's (not with the paper preset).
-        evaluate_only: train nothing, score the learned sets in `checkpoints` instead.
-        checkpoints: directory of learned sets.
-        out: directory of rows, pictures and checkpoints; the same command resumes there.
-        data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
     """
-    budget = overridden(find_preset(preset, PRESETS), steps=steps, target_batch=target_batch)
-    chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods, zca=zca)
-
-    if evaluate_only:
-        from paper_repro.core.runs.rescore import refuse_options_of_runs, rescore
-
-        refuse_options_of_runs(seeds=seeds, steps=steps is not None, target_batch=target_batch)
-        return rescore(chosen, checkpoints, data_dir)
-
-    from paper_repro.core.runs.runner import run_table
-
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
+    budget = overridden(
+        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
+    )
+    chosen = selection.choose(cells(budget), zca=zca)
+    if rescoring.evaluate_only:
+        given = {"steps": steps is not None, "target_batch": target_batch}
+        return rescoring.rescore(chosen, options, **given)
+    run_table(TABLE, chosen, budget, options)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,29 @@ paper's criterion is not stated. Measured budgets stand in the rendered table.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from paper_repro.core import cli
-from paper_repro.core.preprocess.augment import Augmentation
-from paper_repro.core.runs.cell import Cell
+from paper_repro.core import cli, methods
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.kip.config import Initial
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.options import (
+    RunArguments,
+    RunOptions,
+    Selection,
+    SelectionArguments,
+)
 from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
-from paper_repro.core.runs.selection import select
+from paper_repro.core.runs.runner import Table, run_table
+from paper_repro.core.runs.scorers import FiniteNetwork
+from paper_repro.core.runs.transfer_cells import settings
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches
+from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, smoke_note
 from paper_repro.core.tables.statistics import Estimate
 
 SCRIPT = "table_cheap_kernels"
@@ -43,7 +54,9 @@ PRESETS = {
     "paper": _PAPER,
 }
 
-_KERNELS = (("RBF", "RBF"), ("FC1", "NTK"))
+KERNELS = (KernelSpec("RBF", "RBF"), KernelSpec("FC1", "NTK"))
+LABELS_KERNEL = KernelSpec("FC1", "NNGP")
+"""The kernel of LS."""
 _NETWORK_GRID = {
     "learning_rate_factor": (0.3, 1.0),
     "l2": (1e-3,),
@@ -54,50 +67,53 @@ _NETWORK_GRID = {
 def cells(budget: Preset) -> list[Cell]:
     """The cells of the table, then those of its appendix."""
     grid = [cell for ipc in (1, 10) for cell in _distilled(budget, ipc)]
-    return grid + [
-        Cell(DATASET, ipc, "Natural", "natural", architecture, kernel, **budget.data)
-        for ipc in budget.natural
-        for architecture, kernel in _KERNELS
-    ]
+    return grid + [_natural(ipc, kernel, budget) for ipc in budget.natural for kernel in KERNELS]
 
 
 def _distilled(budget: Preset, ipc: int) -> list[Cell]:
-    grid = []
-    for architecture, kernel in _KERNELS:
-        plain = Cell(DATASET, ipc, "KIP", "kip", architecture, kernel, **budget.kip, **budget.data)
-        both = {"learned_labels": True, "augmentation": Augmentation()}
-        grid += [plain, dataclasses.replace(plain, method="KIP (a + l)", **both)]
-    settings = {"width": budget.network_width, "steps": budget.network_steps, **_NETWORK_GRID}
+    grid = [
+        _scored_throughout(distilling_cell(method, DATASET, ipc, kernel, budget))
+        for kernel in KERNELS
+        for method in ("KIP", "KIP (a + l)")
+    ]
+    network = FiniteNetwork(settings(budget, _NETWORK_GRID))
     on_fc1_images = next(c for c in grid if (c.architecture, c.method) == ("FC1", "KIP"))
-    grid.append(dataclasses.replace(on_fc1_images, procedure="network", network=settings))
-    labels_only = {"learned_labels": True, **budget.data}
-    grid.append(Cell(DATASET, ipc, "LS", "label_solve", "FC1", "NNGP", **labels_only))
-    return grid
+    grid.append(dataclasses.replace(on_fc1_images, scorer=network))
+    return [*grid, distilling_cell("LS", DATASET, ipc, LABELS_KERNEL, budget)]
 
 
-def table(rows: Sequence[Mapping[str, Any]], include_smoke: bool = False) -> ResultTable:
+def _scored_throughout(cell: Cell) -> Cell:
+    """The KIP cell with the test set scored at every official step: these kernels are cheap."""
+    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, test_share=None))
+
+
+def _natural(ipc: int, kernel: KernelSpec, budget: Preset | None = None) -> Cell:
+    return distilling_cell("Natural", DATASET, ipc, kernel, budget)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The published table beside what `rows` hold, with the natural images as an appendix."""
     specs = [_spec(cell) for cell in published.cheap_kernels()]
-    smoke = ("A smoke test: 500 test images, pooled to 8x8.",) if include_smoke else ()
-    appendix = ResultTable(
+    smoke = smoke_note(rows, "A smoke test: 500 test images, pooled to 8x8.")
+    natural = ResultTable(
         "Natural images scored by KRR against their number",
         "What distillation is compared with: class-balanced draws of natural training images "
         "with their own labels, standard preprocessing, all 10,000 test images.",
-        build_cells(_natural_specs(rows), rows, include_smoke=include_smoke),
+        build_cells(_natural_specs(rows), rows),
         notes=(*_beaten(rows), *smoke),
     )
     return ResultTable(
         "CIFAR-10 with cheap kernels: KIP and LS, RBF and FC1",
         "Test accuracy in percent, all 10,000 test images; ours is the mean over n seeds (support "
         "draw, batches, augmentation) with its 95 % interval. Standard preprocessing, no ZCA.",
-        build_cells(specs, rows, include_smoke=include_smoke),
+        build_cells(specs, rows),
         notes=(
             "KIP (a + l) augments the targets and learns the labels; plain KIP does neither.",
             "Rows whose verdict is 'published figure only' print the figures of DC, SLDD and DD "
             "as published; this project does not run them.",
             *smoke,
         ),
-        appendices=(appendix,),
+        appendices=(natural, *_options(rows)),
     )
 
 
@@ -108,49 +124,65 @@ def _spec(cell: published.CheapKernelCell) -> CellSpec:
         "Method": cell.method,
         "Images": str(cell.support_size),
     }
-    if cell.method not in ("KIP", "KIP (a + l)", "LS"):
+    if not methods.has(cell.method):
         return CellSpec(label, published=cell.figure, published_only=True)
-    architecture, _, kernel = cell.architecture.partition(" ")
-    match = {
-        "dataset": DATASET,
-        "algorithm": cell.algorithm,
-        "architecture": architecture,
-        "kernel": kernel or {"RBF": "RBF", "FC1": "NTK"}[architecture],
-        "method": cell.method,
-        "images_per_class": cell.images_per_class,
-        "zca": False,
-    }
-    budget = "all 50,000 targets" if cell.method == "LS" else "target batch 5,000, to convergence"
+    architecture, _, name = cell.architecture.partition(" ")
+    known = {kernel.architecture: kernel for kernel in KERNELS}
+    kernel = KernelSpec(architecture, name) if name else known[architecture]
+    found = distilling_cell(cell.method, DATASET, cell.images_per_class, kernel)
+    budget = found.method_object.published_budget(50_000)
     if cell.algorithm == "NN":
-        budget = "not stated"
+        found, budget = dataclasses.replace(found, scorer=FiniteNetwork()), "not stated"
     needs = f"`python -m paper_repro.{SCRIPT} --preset laptop`"
-    return CellSpec(label, match, cell.figure, budget, needs)
+    return CellSpec.of(found, label, cell.figure, budget, needs)
+
+
+def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
+    """Runs that start from noise or learn the scale of their kernel, if there are any."""
+    specs = {}
+    for row in rows:
+        config = row["config"]
+        start, learned = config.get("initial"), config.get("learn_scale", False)
+        if row["table"] != SCRIPT or (start != "noise" and not learned):
+            continue
+        label = {
+            "Architecture": row["architecture"],
+            "Method": row["method"],
+            "Images": str(10 * row["images_per_class"]),
+            "Start": start,
+            "Scale": "learned" if learned else "fixed",
+        }
+        match = {"config_hash": row["config_hash"]}
+        specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
+    if not specs:
+        return ()
+    title = "Options of KIP: the start, and the scale of the kernel"
+    caption = "Without published figures. A learned scale is that of the RBF kernel."
+    return (ResultTable(title, caption, build_cells(specs.values(), rows)),)
 
 
 def _natural_specs(rows: Sequence[Mapping[str, Any]]) -> list[CellSpec]:
-    shared = {"dataset": DATASET, "method": "Natural", "zca": False}
-    kernels = {"RBF": "RBF", "FC1": "NTK"}
-    own = [row for row in rows if matches(row, {**shared, "architecture": tuple(kernels)})]
-    sizes = sorted({row["images_per_class"] for row in own})
+    names = [kernel.architecture for kernel in KERNELS]
+    natural = methods.find("Natural").procedure
+    sizes = {
+        row["images_per_class"]
+        for row in rows
+        if (row["dataset"], row["config"]["procedure"]) == (DATASET, natural)
+        and row["architecture"] in names
+    }
     return [
-        CellSpec(
-            {"Kernel": architecture, "Natural images": str(10 * ipc)},
-            {
-                **shared,
-                "architecture": architecture,
-                "kernel": kernels[architecture],
-                "images_per_class": ipc,
-            },
+        CellSpec.of(
+            _natural(ipc, kernel),
+            {"Kernel": kernel.architecture, "Natural images": str(10 * ipc)},
         )
-        for architecture, _ in _KERNELS
-        for ipc in sizes or (1, 10, 128)
+        for kernel, ipc in itertools.product(KERNELS, sorted(sizes) or (1, 10, 128))
     ]
 
 
 def _beaten(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """How many natural images ten distilled ones are worth, as far as the rows tell."""
     notes = []
-    for architecture, _ in _KERNELS:
+    for architecture in (kernel.architecture for kernel in KERNELS):
         natural = {
             int(cell.label["Natural images"]): cell.ours
             for cell in build_cells(_natural_specs(rows), rows)
@@ -180,36 +212,51 @@ def _is_above(a: Estimate, b: Estimate) -> bool:
     return a.mean - b.mean > math.hypot(a.half_width or 0, b.half_width or 0)
 
 
+def _varied(chosen: list[Cell], initial: Initial, learn_scale: bool) -> list[Cell]:
+    """The KIP cells with the options of the appendix, and no others if any is asked for."""
+    if initial == "natural" and not learn_scale:
+        return chosen
+    varied = []
+    for cell in chosen:
+        if not isinstance(cell.config, KIPConfig) or (learn_scale and not cell.kernel.is_distance):
+            continue
+        config = dataclasses.replace(cell.config, initial=initial)
+        kernel = dataclasses.replace(cell.kernel, learn_scale=learn_scale)
+        varied.append(dataclasses.replace(cell, config=config, kernel=kernel))
+    if not varied:
+        raise UserError(
+            "--initial needs KIP cells, --learn-scale those of the RBF kernel: choose some"
+        )
+    return varied
+
+
+TABLE = Table(SCRIPT, table)
+
+
 def main(
-    preset: str = "laptop",
-    datasets: tuple[str, ...] = (DATASET,),
-    ipc: tuple[int, ...] = (),
-    methods: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
-    out: Path = Path("runs"),
-    data_dir: Path | None = None,
+    selection: SelectionArguments = Selection(),
+    options: RunArguments = RunOptions(),
+    *,
+    initial: Initial = "natural",
+    learn_scale: bool = False,
 ) -> None:
     """Reproduce the cheap-kernel table of arXiv 2011.00050 on CIFAR-10.
 
     Examples:
         python -m paper_repro.table_cheap_kernels
         python -m paper_repro.table_cheap_kernels --preset paper --ipc 1 --methods KIP --out results
+        python -m paper_repro.table_cheap_kernels --methods KIP --initial noise
 
     Args:
-        preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
-        datasets: the table has cifar10 alone.
-        ipc: images per class, 1 and 10 in the table (the appendix has more); default all.
-        methods: of "KIP", "KIP (a + l)", "LS" and "Natural"; default all.
-        seeds: random seeds; default as many as the preset says, from 0.
-        out: directory of rows, pictures and checkpoints; the same command resumes there.
-        data_dir: directory with cifar10.npz or a snapshot of the Hub's files.
+        selection: which cells are run: of cifar10 alone, by "KIP", "KIP (a + l)", "LS" and
+            "Natural", with 1 and 10 images per class (the appendix has more).
+        options: how they are run.
+        initial: start KIP from natural images, or from noise of the same scale.
+        learn_scale: have KIP learn the scale of the RBF kernel with the images.
     """
-    budget = find_preset(preset, PRESETS)
-    chosen = select(cells(budget), datasets=datasets, ipc=ipc, methods=methods)
-
-    from paper_repro.core.runs.runner import run_table
-
-    run_table(SCRIPT, chosen, seeds, budget, out, data_dir, table)
+    budget = find_preset(options.preset, PRESETS)
+    chosen = _varied(selection.choose(cells(budget)), initial, learn_scale)
+    run_table(TABLE, chosen, budget, options)
 
 
 if __name__ == "__main__":

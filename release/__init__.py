@@ -11,8 +11,7 @@ The same as functions: `release.build`, `release.verify`, `release.load`, `relea
 """
 
 from release.build import build
-from release.current import up_to_date
-from release.diff import Difference, diff
+from release.diff import Difference, diff, up_to_date
 from release.load import DistilledSet, load
 from release.verify import ReleaseProblems, verify
 

@@ -8,21 +8,31 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
 
+from paper_repro.core.data.npz import write_npz
 from paper_repro.core.errors import UserError
-from release import layout
-from release.constants import REPOSITORY, VERSION
-from release.from_npz import NpzSets
-from release.manifest import make_manifest, read_manifest, unlisted, write_manifest
-from release.publication import Publication, publication
-
-if TYPE_CHECKING:
-    from paper_repro.core.preprocess import Transform
-    from release.card import TransformFacts
-    from release.sets import SupportSet
+from paper_repro.core.preprocess import Transform, save
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.record import as_json, preprocessing
+from paper_repro.core.store.files import write_atomic
+from release.card.card import card
+from release.card.citation import citation_file
+from release.card.croissant import croissant
+from release.card.metadata import PRETTY_NAME
+from release.card.page import page
+from release.card.tables import TransformFacts
+from release.format import layout
+from release.format.arrays import from_checkpoints, refuse_doubled
+from release.format.given import NpzSets, from_npz
+from release.format.manifest import make_manifest, read_manifest, unlisted, write_manifest
+from release.format.pictures import draw
+from release.format.publication import REPOSITORY, VERSION, Publication, publication
+from release.format.rows import write_parquet
+from release.format.transforms import transform_of
 
 CHECKPOINTS = Path("checkpoints")
 
@@ -56,7 +66,7 @@ def main(
             there.
         license: identifier of the Hub; apache-2.0 for images learned from the official data sets,
             else other.
-        version: of the release, which `push` makes the tag.
+        version: the version of the release, which `push` makes the tag.
         creator: who is named as the author; the namespace of --repo if you do not say.
     """
     sets = build(out, given, checkpoints, transforms, data_dir, repo, license, version, creator)
@@ -85,11 +95,12 @@ def build(
       given: sets from npz files.
       checkpoints: a directory of exported sets; `checkpoints` when no npz files are given.
       transforms: a folder with transform files to ship instead of fits of the data.
-      data_dir: as in `load_dataset`.
-      repository: on the Hub, `namespace/name`, that the card, CITATION.cff and Croissant name.
-      license_id: of the Hub; None for the one of `publication`.
-      version: of the release, as `v1.0.0`.
-      creator: None for the one of `publication`.
+      data_dir: the directory of the data, see `load_dataset`.
+      repository: the repository on the Hub that the card, CITATION.cff and Croissant name,
+        `namespace/name`.
+      license_id: the license as the Hub names it; None for the default of `publication`.
+      version: the version of the release, as `v1.0.0`.
+      creator: the author to name; None for the default of `publication`.
 
     Returns:
       The names of the sets.
@@ -97,9 +108,6 @@ def build(
     Raises:
       UserError: bad input, named; `out` exists and is no release folder, or holds other files too.
     """
-    from release.from_npz import from_npz
-    from release.sets import from_checkpoints, refuse_doubled
-
     out = Path(out)
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:
@@ -118,16 +126,11 @@ def build(
 
 def _fill(
     folder: Path,
-    sets: list[SupportSet],
+    sets: list[LearnedSet],
     transforms: Path | None,
     data_dir: Path | None,
     published: Publication,
 ) -> None:
-    from paper_repro.core.preprocess import save
-    from paper_repro.core.preprocess.transform import digest
-    from release.card import TransformFacts
-    from release.transforms import transform_of
-
     records, row_bytes, facts = [], {}, {}
     # Sets that share a transform come together, so that one at a time is in memory: the ZCA of
     # a CIFAR takes 150 MB.
@@ -149,26 +152,18 @@ def _fill(
     _describe(folder, records, facts, row_bytes, published)
 
 
-def _by_transform(sets: list[SupportSet]) -> dict[str, list[SupportSet]]:
-    from release.records import kind_of
-
-    grouped: dict[str, list[SupportSet]] = {}
+def _by_transform(sets: list[LearnedSet]) -> dict[str, list[LearnedSet]]:
+    grouped: dict[str, list[LearnedSet]] = {}
     for learned in sets:
-        path = layout.transform(learned.record["dataset"], kind_of(learned.record))
+        path = layout.transform(learned.record["dataset"], preprocessing(learned.record))
         grouped.setdefault(path, []).append(learned)
     return dict(sorted(grouped.items()))
 
 
 def _write_set(
-    folder: Path, learned: SupportSet, transform: Transform, about: dict[str, Any]
+    folder: Path, learned: LearnedSet, transform: Transform, about: dict[str, Any]
 ) -> tuple[dict[str, Any], int]:
     """Write the files of one set; return its record and the size of its rows in bytes."""
-    from paper_repro.core.data.npz import write_npz
-    from paper_repro.core.store.files import write_atomic
-    from release.croissant import as_text
-    from release.pictures import draw
-    from release.rows import write_parquet
-
     if learned.images.shape[1:] != tuple(transform.image_shape):
         raise UserError(
             f"{learned.name}: images {learned.images.shape[1:]} do not fit the transform of "
@@ -181,7 +176,7 @@ def _write_set(
     )
     shape = list(learned.images.shape[1:])
     record = {**learned.record, "release": {**about, "image_shape": shape}}
-    write_atomic(folder / layout.record(learned.name), as_text(record))
+    write_atomic(folder / layout.record(learned.name), as_json(record))
     draw(learned, preview, folder)
     return record, row_bytes
 
@@ -194,12 +189,6 @@ def _describe(
     published: Publication,
 ) -> None:
     """Write the files about all sets together; the manifest is the last."""
-    from paper_repro.core.store.files import write_atomic
-    from release.card import card
-    from release.card_metadata import PRETTY_NAME
-    from release.citation import citation_file
-    from release.croissant import as_text, croissant
-    from release.gallery import gallery
 
     def listed():
         return make_manifest(folder, published.version, published.repository)
@@ -207,9 +196,9 @@ def _describe(
     files = {entry.path: entry for entry in listed().files}
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
-    write_atomic(folder / layout.GALLERY, gallery(records, folder, published.version))
+    write_atomic(folder / layout.GALLERY, page(records, folder, published.version))
     write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
-    write_atomic(folder / layout.CROISSANT, as_text(croissant(records, files, published)))
+    write_atomic(folder / layout.CROISSANT, as_json(croissant(records, files, published)))
     write_manifest(folder, listed())
 
 
@@ -222,18 +211,18 @@ def _refuse_foreign(out: Path) -> None:
         manifest = read_manifest(out)
     except UserError as error:
         raise UserError(
-            f"{out} exists and is no release folder of this version: choose another --out"
+            f"{out} exists and is not a release folder of this version: choose another --out"
         ) from error
     if strangers := unlisted(out, manifest, hidden=True):
         raise UserError(
-            f"{out} holds {strangers[0]}, which is not of the release there and would be lost: "
-            "move it away or choose another --out"
+            f"{out} contains {strangers[0]}, which is not part of the release there and would be "
+            "lost: move it away or choose another --out"
         )
 
 
 @contextlib.contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends well."""
+    """A folder beside `out` that replaces it when the block ends without an error."""
     created = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

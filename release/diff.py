@@ -1,4 +1,4 @@
-"""`python -m release diff A B`: what changed between two release folders."""
+"""`python -m release diff A B`: what changed between two release folders, or since a build."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from release import layout
-from release.manifest import Manifest, check_listed, read_manifest
+from paper_repro.core.errors import UserError
+from paper_repro.core.sets.catalogue import read_catalogue
+from release.format import layout
+from release.format.arrays import from_release
+from release.format.manifest import Manifest, check_listed, read_manifest
+from release.format.records import as_learned, read_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +22,7 @@ class SetChange:
     """How a set differs between two releases.
 
     Attributes:
-      name: of the set.
+      name: the name of the set.
       images: largest absolute difference of an image entry; None where the shapes differ.
       labels: largest absolute difference of a label entry; None where the shapes differ.
       accuracy: new stated accuracy minus the old one, a fraction.
@@ -39,7 +43,7 @@ class Difference:
     Attributes:
       sets_added: names that only the second has.
       sets_removed: names that only the first has.
-      sets_changed: with how they differ.
+      sets_changed: the sets that both have, with how they differ.
       files_added: paths that only the second has.
       files_removed: paths that only the first has.
       files_changed: paths whose SHA-256 differs.
@@ -112,19 +116,41 @@ def diff(a: Path | str, b: Path | str) -> Difference:
     )
 
 
-def _compare(name: str, a: tuple[Path, Manifest], b: tuple[Path, Manifest]) -> SetChange:
-    from paper_repro.core.errors import UserError
-    from release.check_set import read_arrays
-    from release.records import read_record
+def up_to_date(folder: Path, checkpoints: Path) -> bool:
+    """Whether `folder` is a release of exactly the sets of `checkpoints`, as they are now.
 
+    Compares the records; `release.verify` checks the files.
+
+    Raises:
+      UserError: no such checkpoints directory, or a damaged record in it.
+    """
+    sets = {learned.name: learned.record for learned in read_catalogue(checkpoints)}
+    try:
+        read_manifest(folder)
+    except UserError:
+        return False
+    released = {path.stem for path in (folder / layout.record("x")).parent.glob("*.json")}
+    if released != set(sets):
+        return False
+    for name, record in sets.items():
+        try:
+            found = as_learned(read_record(folder, name))
+        except UserError:
+            return False
+        if found != record:
+            return False
+    return True
+
+
+def _compare(name: str, a: tuple[Path, Manifest], b: tuple[Path, Manifest]) -> SetChange:
     records, sets = [], []
     for folder, manifest in (a, b):
         wanted = {layout.npz(name), layout.record(name)}
         entries = [entry for entry in manifest.files if entry.path in wanted]
         if problems := check_listed(folder, entries):
             raise UserError(f"{folder} is damaged: {'; '.join(problems)}")
-        records.append(read_record(folder / layout.record(name), name))
-        sets.append(read_arrays(folder, name, records[-1]))
+        records.append(read_record(folder, name))
+        sets.append(from_release(folder, records[-1]))
     fields = [
         key
         for key in sorted(records[0].keys() | records[1].keys())

@@ -5,47 +5,52 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
+from paper_repro.core.data.npz import write_npz
 from paper_repro.core.errors import UserError
-from release import layout
-from release.constants import REPOSITORY
-from release.source import Source, open_source
-
-if TYPE_CHECKING:
-    from paper_repro.core.preprocess import Transform
+from paper_repro.core.preprocess import Transform
+from paper_repro.core.preprocess import load as load_transform
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.naming import is_name
+from paper_repro.core.sets.record import preprocessing
+from paper_repro.core.sets.sources import Arrays, InMemory
+from release.card.tables import RECOMMENDED, interval, percent
+from release.format import layout
+from release.format.arrays import from_release
+from release.format.publication import REPOSITORY
+from release.format.records import read_record
+from release.format.rows import read_classes
+from release.hub.source import Source, open_source
 
 AS = ("numpy", "jax", "torch")
 As = Literal["numpy", "jax", "torch"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DistilledSet:
-    """A released set.
+class DistilledSet(LearnedSet):
+    """A released set: a learned set with what the release ships beside it.
+
+    `images` (float32, preprocessed: exactly what the kernel consumes), `labels` (float32) and
+    `classes` are NumPy arrays, or those of the library that `load` was asked for.
 
     Attributes:
-      name: of its configuration.
-      images: float32 (n, H, W, C), preprocessed: exactly what the kernel consumes.
-      labels: float32 (n, K), centred one-hot or learned; use them as they are.
-      classes: int64 (n,), the class each image's slot belongs to.
-      class_names: K names.
       transform: `transform.apply(raw)` makes kernel inputs of raw uint8 test images (n, H, W, C);
         `preview` makes pictures of `images`.
-      hyperparameters: for training a finite network on the set.
-      record: what it is, its score, how it was made (`release.records`).
+      hyperparameters: settings for training a finite network on the set.
     """
 
-    name: str
-    images: Any
-    labels: Any
-    classes: Any
-    class_names: tuple[str, ...]
-    transform: Transform
-    hyperparameters: Mapping[str, Any]
-    record: Mapping[str, Any]
+    transform: Transform = dataclasses.field(kw_only=True)
+    hyperparameters: Mapping[str, Any] = dataclasses.field(kw_only=True)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the K classes."""
+        return tuple(self.record["class_names"])
 
 
 def main(
@@ -61,13 +66,11 @@ def main(
         python -m release load cifar10-convnet-ipc1-zca-ls --revision v1.0.0 --npz set.npz
 
     Args:
-        name: of the set.
+        name: the name of the set.
         source: a release folder, or a dataset repository on the Hub.
         revision: tag, branch or commit of the repository.
         npz: also save images, labels and classes there.
     """
-    from release.card_tables import interval, percent
-
     found = load(name, source, revision)
     metrics = found.record["metrics"]
     print(
@@ -80,8 +83,6 @@ def main(
         f"{interval(found.record)}, {metrics['n_test']:,} images)"
     )
     if npz is not None:
-        from paper_repro.core.data.npz import write_npz
-
         arrays = {"images": found.images, "labels": found.labels, "classes": found.classes}
         write_npz(npz, arrays)
         print(f"saved          {npz}")
@@ -96,7 +97,7 @@ def load(
     """A released set from a folder or from the Hub, every file of it checked by SHA-256.
 
     Args:
-      name: of the set.
+      name: the name of the set.
       source: a release folder, or a dataset repository such as `owner/name`.
       revision: tag, branch or commit of the repository; the newest when None.
       as_: what the arrays become: numpy, jax or torch.
@@ -107,7 +108,7 @@ def load(
     """
     if as_ not in AS:
         raise UserError(f"unknown array library {as_!r}: choose one of {', '.join(AS)}")
-    if not layout.is_name(name):
+    if not is_name(name):
         raise UserError(f"{name!r} is not the name of a set")
     files = open_source(source, revision)
     manifest = files.manifest
@@ -118,32 +119,19 @@ def load(
 
 
 def _read(name: str, files: Source, as_: As) -> DistilledSet:
-    from paper_repro.core.preprocess import load as load_transform
-    from paper_repro.core.preprocess.transform import digest
-    from release.check_set import read_arrays
-    from release.hyperparameters import recommended
-    from release.records import kind_of, read_record
-    from release.rows import read_classes
-
     folder = files.fetch([layout.record(name), layout.npz(name), layout.parquet(name)])
-    record = read_record(folder / layout.record(name), name)
-    path = layout.transform(record["dataset"], kind_of(record))
+    record = read_record(folder, name)
+    path = layout.transform(record["dataset"], preprocessing(record))
     folder = files.fetch([path])
-    learned = read_arrays(folder, name, record)
+    learned = from_release(folder, record)
     transform = load_transform(folder / path)
     if digest(transform) != record["release"]["transform_sha256"]:
         raise UserError(f"{folder / path} is not the transform that {name} was released with")
     classes = read_classes(folder / layout.parquet(name), record)
-    images, labels, classes = (_as(a, as_) for a in (learned.images, learned.labels, classes))
+    arrays = Arrays(*(_as(a, as_) for a in (learned.images, learned.labels, classes)))
+    source = InMemory(arrays)
     return DistilledSet(
-        name,
-        images,
-        labels,
-        classes,
-        tuple(record["class_names"]),
-        transform,
-        recommended(record),
-        record,
+        name, record, source, transform=transform, hyperparameters=dict(RECOMMENDED)
     )
 
 

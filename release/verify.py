@@ -8,9 +8,21 @@ from typing import Annotated, Any
 
 import tyro
 
+from paper_repro.core import lazy
+from paper_repro.core.data import load_dataset
+from paper_repro.core.data.npz import read_npz
 from paper_repro.core.errors import UserError
-from release import layout
-from release.manifest import Manifest, check_files, read_manifest
+from paper_repro.core.preprocess import load
+from paper_repro.core.sets.record import preprocessing
+from release.card.check import check_card
+from release.card.croissant import check_croissant
+from release.format import layout
+from release.format.arrays import from_checkpoints, from_release
+from release.format.check_set import check_set
+from release.format.manifest import Manifest, check_files, read_manifest
+from release.format.records import as_learned, read_record
+
+scoring = lazy.module("paper_repro.core.sets.scoring")
 
 
 class ReleaseProblems(UserError):
@@ -41,7 +53,7 @@ def main(
         python -m release verify build/release --score --n-test 2000
 
     Args:
-        folder: as `build` writes it or a download of the whole repository.
+        folder: a folder that `build` wrote, or a download of the whole repository.
         checkpoints: the sets it was built from, to compare bit for bit.
         score: also evaluate every set again by KRR with the shipped transform; needs the data.
         n_test: score on so many of the test images; by default on those the record states.
@@ -64,14 +76,14 @@ def verify(
     data_dir: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
-    """Check a release folder; a file that the manifest does not vouch for is never opened.
+    """Check a release folder. Files whose size or SHA-256 is not the manifest's are never opened.
 
     Args:
       folder: the release.
       checkpoints: the exported sets it was built from, compared bit for bit.
       score: evaluate every set again by KRR.
       n_test: see `main`.
-      data_dir: as in `load_dataset`; used by `score` alone.
+      data_dir: the directory of the data, see `load_dataset`; used by `score` alone.
       report: is told each score.
 
     Returns:
@@ -81,9 +93,6 @@ def verify(
       ReleaseProblems: with everything that is wrong.
       UserError: no such folder, or a wrong option.
     """
-    from release.check_card import check_card
-    from release.check_croissant import check_croissant
-
     folder = Path(folder)
     if n_test is not None and (n_test < 1 or not score):
         raise UserError("n_test must be at least 1 and comes with --score")
@@ -94,7 +103,7 @@ def verify(
     problems = check_files(folder, manifest)
     paths = {entry.path: entry for entry in manifest.files}
     names = layout.names(paths)
-    # What is damaged is listed already; nothing that depends on it can be said.
+    # Damage is listed already; checks that depend on it would only repeat it.
     if not problems:
         records, problems = _read_records(folder, manifest, names)
         card = check_card(folder, records) if layout.CARD in paths else []
@@ -114,8 +123,6 @@ def verify(
 def _read_records(
     folder: Path, manifest: Manifest, names: list[str]
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    from release.records import kind_of, read_record
-
     listed = {entry.path for entry in manifest.files}
     problems = [] if names else [f"no set: the manifest lists nothing like {layout.record('NAME')}"]
     about_all = (layout.CARD, layout.CROISSANT, layout.GALLERY, layout.CITATION)
@@ -125,11 +132,11 @@ def _read_records(
         expected |= set(layout.files_of(name))
         problems += [f"{path} is missing" for path in layout.files_of(name) if path not in listed]
         try:
-            record = read_record(folder / layout.record(name), name)
+            record = read_record(folder, name)
         except UserError as error:
             problems.append(str(error))
             continue
-        path = layout.transform(record["dataset"], kind_of(record))
+        path = layout.transform(record["dataset"], preprocessing(record))
         expected.add(path)
         if record["release"]["transform"] != path or path not in listed:
             problems.append(f"{name}: its transform {path} is not in the release")
@@ -142,10 +149,7 @@ def _read_records(
 
 
 def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: bool) -> list[str]:
-    """The sets, those of one transform after another."""
-    from paper_repro.core.preprocess import load
-    from release.check_set import check_set
-
+    """What is wrong with the sets; each transform is loaded once, for all of its sets."""
     problems = []
     transforms = sorted({record["release"]["transform"] for record in records.values()})
     for path in transforms:
@@ -154,18 +158,15 @@ def _check_sets(folder: Path, records: Mapping[str, dict[str, Any]], loadable: b
         except UserError as error:
             problems.append(str(error))
             transform = None
-        for name, record in records.items():
+        for record in records.values():
             if record["release"]["transform"] == path:
-                problems += check_set(folder, name, record, transform, loadable)
+                problems += check_set(folder, record, transform, loadable)
     return problems
 
 
 def _against_checkpoints(
     folder: Path, records: Mapping[str, dict[str, Any]], checkpoints: Path
 ) -> list[str]:
-    from paper_repro.core.data.npz import read_npz
-    from release.sets import from_checkpoints
-
     kept = {learned.name: learned for learned in from_checkpoints(checkpoints)}
     problems = [f"{name} is not in {checkpoints}" for name in records if name not in kept]
     problems += [f"{name} of {checkpoints} is not in the release" for name in kept.keys() - records]
@@ -174,8 +175,7 @@ def _against_checkpoints(
         for key in arrays:
             if arrays[key].tobytes() != getattr(kept[name], key).tobytes():
                 problems.append(f"{name}: the {key} are not those of {checkpoints}")
-        stated = {k: v for k, v in records[name].items() if k != "release"}
-        if stated != dict(kept[name].record):
+        if as_learned(records[name]) != kept[name].record:
             problems.append(f"{name}: its record is not that of {checkpoints}")
     return sorted(problems)
 
@@ -187,11 +187,6 @@ def _check_scores(
     data_dir: Path | None,
     report: Callable[[str], None],
 ) -> list[str]:
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.data.npz import read_npz
-    from paper_repro.core.preprocess import load
-    from release.score import rows_to_score, score_set, tolerance
-
     problems = []
     for name, record in records.items():
         data = load_dataset(record["dataset"], data_dir)
@@ -199,11 +194,10 @@ def _check_scores(
             problems.append(f"{name}: the data set {data.name} here is another one")
             continue
         stated = record["metrics"]
-        arrays = read_npz(folder / layout.npz(name), ("images", "labels"))
         transform = load(folder / record["release"]["transform"])
-        rows = rows_to_score(stated["n_test"], n_test)
-        found = score_set(arrays["images"], arrays["labels"], record, transform, data, rows)
-        allowed = tolerance(stated["test_accuracy"], stated["n_test"], found.n)
+        rows = scoring.rows_to_score(stated["n_test"], n_test)
+        found = scoring.score_by_record(from_release(folder, record), transform, data, rows)
+        allowed = scoring.tolerance(stated["test_accuracy"], stated["n_test"], found.n)
         line = (
             f"{name}: {100 * found.accuracy:.2f} % on {found.n:,} test images, stated "
             f"{100 * stated['test_accuracy']:.2f} % on {stated['n_test']:,}"

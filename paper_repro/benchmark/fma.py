@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.lanes import fma, load, store
+from paper_repro.core.kernels.lanes import fma, load, store
 from paper_repro.core.kernels.numba_backend.stamp import stamped
 
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paper_repro.benchmark.measure import best_seconds, peak_gflops, peak_memory
-from paper_repro.core.architecture import from_name
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.lazy import lazy
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.store.provenance import hardware, versions
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import factory, neural_tangents, plan
 else:
-    factory = lazy("paper_repro.core.kernels.factory")
-    neural_tangents = lazy("paper_repro.core.kernels.neural_tangents")
-    plan = lazy("paper_repro.core.kernels.plan")
+    factory = lazy.module("paper_repro.core.kernels.factory")
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    plan = lazy.module("paper_repro.core.kernels.plan")
 
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
 ARCHITECTURES = ("convnet", "convnet3", "conv-3", "myrtle-5", "myrtle-7", "myrtle-10", "fc2")

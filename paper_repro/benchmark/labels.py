@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import predict
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
-from paper_repro.core.lazy import lazy
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.runs.memory import keep_freed_memory
@@ -27,7 +27,7 @@ from paper_repro.core.store.provenance import provenance
 if TYPE_CHECKING:
     from paper_repro.core.methods import label_solve
 else:
-    label_solve = lazy("paper_repro.core.methods.label_solve")
+    label_solve = lazy.module("paper_repro.core.methods.label_solve")
 
 
 def labels(

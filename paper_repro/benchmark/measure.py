@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.kernels.pool.threads import for_each
-from paper_repro.core.lazy import lazy
 from paper_repro.core.runs.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from paper_repro.benchmark import fma
 else:
-    fma = lazy("paper_repro.benchmark.fma")
+    fma = lazy.module("paper_repro.benchmark.fma")
 
 
 def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float:

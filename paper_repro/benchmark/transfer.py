@@ -13,17 +13,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from paper_repro.core.architecture import convnet
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.pool.threads import available_cores
-from paper_repro.core.lazy import lazy
+from paper_repro.core.kernels.architecture import convnet
 from paper_repro.core.runs.memory import keep_freed_memory
-from paper_repro.core.store.provenance import provenance
+from paper_repro.core.store.provenance import available_cores, provenance
 
 if TYPE_CHECKING:
     from paper_repro.core import network as finite
 else:
-    finite = lazy("paper_repro.core.network")
+    finite = lazy.module("paper_repro.core.network")
 
 
 def transfer(

@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The errors of the project: bad input, what no source has, and runs that diverge."""
 
 
 class UserError(Exception):
@@ -8,3 +8,23 @@ class UserError(Exception):
     as `error: ...` and exit with code 2 (see `paper_repro.core.cli.run`); library callers catch
     it like any other exception.
     """
+
+
+class Diverged(Exception):
+    """A run ended without a result: a loss that is not finite, or a kernel that cannot be solved.
+
+    Attributes:
+      extra: more fields of the row that records the failure.
+    """
+
+    def __init__(self, message: str, **extra: object):
+        super().__init__(message)
+        self.extra = extra
+
+
+class Unavailable(Exception):
+    """A source cannot give a data set now; the message is the reason, shown if all of them fail."""
+
+
+class DatasetUnavailable(UserError):
+    """No source has the data set; another one may well be there."""

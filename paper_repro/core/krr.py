@@ -7,12 +7,17 @@ n_target x n_classes, so it runs on the host whatever device made the kernel blo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
+
+if TYPE_CHECKING:
+    import scipy.linalg as linalg
+else:
+    linalg = lazy.module("scipy.linalg")
 
 DIAG_REG = 1e-6
 """Ridge relative to the mean of the support kernel's diagonal (official code)."""
@@ -35,7 +40,7 @@ class Ridge(NamedTuple):
 
     def solve(self, right: np.ndarray) -> np.ndarray:
         """(K_ss + reg I)^-1 `right`, float64 (n_support, ...)."""
-        return scipy.linalg.cho_solve(self.factor, right, check_finite=False)
+        return linalg.cho_solve(self.factor, right, check_finite=False)
 
 
 def factorise(k_ss: np.ndarray, diag_reg: float = DIAG_REG) -> Ridge:
@@ -56,7 +61,7 @@ def factorise(k_ss: np.ndarray, diag_reg: float = DIAG_REG) -> Ridge:
         raise Unsolvable("the support kernel has NaN or infinite entries: check the images")
     k_ss[np.diag_indices_from(k_ss)] += diag_reg * np.trace(k_ss) / len(k_ss)
     try:
-        factor = scipy.linalg.cho_factor(k_ss, lower=True, overwrite_a=True, check_finite=False)
+        factor = linalg.cho_factor(k_ss, lower=True, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:
         raise Unsolvable(
             f"the support kernel is not positive definite at diag_reg={diag_reg:g} (duplicated "

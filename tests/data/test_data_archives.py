@@ -11,7 +11,7 @@ from tiny_data import deb, fashion_deb, idx, make_arrays, mnist_tarball, png, ta
 
 from paper_repro.core.data.arrays import KEYS, normalise
 from paper_repro.core.data.mirrors.archives import deb_payload, read_tar
-from paper_repro.core.data.mirrors.idx import parse_idx
+from paper_repro.core.data.mirrors.archives import parse_idx
 from paper_repro.core.data.mirrors.sources import (
     decode_cifar10_npm,
     decode_fashion_deb,

@@ -13,7 +13,7 @@ from tiny_data import make_arrays, make_spec, permuted, write_parquet
 from paper_repro.core.data.arrays import combined_digest
 from paper_repro.core.data.hub import probe
 from paper_repro.core.data.registry import HubSource
-from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.errors import Unavailable
 
 HERE = Path(__file__).parent
 HUB = HubSource("owner/tiny", "plain_text", image_column="img")

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from paper_repro.core.architecture import from_name
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel, stax_kernel_fn
 
 # Tolerances of the issue, fixed before any figure was looked at.

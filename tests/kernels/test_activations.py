@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from numba import njit
 
-from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import architecture as arch
 from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.activations import Activation, Erf, LeakyReLU, ReLU, from_name
-from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
-from paper_repro.core.kernels.numba_backend.activation import (
+from paper_repro.core.kernels.activations.compiled import (
     expectations,
     norm,
     pullback,
     second_moment,
     variance_pullback,
 )
-from paper_repro.core.kernels.numba_backend.lanes import load, store
+from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
+from paper_repro.core.kernels.lanes import load, store
 
 
 @njit

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_repro.core.architecture import convnet
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import network_kernel
+from paper_repro.core.kernels.architecture import convnet
 
 ARCHITECTURE = convnet(1)
 
@@ -146,7 +146,7 @@ import os
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import jax, jax.numpy as jnp, numpy as np
-from paper_repro.core.architecture import conv
+from paper_repro.core.kernels.architecture import conv
 from paper_repro.core.kernels import network_kernel
 kernel_fn = network_kernel(conv(1), backend="numba")
 rng = np.random.default_rng(0)

@@ -73,7 +73,7 @@ def test_no_bias_and_an_all_zero_image():
     """Zero variances, which a bias excludes, give zero and not NaN."""
     import dataclasses
 
-    from paper_repro.core.architecture import convnet
+    from paper_repro.core.kernels.architecture import convnet
 
     architecture = dataclasses.replace(convnet(2), b_std=0.0)
     x = np.stack([np.zeros(SHAPE), *oracle.images(2, SHAPE)])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from paper_repro.core.architecture import fully_connected
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.architecture import fully_connected
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, laplace, rbf
 from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_repro.core.architecture import convnet
 from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.activations import Erf, LeakyReLU, ReLU
+from paper_repro.core.kernels.architecture import convnet
 from paper_repro.core.network.finite import Network
 
 WIDTH, NETWORKS, SHAPE = 192, 24, (6, 5, 2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_repro.core import architecture as arch
+from paper_repro.core.kernels import architecture as arch
 from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.jax_backend.tiles import default_pairs, tile_shape
 from paper_repro.core.kernels.plan import plan

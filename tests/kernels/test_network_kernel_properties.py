@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import architecture as arch
 from paper_repro.core.kernels import from_name, network_kernel
 from paper_repro.core.kernels.dot_product import rbf
 from paper_repro.core.kernels.numba_backend.forward import forward_tasks

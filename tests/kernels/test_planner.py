@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from paper_repro.core import architecture as arch
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import architecture as arch
 from paper_repro.core.kernels.plan import plan
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from paper_repro.core.architecture import convnet
 from paper_repro.core.data import load_dataset
 from paper_repro.core.kernels import network_kernel
+from paper_repro.core.kernels.architecture import convnet
 from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
 from paper_repro.core.preprocess import fitted
 

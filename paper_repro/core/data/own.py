@@ -42,8 +42,8 @@ def write_own(
       images: uint8 (n, H, W) or (n, H, W, C), C 1 or 3.
       labels: class numbers (n,), from 0 without gaps.
       class_names: K names, by label; the numbers when None.
-      test_fraction: between 0 and 1.
-      seed: of the split.
+      test_fraction: the part of each class that goes to the test set, between 0 and 1.
+      seed: decides the split.
 
     Returns:
       The data set as `load_dataset` reads it.
@@ -64,7 +64,7 @@ def write_own(
         raise UserError(f"the seed must not be negative, got {seed}")
     images, labels = _images(_array(images, "images")), _labels(_array(labels, "labels"))
     if len(images) != len(labels):
-        raise UserError(f"{len(images)} images but {len(labels)} labels: give one label an image")
+        raise UserError(f"{len(images)} images but {len(labels)} labels: give one label per image")
     names = _names(labels, class_names)
     train, test = _split(labels, names, test_fraction, np.random.default_rng(seed))
     require_releasable(path.stem, names)
@@ -93,7 +93,7 @@ def require_releasable(name: str, class_names: Sequence[str]) -> None:
             "my_shapes.npz"
         )
     if len(class_names) < 2:
-        raise UserError(f"{len(class_names)} class: two at least are needed to tell apart")
+        raise UserError(f"{len(class_names)} class: at least two are needed")
     if len(set(class_names)) < len(class_names):
         raise UserError("two classes have the same name: give each its own")
     if not all(text and text.isprintable() for text in class_names):
@@ -151,7 +151,7 @@ def _images(images: np.ndarray) -> np.ndarray:
 def _labels(labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise UserError(
-            f"the labels have shape {labels.shape}, they must be one class number an image, (n,): "
+            f"the labels have shape {labels.shape}, they must be one class number per image, (n,): "
             "pass labels.argmax(1) if they are one-hot"
         )
     if labels.ndim == 2:

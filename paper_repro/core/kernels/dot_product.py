@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from paper_repro.core.architecture import fully_connected
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.activations import Activation, ReLU
 from paper_repro.core.kernels.activations.relu import COINCIDENT
+from paper_repro.core.kernels.architecture import fully_connected
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images

@@ -1,6 +1,5 @@
-"""What a row's kernel is, and how it is computed: `KernelSpec` and `Execution`.
+"""How kernels are computed: an `Execution`, which command lines take and pass on whole.
 
-Both are plain values. Command lines take an `Execution` as an argument and pass it on whole;
 JAX and Numba are imported when a kernel is made.
 """
 
@@ -11,59 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from paper_repro.core.errors import UserError
+from paper_repro.core import lazy
 from paper_repro.core.kernels.pool import Pool
-from paper_repro.core.lazy import lazy
+from paper_repro.core.kernels.spec import Backend, KernelSpec
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import factory
     from paper_repro.core.kernels.kernel import Kernel
 else:
-    factory = lazy("paper_repro.core.kernels.factory")
-
-Backend = Literal["auto", "numba", "jax", "neural_tangents"]
-
-DISTANCES = ("RBF", "Laplace")
-"""Kernels of the distance between two images, which no network has."""
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelSpec:
-    """The kernel that a result row names.
-
-    Attributes:
-      architecture: `RBF`, `Laplace`, or a network as `architecture.from_name` takes it.
-      kernel: `NTK` or `NNGP` for a network; ignored for RBF and Laplace.
-      scale: factor of the distance in RBF and Laplace kernels; None for 1.
-      learn_scale: whether KIP learns the scale with the images.
-
-    Raises:
-      UserError: a kernel of a network that is neither NTK nor NNGP, or a scale of a network.
-
-    Example:
-      >>> KernelSpec("convnet").kernel
-      'NTK'
-      >>> KernelSpec("RBF", scale=0.5, learn_scale=True).is_distance
-      True
-    """
-
-    architecture: str
-    kernel: str = "NTK"
-    scale: float | None = None
-    learn_scale: bool = False
-
-    def __post_init__(self):
-        if self.is_distance:
-            return
-        if self.kernel not in ("NTK", "NNGP"):
-            raise UserError(f"unknown kernel {self.kernel!r} of a network: choose NTK or NNGP")
-        if self.scale is not None or self.learn_scale:
-            raise UserError(f"a scale belongs to RBF and Laplace, not to {self.architecture}")
-
-    @property
-    def is_distance(self) -> bool:
-        """Whether it is a kernel of the distance between images: RBF or Laplace."""
-        return self.architecture.lower() in [name.lower() for name in DISTANCES]
+    factory = lazy.module("paper_repro.core.kernels.factory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +43,11 @@ class Execution:
     threads: int | None = None
     pool: tyro.conf.Suppress[Pool | None] = None
 
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What result rows say of it; threads and pools change no bit."""
+        return {"backend": self.backend, "dtype": self.dtype}
+
     def kernel(self, spec: KernelSpec) -> Kernel:
         """The kernel that `spec` describes, computed as this execution says.
 
@@ -95,7 +55,7 @@ class Execution:
           UserError: unknown architecture, layers that the backend does not execute, a number of
             threads that is not positive or for a backend that has none.
         """
-        return factory.kernel_of(spec, self)
+        return factory.kernel_of(spec, self.backend, self.dtype, self.threads, self.pool)
 
 
 def from_name(architecture: str, kernel: str = "NTK", dtype: str = "float32") -> Kernel:

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any, get_args
 import jax
 import numpy as np
 
-from paper_repro.core.architecture import Architecture, Dense, Flatten, from_name
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import dot_product
 from paper_repro.core.kernels.activations import Activation
-from paper_repro.core.kernels.execution import Backend, Execution, KernelSpec
+from paper_repro.core.kernels.architecture import Architecture, Dense, Flatten, from_name
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
-from paper_repro.core.lazy import lazy
+from paper_repro.core.kernels.pool import Pool
+from paper_repro.core.kernels.spec import Backend, KernelSpec
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import neural_tangents
     from paper_repro.core.kernels.jax_backend import kernel as jax_backend
     from paper_repro.core.kernels.numba_backend import kernel as numba_backend
 else:
-    jax_backend = lazy("paper_repro.core.kernels.jax_backend.kernel")
-    neural_tangents = lazy("paper_repro.core.kernels.neural_tangents")
-    numba_backend = lazy("paper_repro.core.kernels.numba_backend.kernel")
+    jax_backend = lazy.module("paper_repro.core.kernels.jax_backend.kernel")
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    numba_backend = lazy.module("paper_repro.core.kernels.numba_backend.kernel")
 
 _CLOSED_FORM = "closed form"
 
@@ -65,6 +66,12 @@ def network_kernel(
     Raises:
       UserError: unknown backend, dtype or architecture, layers that the backend does not execute,
         or an option that it does not have.
+
+    Example:
+      >>> kernel_fn = network_kernel("convnet3", dtype="float64")
+      >>> x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+      >>> kernel_fn(x).shape, kernel_fn.vjp(x, None, np.ones((2, 2))).shape
+      ((2, 2), (2, 8, 8, 3))
     """
     if isinstance(architecture, str):
         architecture = from_name(architecture)
@@ -87,31 +94,37 @@ def network_kernel(
     return jax_backend.JaxKernel(architecture, dtype, get, **options)
 
 
-def kernel_of(spec: KernelSpec, execution: Execution) -> Kernel:
-    """The kernel that `spec` describes, computed as `execution` says; see `Execution.kernel`.
+def kernel_of(
+    spec: KernelSpec,
+    backend: Backend = "auto",
+    dtype: Any = "float32",
+    threads: int | None = None,
+    pool: Pool | None = None,
+) -> Kernel:
+    """The kernel that `spec` describes; arguments and errors as in `execution.Execution`.
 
-    Its `threads` are those of the numba backend; a kernel that `auto` gives to another one, or
-    that has a closed form, takes no notice of them.
+    `threads` are those of the numba backend; a kernel that `auto` gives to another one, or that
+    has a closed form, takes no notice of them.
     """
-    if execution.threads is not None and execution.threads < 1:
-        raise UserError(f"threads is a positive number, not {execution.threads}")
+    if threads is not None and threads < 1:
+        raise UserError(f"threads must be positive, not {threads}")
     if spec.is_distance:
-        _known_backend(execution.backend)
+        _known_backend(backend)
         make = {"rbf": dot_product.rbf, "laplace": dot_product.laplace}[spec.architecture.lower()]
-        kernel = make(1.0 if spec.scale is None else spec.scale, spec.learn_scale, execution.dtype)
+        kernel = make(1.0 if spec.scale is None else spec.scale, spec.learn_scale, dtype)
     else:
         architecture = from_name(spec.architecture)
-        resolved = _resolved(architecture, execution.backend)
-        unused = resolved == _CLOSED_FORM or (execution.backend == "auto" and resolved == "jax")
+        resolved = _resolved(architecture, backend)
+        unused = resolved == _CLOSED_FORM or (backend == "auto" and resolved == "jax")
         kernel = network_kernel(
             architecture,
-            backend=execution.backend,
-            dtype=execution.dtype,
+            backend=backend,
+            dtype=dtype,
             get=spec.kernel.lower(),
-            threads=None if unused else execution.threads,
+            threads=None if unused else threads,
         )
-    if execution.pool is not None:
-        kernel.pool = execution.pool
+    if pool is not None:
+        kernel.pool = pool
     return kernel
 
 
@@ -152,9 +165,9 @@ def _options_of(backend: str, **options: int | None) -> dict[str, int]:
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name not in _OPTIONS[backend]:
-            raise UserError(f"{name} means nothing to the {backend} backend: leave it out")
+            raise UserError(f"the {backend} backend has no option {name}: leave it out")
         if value < 1:
-            raise UserError(f"{name} is a positive number, not {value}")
+            raise UserError(f"{name} must be positive, not {value}")
     return given
 
 

@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from paper_repro.core.architecture import (
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
+from paper_repro.core.kernels.architecture import (
     Architecture,
     AvgPool,
     Conv,
@@ -28,8 +30,6 @@ from paper_repro.core.architecture import (
     Flatten,
     GlobalAvgPool,
 )
-from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images

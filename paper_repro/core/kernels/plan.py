@@ -16,7 +16,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from paper_repro.core.architecture import (
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
+from paper_repro.core.kernels.architecture import (
     Architecture,
     AvgPool,
     Conv,
@@ -24,8 +26,6 @@ from paper_repro.core.architecture import (
     Flatten,
     GlobalAvgPool,
 )
-from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.activations import Activation
 
 Radius = tuple[int, int]
 """Largest vertical and horizontal offset; -r..r are needed."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from paper_repro.core.architecture import Architecture
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.plan import Plan, plan, stacks
 from paper_repro.core.kernels.precision import float_dtype

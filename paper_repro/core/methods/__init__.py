@@ -1,1 +1,85 @@
-"""The methods that distil a data set, one file or folder each."""
+"""The methods that distil a data set, one file or folder each, and the registry of them.
+
+A new method is a file here with a subclass of `method.Method`, and one entry of `_METHODS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from paper_repro.core.errors import UserError
+from paper_repro.core.methods.kip import KIP
+from paper_repro.core.methods.label_solve import LabelSolve
+from paper_repro.core.methods.method import Method, MethodConfig
+from paper_repro.core.methods.random_draw import Random
+from paper_repro.core.methods.stored import Stored
+
+_METHODS: list[Method] = [
+    LabelSolve(),
+    KIP(),
+    Random(),
+    Stored(),
+]
+
+
+def methods() -> tuple[Method, ...]:
+    """Every registered method."""
+    return tuple(_METHODS)
+
+
+def find(variant: str) -> Method:
+    """The method with this name in tables, such as `KIP (a + l)`.
+
+    Raises:
+      UserError: no method has it; the known names are listed.
+
+    Example:
+      >>> find("KIP (l)").config("KIP (l)", 10).learn_labels
+      True
+    """
+    for method in _METHODS:
+        if variant in method.variants:
+            return method
+    known = ", ".join(f'"{name}"' for method in _METHODS for name in method.variants)
+    raise UserError(f"unknown method {variant!r}: choose from {known}")
+
+
+def has(variant: str) -> bool:
+    """Whether a method has this name in tables."""
+    return any(variant in method.variants for method in _METHODS)
+
+
+def method_of(config: MethodConfig) -> Method:
+    """The method whose config this is."""
+    return next(method for method in _METHODS if type(config) is method.config_type)
+
+
+def recorded_by(recorded: Mapping[str, Any]) -> Method:
+    """The method of a result row's configuration.
+
+    Raises:
+      UserError: the row is of a method that this version does not have.
+    """
+    for method in _METHODS:
+        if method.has_recorded(recorded):
+            return method
+    procedure = recorded["procedure"]
+    raise UserError(f"a row names the procedure {procedure!r}, which this version does not have")
+
+
+def has_natural_images(record: Mapping[str, Any]) -> bool:
+    """Whether the images of a set are training images as they are, by the set's record."""
+    name = record["method"]
+    return has(name) and not find(name).learns_images
+
+
+@contextlib.contextmanager
+def registered(method: Method) -> Iterator[Method]:
+    """Have one more method for the length of a block, as a notebook or a test does."""
+    _METHODS.append(method)
+    try:
+        yield method
+    finally:
+        _METHODS.remove(method)

@@ -9,20 +9,106 @@ equations would square it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Kernel
-from paper_repro.core.kernels.prepared import Prepared
 from paper_repro.core.krr import DIAG_REG
-from paper_repro.core.methods.partial_factor import PartialFactor
+from paper_repro.core.methods.method import FIRST_FIELDS, Method, MethodConfig, Pairs, Progress
+from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.preprocess import Transform
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.store.checkpoint import Resume
+
+if TYPE_CHECKING:
+    import scipy.linalg as linalg
+
+    from paper_repro.core.kernels.kernel import Kernel
+    from paper_repro.core.kernels.prepared import Prepared
+    from paper_repro.core.methods.problem import Problem
+else:
+    linalg = lazy.module("scipy.linalg")
 
 BLOCK = 5_000
 """Targets per block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSolveConfig(MethodConfig):
+    """Settings of a Label Solve.
+
+    Attributes:
+      diag_reg: ridge relative to the mean diagonal that the labels will be used with.
+    """
+
+    diag_reg: float = DIAG_REG
+
+
+class LabelSolve(Method):
+    """Natural images whose labels are solved for against all training images."""
+
+    procedure = "label_solve"
+    title = "LS"
+    variants: Mapping[str, Mapping[str, Any]] = {"LS": {}}
+    config_type = LabelSolveConfig
+    learns_images = False
+
+    def run(
+        self,
+        problem: Problem,
+        config: LabelSolveConfig,
+        seed: int,
+        directory: Path,
+        progress: Progress | None = None,
+    ) -> LearnedSet:
+        """See `Method.run`."""
+        x, _ = natural_images(problem, config.images_per_class, seed)
+        y_target = problem.y_target
+        settings = {"method": self.procedure, **dataclasses.asdict(config)}
+        resume = Resume(directory, problem.identity(settings, seed))
+
+        def report(done: int, of: int) -> None:
+            if progress is not None:
+                progress(done, of, {})
+
+        y = label_solve(
+            problem.kernel_fn,
+            x,
+            problem.x_target,
+            y_target,
+            problem.transform,
+            config.diag_reg,
+            progress=report,
+            resume=resume,
+        )
+        keep(directory, x, y)
+        budget = {"n_targets": len(y_target), "reduced": problem.is_reduced}
+        return LearnedSet.of(x, y, {"step": None, "seconds": resume.seconds, "budget": budget})
+
+    def recorded(self, config: LabelSolveConfig) -> dict[str, Any]:
+        """See `Method.recorded`."""
+        return {**FIRST_FIELDS, "learned_labels": True, **super().recorded(config)}
+
+    def tag(self, config: LabelSolveConfig) -> str:
+        """See `Method.tag`."""
+        return "ls"
+
+    def learns_labels(self, config: LabelSolveConfig) -> bool:
+        """See `Method.learns_labels`."""
+        return True
+
+    def pairs(self, config: LabelSolveConfig, n_support: int, n_train: int) -> Pairs:
+        """See `Method.pairs`."""
+        return Pairs(scored=n_support * n_train)
+
+    def published_budget(self, n_train: int) -> str:
+        """See `Method.published_budget`."""
+        return f"all {n_train:,} targets"
 
 
 def label_solve(
@@ -33,20 +119,20 @@ def label_solve(
     transform: Transform,
     diag_reg: float = DIAG_REG,
     progress: Callable[[int, int], None] | None = None,
-    kept: PartialFactor | None = None,
+    resume: Resume | None = None,
 ) -> np.ndarray:
     """Optimal labels of fixed support images.
 
     Args:
-      kernel: between preprocessed images.
+      kernel: the kernel between preprocessed images.
       x_support: kernel inputs (n_support, ...).
       images: raw target images (n, H, W, C), all of the training set.
       y_target: their centred labels (n, n_classes).
-      transform: from raw images to kernel inputs, applied block by block.
+      transform: preprocessing from raw images to kernel inputs, applied block by block.
       diag_reg: ridge that the labels will be used with.
       progress: called with (targets done, targets in all).
-      kept: what an interrupted call has done, and where this one keeps its own; a call that goes
-        on ends in the same labels, bit for bit, on the same machine.
+      resume: the state of an interrupted call, and where this one keeps its own; a call that
+        goes on ends in the same labels, bit for bit, on the same machine.
 
     Returns:
       y_support, float64 (n_support, n_classes). Directions of K_ts with singular values below
@@ -59,7 +145,7 @@ def label_solve(
     if len(images) != len(y_target):
         raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
     support = kernel.prepare(x_support)
-    factor = triangular_factor(kernel, support, images, y_target, transform, progress, kept)
+    factor = triangular_factor(kernel, support, images, y_target, transform, progress, resume)
     return labels_of(factor, kernel, support, diag_reg)
 
 
@@ -68,7 +154,7 @@ def labels_of(
 ) -> np.ndarray:
     """The labels, float64 (n_support, n_classes), of a `triangular_factor`; see `label_solve`."""
     n_support = len(support)
-    alpha, *_ = scipy.linalg.lstsq(
+    alpha, *_ = linalg.lstsq(
         factor[:, :n_support],
         factor[:, n_support:],
         cond=rounding(kernel.dtype, len(factor)),
@@ -85,7 +171,7 @@ def triangular_factor(
     y_target: np.ndarray,
     transform: Transform,
     progress: Callable[[int, int], None] | None = None,
-    kept: PartialFactor | None = None,
+    resume: Resume | None = None,
 ) -> np.ndarray:
     """R of the QR factorisation of [K_ts, y_t], float64, its columns those of the two.
 
@@ -94,8 +180,15 @@ def triangular_factor(
     """
     y_target = np.asarray(y_target, np.float64)
     factor, first = np.empty((0, len(support) + y_target.shape[1])), 0
-    if kept is not None and kept.factor is not None:
-        factor, first = kept.factor, kept.n_done
+    if resume is not None and resume.found is not None:
+        factor = resume.found.tensors["factor"]
+        first = int(resume.found.metadata["n_done"])
+    done = first
+
+    def save() -> None:
+        if resume is not None and done:
+            resume.save({"factor": factor}, n_done=str(done))
+
     try:
         for start in range(first, len(images), BLOCK):
             stop = min(start + BLOCK, len(images))
@@ -104,13 +197,13 @@ def triangular_factor(
             if not np.isfinite(k_ts).all():
                 raise UserError("the kernel has NaN or infinite entries: check the images")
             factor = _folded(factor, np.hstack([k_ts, y_target[start:stop]]))
-            if kept is not None:
-                kept.update(factor, stop)
+            done = stop
+            if resume is not None and resume.is_due:
+                save()
             if progress is not None:
                 progress(stop, len(images))
     except KeyboardInterrupt:
-        if kept is not None:
-            kept.write()
+        save()
         raise
     return factor
 
@@ -118,7 +211,7 @@ def triangular_factor(
 def _folded(factor: np.ndarray, block: np.ndarray) -> np.ndarray:
     """R of `factor` stacked on `block`."""
     stacked = np.vstack([factor, block])
-    (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+    (factor,) = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
     return factor[: stacked.shape[1]]
 
 

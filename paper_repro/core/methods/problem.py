@@ -1,51 +1,42 @@
-"""The fixed side of a KIP run: target images, how they are preprocessed, and held-out sets."""
+"""What a method distils: training images with their transform and kernel, and held-out sets."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.kernel import Kernel
-from paper_repro.core.kernels.prepared import Prepared
-from paper_repro.core.krr import Score, predict, score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
+from paper_repro.core.sets.scoring import HeldOut
+from paper_repro.core.store.files import sha256_of_array
+from paper_repro.core.store.row_schema import config_hash
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Images whose labels no gradient sees: the validation or the test set.
-
-    Attributes:
-      prepared: images as the kernel consumes them.
-      y: centred labels, float64 (n, n_classes).
-    """
-
-    prepared: Prepared
-    y: np.ndarray
-
-    def score(
-        self, kernel: Kernel, x_support: np.ndarray, y_support: np.ndarray, diag_reg: float
-    ) -> Score:
-        """KRR accuracy and MSE of a support set on these images."""
-        k_st = kernel(x_support, self.prepared)
-        k_ss = kernel(x_support)
-        return score(predict(np.asarray(k_st).T, k_ss, y_support, diag_reg), self.y)
+if TYPE_CHECKING:
+    from paper_repro.core.kernels.kernel import Kernel
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """Everything that KIP and LS know about a data set.
+    """Everything that a method knows about a data set.
 
     Attributes:
       x_target: raw training images (n, H, W, C) that serve as targets and initial supports.
       labels: their class numbers (n,).
       n_classes: K.
-      transform: from raw images to kernel inputs.
+      transform: preprocessing from raw images to kernel inputs.
       validation: held-out training images, or None.
       test: the test set, or None.
+      kernel_fn: the kernel that a kernel method learns through; None for the others.
+      alternatives: kernels of which every KIP step draws one for its update, in place of
+        `kernel_fn` (arXiv 2107.13034, section 3.1, random architectures).
+      dataset: the data set that the images are of, for what its records say; None where they
+        come from elsewhere.
+      is_reduced: the images are fewer or smaller than those of the data set.
     """
 
     x_target: np.ndarray
@@ -54,6 +45,10 @@ class Problem:
     transform: Transform
     validation: HeldOut | None = None
     test: HeldOut | None = None
+    kernel_fn: Kernel | None = None
+    alternatives: Sequence[Kernel] = ()
+    dataset: Dataset | None = None
+    is_reduced: bool = False
 
     def __post_init__(self):
         if len(self.x_target) != len(self.labels):
@@ -66,12 +61,28 @@ class Problem:
         """Centred labels of the targets, float64 (n, n_classes)."""
         return centred_one_hot(self.labels, self.n_classes)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of kernel inputs: that of the kernel's entries, float32 without one."""
+        return np.dtype(np.float32) if self.kernel_fn is None else self.kernel_fn.dtype
 
-def held_out(
-    kernel: Kernel, transform: Transform, images: np.ndarray, labels: np.ndarray, n_classes: int
-) -> HeldOut:
-    """Preprocess and prepare held-out raw images (n, H, W, C) with class numbers (n,)."""
-    if len(images) != len(labels):
-        raise UserError(f"{len(images)} images but {len(labels)} labels: they must match")
-    y = centred_one_hot(labels, n_classes)
-    return HeldOut(kernel.hold(transform.apply(images, kernel.dtype)), y)
+    def identity(self, settings: Mapping[str, Any], seed: int) -> str:
+        """A digest of what decides the bits of a run, but for the last bits of a fitted ZCA.
+
+        Args:
+          settings: the method's settings, plain values.
+          seed: the run's seed.
+        """
+        kernels = [k for k in (self.kernel_fn, *self.alternatives) if k is not None]
+        fitted = self.transform.tensors
+        held_out = [s.y for s in (self.validation, self.test) if s is not None]
+        arrays = (self.x_target, self.labels, fitted["mean"], fitted["std"], *held_out)
+        return config_hash(
+            {
+                "config": settings,
+                "of": seed,
+                "kernels": [[k.definition, dict(k.parameters)] for k in kernels],
+                "data": [sha256_of_array(np.ascontiguousarray(a)) for a in arrays],
+                "transform": self.transform.settings,
+            }
+        )

@@ -8,7 +8,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from paper_repro.core.architecture import (
+from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
+from paper_repro.core.kernels.architecture import (
     Architecture,
     AvgPool,
     Conv,
@@ -16,8 +18,6 @@ from paper_repro.core.architecture import (
     Flatten,
     GlobalAvgPool,
 )
-from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.prepared import Array
 
 Parameters = list[dict[str, Array]]

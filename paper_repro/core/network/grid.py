@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from paper_repro.core.architecture import from_name
+from paper_repro.core.errors import Diverged, UserError
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.krr import score
-from paper_repro.core.methods.kip.state import Diverged
 from paper_repro.core.network import Network, TrainingConfig, train
 from paper_repro.core.network.finite import Parameters
 from paper_repro.core.network.losses import centred_prediction
@@ -34,13 +35,12 @@ class AllDiverged(Diverged):
     """No setting of a grid trained; `extra` goes into the row."""
 
     def __init__(self, tried: list[dict[str, Any]]):
-        super().__init__("no setting of the grid trained without diverging")
-        self.extra = {"tried": tried}
+        super().__init__("no setting of the grid trained without diverging", tried=tried)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What `Cell.network` may hold; lists are the axes of the grid.
+    """What is tried; tuples are the axes of the grid.
 
     Attributes:
       width, steps, batch: see `Network` and `TrainingConfig`.
@@ -52,8 +52,8 @@ class Settings:
       augmentation: fields of a `SupportAugmentation`, or None.
       n_validation: the first so many validation images choose; None for all.
       parameterisation: see `Network`.
-      stability: whose empirical NTK bounds the learning rate: that of validation images, as the
-        official notebook has it, or the smaller bound of theirs and of the support's. Learned
+      stability: the images whose empirical NTK bounds the learning rate: validation images, as in
+        the official notebook, or the smaller bound of theirs and of the support's. Learned
         images can be many times longer than natural ones, and what is stable on these diverges.
     """
 
@@ -103,7 +103,7 @@ class Chosen:
     Attributes:
       point: its settings with `validation_accuracy`.
       tried: every point with its validation accuracy, or `diverged`.
-      network, parameters: of the best.
+      network, parameters: the best network and its parameters.
     """
 
     point: dict[str, Any]
@@ -133,11 +133,11 @@ def choose(
 
     Args:
       settings: the grid.
-      architecture: by name.
+      architecture: the network's architecture, by name.
       support: kernel inputs (n, H, W, C) and labels (n, K).
       validation: kernel inputs and centred labels; all of them are used.
-      key: of initialisation, batches and augmentation.
-      directory: of this run alone.
+      key: decides initialisation, batches and augmentation.
+      directory: a directory of this run alone.
       report: progress (steps done, steps of all points, figures).
 
     Raises:
@@ -170,10 +170,11 @@ def choose(
                 done = number * settings.steps + step
                 report(done, len(points) * settings.steps, {"loss": loss})
 
+        place = None if directory is None else directory / f"point_{number:03d}"
         trained = train(
             *(network, x, point["label_scale"] * y, settings.training(point), key),
             bound=bound,
-            directory=directory,
+            directory=place,
             progress=progress,
         )
         found = {**point, **_measured(network, trained.parameters, point, validation)}
@@ -182,8 +183,9 @@ def choose(
             if directory is not None:
                 _keep(directory, number, parameters)
         log.append(found)
-    if directory is not None:
-        _forget_state(directory)
+        if place is not None:
+            # A state takes several times the room of the parameters, and is not read again.
+            shutil.rmtree(place, ignore_errors=True)
     if best is None:
         raise AllDiverged(log.tried)
     if parameters is None:
@@ -249,14 +251,6 @@ def _keep(directory: Path, number: int, parameters: Parameters) -> None:
 def _kept(directory: Path, number: int, network: Network, image_shape) -> Parameters:
     found = checkpoint.load(directory / _BEST)
     if found.metadata.get("point") != str(number):
-        from paper_repro.core.errors import UserError
-
         raise UserError(f"{directory} is damaged: delete it and run the same command again")
     shapes = jax.eval_shape(lambda key: network.init(key, image_shape), jax.random.key(0))
     return [{k: found.tensors[f"{i}.{k}"] for k in layer} for i, layer in enumerate(shapes)]
-
-
-def _forget_state(directory: Path) -> None:
-    """The states take several times the room of the parameters, and nothing reads them again."""
-    for path in directory.glob("state*.safetensors"):
-        path.unlink()

@@ -26,8 +26,8 @@ def maximum_learning_rate(network: Network, parameters: Parameters, x: Array) ->
     accounted for.
 
     Args:
-      network: with K outputs.
-      parameters: at which Theta is taken.
+      network: a network with K outputs.
+      parameters: the parameters at which Theta is taken.
       x: kernel inputs (N, H, W, C); the notebook takes 50 validation images.
     """
     leaves = jax.tree.leaves(parameters)

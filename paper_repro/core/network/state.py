@@ -17,7 +17,7 @@ class TrainingState(NamedTuple):
       step: updates done.
       parameters: float32.
       optimizer: optax state: momentum and the position in the schedule.
-      loss: of the last update, without the penalty.
+      loss: the training loss of the last update, without the penalty.
     """
 
     step: int

@@ -10,7 +10,6 @@ default there) for the same program; parameters and updates stay float32.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from paper_repro.core.network.learning_rate import maximum_learning_rate
 from paper_repro.core.network.losses import Loss, loss_value, require_loss
 from paper_repro.core.network.state import TrainingState, from_tensors
 from paper_repro.core.network.support_augmentation import SupportAugmentation
-from paper_repro.core.store import checkpoint
+from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
 from paper_repro.core.store.pytree import to_tensors
 from paper_repro.core.store.row_schema import config_hash
@@ -41,8 +40,6 @@ CONVOLUTIONAL_CHUNK = 10
 """Steps between two looks with convolutions, one compiled call each: inside of a compiled loop
 XLA's CPU backend takes the convolutions of a step 15 to 25 times as long."""
 
-CHECKPOINT_SECONDS = 30.0
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -51,11 +48,11 @@ class TrainingConfig:
     Attributes:
       steps: updates.
       batch: images per update, drawn without replacement; at most the whole support.
-      learning_rate_factor: of the maximum stable learning rate.
+      learning_rate_factor: the learning rate as a fraction of the largest stable one.
       l2: penalty 0.5 * l2 * |theta|^2 over weights and biases.
-      momentum: of SGD.
+      momentum: momentum of SGD.
       loss: `mse` on the labels as they are, or `xent` on their argmax.
-      augmentation: of the support images at every step, or None.
+      augmentation: random maps of the support images at every step, or None.
     """
 
     steps: int = 5_000
@@ -107,26 +104,26 @@ def train(
 ) -> Trained:
     """Minimise the loss plus the penalty by SGD with momentum and cosine decay.
 
-    With a directory, the state is kept there every `CHECKPOINT_SECONDS` and at the end; the same
+    With a directory, the state is kept there every 30 s and at the end; the same
     call goes on from it and ends in the same bits as an uninterrupted one on the same machine. The
-    state of another call there (other arrays, key, network or configuration) is replaced.
+    directory of another call (other arrays, key, network or configuration) is refused.
 
     Args:
-      network: to train.
+      network: the network to train.
       x_support: kernel inputs (n, H, W, C).
       y_support: centred or learned labels (n, n_classes).
       config: hyperparameters.
-      key: for the initialisation, the batches and the augmentation.
+      key: decides the initialisation, the batches and the augmentation.
       x_calibration: images on which the maximum learning rate is estimated.
       bound: that maximum where it is known already (see `initial_bound`), in place of them.
-      directory: of this run's states.
+      directory: a directory for the states of this training alone.
       progress: see `Progress`.
 
     Returns:
       The trained network; a training that diverges stops early with a loss of NaN.
 
     Raises:
-      UserError: neither `x_calibration` nor `bound` is given.
+      UserError: neither `x_calibration` nor `bound` is given, or the directory is another call's.
     """
     x_support, y_support = (jnp.asarray(a, jnp.float32) for a in (x_support, y_support))
     init_key, batch_key = jax.random.split(key)
@@ -138,19 +135,17 @@ def train(
     peak = config.learning_rate_factor * bound
     optimizer = _sgd(config, jnp.float32(peak)).init(parameters)
     state = TrainingState(0, parameters, optimizer, float("nan"))
-    rolling = None if directory is None else checkpoint.Rolling(directory)
-    kept = None if rolling is None else rolling.load()
-    identity = ""
-    if rolling is not None:
+    resume = None
+    if directory is not None:
         identity = _identity(network, config, peak, key, x_support, y_support)
-    if kept is not None and kept.metadata.get("identity") == identity:
-        state = from_tensors(kept.tensors, state)
+        resume = Resume(directory, identity)
+    if resume is not None and resume.found is not None:
+        state = from_tensors(resume.found.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
     shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0)
     advance, chunk = _looped, CHUNK
     if network.is_convolutional:
         advance, chunk = _one_by_one, CONVOLUTIONAL_CHUNK
-    saved = time.monotonic()
     # The loop ends at a loss that is not finite; a kept state may be one.
     while state.step < config.steps and (state.step == 0 or np.isfinite(state.loss)):
         numbers = range(state.step, min(state.step + chunk, config.steps))
@@ -162,9 +157,8 @@ def train(
         if progress is not None:
             progress(state.step, state.loss)
         ended = state.step == config.steps or not np.isfinite(state.loss)
-        if rolling is not None and (ended or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            rolling.save(to_tensors(state), {"identity": identity})
-            saved = time.monotonic()
+        if resume is not None and (ended or resume.is_due):
+            resume.save(to_tensors(state))
     loss = state.loss if np.isfinite(state.loss) else float("nan")
     return Trained(state.parameters, loss, peak)
 

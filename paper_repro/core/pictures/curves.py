@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
-from paper_repro.core.tables.published.figure import PublishedFigure
+from paper_repro.core.tables.published.records import PublishedFigure
 
 # Okabe and Ito's colours, apart to every kind of colour vision; then the line styles change.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

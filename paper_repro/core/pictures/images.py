@@ -82,13 +82,13 @@ def before_after(
 
     Args:
       before: images as in `image_grid`, such as the natural images a run started from.
-      after: as many, the learned ones.
+      after: the learned images, as many.
       path: the PNG to write.
       captions: a text for each pair, above it.
       names: what the two rows are called.
       title: a line above the grid.
       columns: pairs in a row.
-      stretch: as in `image_grid`.
+      stretch: see `image_grid`.
 
     Raises:
       ValueError: the shapes differ, or as in `image_grid`.

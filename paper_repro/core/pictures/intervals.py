@@ -29,7 +29,7 @@ def with_intervals(
       xlabel: what the positions are.
       ylabel: what is estimated.
       title: above the axes.
-      log_base: of a logarithmic axis; None makes it linear near 0 and logarithmic beyond.
+      log_base: base of a logarithmic axis; None makes it linear near 0 and logarithmic beyond.
     """
     figure = new_figure(6.4, 4.0)
     axes = figure.add_axes((0.1, 0.13, 0.86, 0.77))

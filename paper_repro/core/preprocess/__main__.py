@@ -37,18 +37,18 @@ def main(
       dataset: cifar10, or another one together with --write or --save.
       write: put the vector into this JSON file instead, beside those of other data sets.
       save: put the fitted ZCA into this safetensors file instead, for `evaluate --transform`.
-      n_train: of --save: fit on the first so many training images; default all.
-      regularisation: of --save: lambda; default the published one, 0.1 where there is none.
+      n_train: with --save, fit on the first so many training images; default all.
+      regularisation: with --save, lambda; default the published one, 0.1 where there is none.
       fresh: fit again (a minute or two) instead of reading the cached fit.
       data_dir: a directory with <name>.npz files or Hub snapshots, asked first.
     """
     if save is None and (n_train is not None or regularisation is not None):
         raise UserError(
-            "--n-train and --regularisation are of the transform that --save writes: give --save "
-            "FILE too; the test vector is that of the published settings"
+            "--n-train and --regularisation change the transform that --save writes: add --save "
+            "FILE; the test vector is that of the published settings"
         )
     if save is not None and write is not None:
-        raise UserError("--write and --save are two commands: give one of them")
+        raise UserError("give either --write or --save, not both")
     for path in (write, save):
         if path is not None and path.is_dir():
             raise UserError(f"{path} is a directory: name a file")
@@ -65,7 +65,7 @@ def main(
     shipped = read_vectors()
     if write is None and loaded.name not in shipped:
         raise UserError(
-            f"no test vector of {loaded.title} is published (there is {', '.join(shipped)}): "
+            f"no test vector is published for {loaded.title} (only for {', '.join(shipped)}): "
             "make one with --write PATH"
         )
     found = make_vector(loaded, _fit(loaded, None, None, fresh))

@@ -8,10 +8,17 @@ the border repeated. The paper's ranges are not published with it; the defaults 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
+
+if TYPE_CHECKING:
+    from paper_repro.core.preprocess import compiled
+else:
+    compiled = lazy.module("paper_repro.core.preprocess.compiled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +27,9 @@ class Augmentation:
 
     Attributes:
       rotation: degrees, uniform in [-rotation, rotation].
-      shift: of height and width as a fraction of the side, uniform in [-shift, shift].
+      shift: largest move of height and width as a fraction of the side, uniform in [-shift, shift].
       flip: mirror half of the images left to right; ignored for one channel.
-      fraction: of the images that are changed at all, in [0, 1].
+      fraction: the part of the images that is changed at all, in [0, 1].
     """
 
     rotation: float = 10.0
@@ -47,8 +54,6 @@ class Augmentation:
         Returns:
           float32 (n, H, W, C), neither rounded nor clipped (bilinear values stay in range).
         """
-        from paper_repro.core.preprocess.warp import warp  # compiled code, loaded when first needed
-
         n, height, width, channels = images.shape
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, n))
         down = rng.uniform(-self.shift, self.shift, n) * height
@@ -61,5 +66,5 @@ class Augmentation:
         out = np.empty(images.shape, np.float32)
         maps = (np.cos(angle), np.sin(angle), down, right, mirror)
         images = np.ascontiguousarray(images)
-        warp(images, changed, *(a.astype(np.float32) for a in maps), out)
+        compiled.warp(images, changed, *(a.astype(np.float32) for a in maps), out)
         return out

@@ -1,6 +1,58 @@
-"""The inner loop of standardisation, compiled for all cores."""
+"""The inner loops of standardisation and augmentation, compiled for all cores."""
 
 import numba
+import numpy as np
+
+
+@numba.njit(parallel=True, cache=True, fastmath=True)
+def warp(images, changed, cos, sin, down, right, mirror, out):
+    """Fill `out` with rotated, shifted and mirrored copies of `images`, both (n, H, W, C).
+
+    Args:
+      images: raw pixels, any numeric dtype, C order.
+      changed: bool (n,), the others are copied.
+      cos: cosine of the rotation, float32 (n,), as are the rest; `sin` likewise.
+      sin: see `cos`.
+      down: shift in pixels of where a pixel is taken from; `right` likewise.
+      right: see `down`.
+      mirror: -1 to mirror left to right, 1 not to.
+      out: float32, C order. Beyond the border the edge is repeated.
+    """
+    n, height, width, channels = images.shape
+    last_r, last_c = np.float32(height - 1), np.float32(width - 1)
+    middle_r, middle_c = last_r / np.float32(2), last_c / np.float32(2)
+    # Unsigned indices: no test for negative ones in the inner loop.
+    one, per_row, per_pixel = np.uint32(1), np.uint32(width * channels), np.uint32(channels)
+    for i in numba.prange(n):
+        if not changed[i]:
+            out[i] = images[i]
+            continue
+        source = images[i].reshape(height * width * channels)
+        target = out[i].reshape(height * width * channels)
+        k = np.uint32(0)
+        for r in range(height):
+            y = np.float32(r) - middle_r + down[i]
+            for c in range(width):
+                # From an output pixel back to the point that it shows.
+                x = (np.float32(c) - middle_c) * mirror[i] + right[i]
+                from_r = min(max(cos[i] * y - sin[i] * x + middle_r, np.float32(0)), last_r)
+                from_c = min(max(sin[i] * y + cos[i] * x + middle_c, np.float32(0)), last_c)
+                r0, c0 = np.uint32(from_r), np.uint32(from_c)
+                r1, c1 = min(r0 + one, np.uint32(last_r)), min(c0 + one, np.uint32(last_c))
+                fr, fc = from_r - np.float32(r0), from_c - np.float32(c0)
+                w11 = fr * fc
+                w10, w01 = fr - w11, fc - w11
+                w00 = np.float32(1) - fr - w01
+                k00, k01 = r0 * per_row + c0 * per_pixel, r0 * per_row + c1 * per_pixel
+                k10, k11 = r1 * per_row + c0 * per_pixel, r1 * per_row + c1 * per_pixel
+                for ch in range(per_pixel):
+                    target[k] = (
+                        w00 * np.float32(source[k00 + ch])
+                        + w01 * np.float32(source[k01 + ch])
+                        + w10 * np.float32(source[k10 + ch])
+                        + w11 * np.float32(source[k11 + ch])
+                    )
+                    k += one
 
 
 @numba.njit(parallel=True, cache=True)

@@ -38,10 +38,16 @@ def fitted(dataset: Dataset, name: str, regularisation: float | None = None) -> 
     Args:
       dataset: raw training images.
       name: `standard` or `zca`.
-      regularisation: of ZCA; None for the published one.
+      regularisation: lambda of ZCA; None for the published one.
 
     Raises:
       UserError: unknown name, or a damaged file in the cache.
+
+    Example:
+      >>> data = load_dataset("dots", tmp_path)
+      >>> transform = fitted(data, "standard")
+      >>> transform.apply(data.x_test).shape
+      (8, 4, 4, 1)
     """
     if name == "standard":
         return Standard.fit(dataset.x_train)

@@ -22,8 +22,8 @@ def require_recorded(
     where there is one.
 
     Args:
-      name: of the set, for messages.
-      record: of the set, or the row of its run.
+      name: the set's name, for messages.
+      record: the set's record, or the row of its run.
       data: what `transform` was fitted on.
       transform: the fit.
 
@@ -34,12 +34,16 @@ def require_recorded(
       UserError: other data than the set was made from, or another transform.
     """
     if data.data_sha256 != record["data_sha256"]:
-        raise UserError(f"{name} was made from other images than the data set {data.name} has here")
+        raise UserError(
+            f"{name} was made from other images than those of {data.name} on this machine"
+        )
     published = read_vectors().get(data.name)
     if record["zca"] and published and published["data_sha256"] == data.data_sha256:
         check_vector(published, make_vector(data, transform))
     if digest(transform) == record["transform_sha256"]:
         return False
     if not record["zca"]:
-        raise UserError(f"{name} was made with another standardisation than {data.name} has here")
+        raise UserError(
+            f"{name} was made with another standardisation than that of {data.name} on this machine"
+        )
     return True

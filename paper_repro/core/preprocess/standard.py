@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.transform import aligned_empty, blocks, checked, to_uint8
+
+if TYPE_CHECKING:
+    from paper_repro.core.preprocess import compiled
+else:
+    compiled = lazy.module("paper_repro.core.preprocess.compiled")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,13 +66,11 @@ class Standard:
 
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
         """See `Transform.apply`."""
-        from paper_repro.core.preprocess.compiled import standardise
-
         images = checked(images, self.image_shape)
         n_pixels = self.image_shape[0] * self.image_shape[1]
         flat = np.ascontiguousarray(images).reshape(len(images), -1)
         out = aligned_empty(flat.shape, dtype)
-        standardise(flat, np.tile(self.mean, n_pixels), np.tile(self.std, n_pixels), out)
+        compiled.standardise(flat, np.tile(self.mean, n_pixels), np.tile(self.std, n_pixels), out)
         return out.reshape(images.shape)
 
     def invert(self, x: np.ndarray) -> np.ndarray:

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core import methods
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.methods import Method, MethodConfig
+from paper_repro.core.runs.scorers import KRR, FiniteNetwork, Scorer
+from paper_repro.core.sets.naming import set_name
 from paper_repro.core.store.row_schema import config_hash
 
-Procedure = Literal["kip", "label_solve", "natural", "network", "transfer"]
+_KRR = KRR()
 
-NOT_NUMBERS = ("test_share", "support_path", "support_budget", "support_record", "krr_accuracy")
-"""Fields that change no number: neither recorded nor hashed."""
+
+@dataclasses.dataclass(frozen=True)
+class DataCut:
+    """How much of a data set is used; None for all of it.
+
+    Attributes:
+      n_train: the first so many training images.
+      n_test: the first so many test images.
+      image_side: images are average-pooled to this side.
+    """
+
+    n_train: int | None = None
+    n_test: int | None = None
+    image_side: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self == DataCut()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,84 +42,178 @@ class Cell:
 
     Attributes:
       dataset: name of the data set, for instance `cifar10`.
-      images_per_class: size of the support set per class.
-      method: as the table calls it, for instance `KIP (a + l)`.
-      procedure: which code runs it.
-      architecture: `RBF`, `Laplace`, `FC1`, `ConvNet`, ... (`kernels.from_name`).
-      kernel: `NTK` or `NNGP` of a network, or the architecture's own name.
+      method: the method's name in tables, for instance `KIP (a + l)`.
+      config: the method's settings; their type says which method runs.
+      kernel: the kernel that the method learns through, which scores its sets as well if the
+        scorer names no other.
+      scorer: what gives the test accuracy.
       zca: regularised ZCA instead of standard preprocessing.
-      learned_labels: the labels are learned too.
-      augmentation: of the targets.
-      steps, target_batch, patience: see `KIPConfig`.
-      initial, learning_rate, diag_reg, flat, support_batch: see `KIPConfig`.
-      random_architectures: of which every KIP step draws one; None trains with `architecture`.
-      n_train, n_test, image_side: see `Preset`.
-      network: settings of a finite network that is trained on the support of the KIP run that
-        the other fields describe, or of `support`; None for KRR. See `grid.Settings`.
-      support: the set that `transfer` trains on: its `name`, the `sha256` of its file, and the
-        `step` of KIP (None for LS); None for natural images.
-      support_path: where that file is.
-      support_budget: what that set took: `kip_steps` and `kip_target_batch` for KIP, and `reduced`
-        if that is less than the paper's.
-      support_record: `data_sha256`, `transform_sha256` and `zca` of the record of that set, which
-        the data at hand must have; None where they are not comparable.
-      krr_accuracy: of that set by its own record; a fraction, not hashed.
-      test_share: see `kip.config.evaluation_steps`. It changes no number, so it is not hashed.
+      cut: how much of the data is used.
+
+    Example:
+      >>> cell = distilling_cell("KIP (l)", "mnist", 1, KernelSpec("ConvNet"))
+      >>> str(cell), cell.config.target_batch
+      ('mnist KRR ConvNet KIP (l) ipc=1', 5000)
     """
 
     dataset: str
-    images_per_class: int
     method: str
-    procedure: Procedure
-    architecture: str
-    kernel: str
+    config: MethodConfig
+    kernel: KernelSpec
+    scorer: Scorer = _KRR
     zca: bool = False
-    learned_labels: bool = False
-    augmentation: Augmentation | None = None
-    steps: int | None = None
-    target_batch: int | None = None
-    patience: int | None = None
-    initial: Literal["natural", "noise"] = "natural"
-    learning_rate: float = 0.04
-    diag_reg: float = 1e-6
-    flat: float = 1e-3
-    support_batch: int | None = None
-    random_architectures: tuple[str, ...] | None = None
-    n_train: int | None = None
-    n_test: int | None = None
-    image_side: int | None = None
-    network: dict[str, Any] | None = None
-    support: dict[str, Any] | None = None
-    support_path: Path | None = None
-    support_budget: dict[str, Any] | None = None
-    support_record: dict[str, Any] | None = None
-    krr_accuracy: float | None = None
-    test_share: float | None = None
+    cut: DataCut = DataCut()
 
     @property
-    def algorithm(self) -> str:
-        """`KRR`, or `NN` for a finite network trained on the support."""
-        return "KRR" if self.network is None else "NN"
+    def images_per_class(self) -> int:
+        """Size of the support set per class."""
+        return self.config.images_per_class
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The fields that a result row records and that its hash covers.
+    def method_object(self) -> Method:
+        """The method that runs."""
+        return methods.method_of(self.config)
+
+    @property
+    def architecture(self) -> str:
+        """As rows name it: `RBF`, `FC1`, `ConvNet`, ..."""
+        return self.kernel.architecture
+
+    @property
+    def learned_labels(self) -> bool:
+        """Whether the labels of the set are learned."""
+        return self.method_object.learns_labels(self.config)
+
+    @property
+    def holds_out_validation(self) -> bool:
+        """Whether the validation images stay out of the training images.
+
+        They do where they choose a checkpoint, and where they choose the settings of a network
+        that is trained on images drawn here.
+        """
+        draws = isinstance(self.scorer, FiniteNetwork) and not self.method_object.trains
+        return draws or self.method_object.holds_out(self.config)
+
+    @property
+    def learning_cell(self) -> Cell:
+        """The cell that makes this one's set, which tables share: itself, if KRR scores it."""
+        return dataclasses.replace(self, scorer=KRR()) if self.method_object.trains else self
+
+    @property
+    def set_name(self) -> str:
+        """The name of the set that the cell learns."""
+        tag = self.method_object.tag(self.config)
+        place = self.dataset, self.architecture, self.images_per_class
+        return set_name(*place, self.zca, tag, self.kernel.kernel)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The configuration that a result row records and that its hash covers.
 
         What is None is left out, so that a field added later leaves old hashes as they are.
         """
-        fields = dataclasses.asdict(self)
-        return {k: v for k, v in fields.items() if v is not None and k not in NOT_NUMBERS}
+        method = self.method_object
+        procedure = method.procedure
+        if isinstance(self.scorer, FiniteNetwork) and method.network_procedure is not None:
+            procedure = method.network_procedure
+        fields = {
+            "dataset": self.dataset,
+            "method": self.method,
+            "procedure": procedure,
+            "architecture": self.kernel.architecture,
+            "kernel": self.kernel.kernel,
+            "scale": self.kernel.scale,
+            "learn_scale": self.kernel.learn_scale or None,
+            "zca": self.zca,
+            **method.recorded(self.config),
+            **dataclasses.asdict(self.cut),
+            **self.scorer.recorded,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def config_hash(self) -> str:
         """Identifies the cell in result files and run directories."""
-        return config_hash(self.config)
+        return config_hash(self.recorded)
 
     @property
-    def support_cell(self) -> Cell:
-        """The KIP cell whose support this network cell trains on."""
-        return dataclasses.replace(self, network=None, procedure="kip")
+    def row_fields(self) -> dict[str, Any]:
+        """The fields of a result row that say which cell it is of."""
+        return {
+            "dataset": self.dataset,
+            "images_per_class": self.images_per_class,
+            "method": self.method,
+            "algorithm": self.scorer.algorithm,
+            "architecture": self.kernel.architecture,
+            "kernel": self.kernel.kernel,
+            "zca": self.zca,
+            "learned_labels": self.learned_labels,
+            "augmentation": self.method_object.augments(self.config),
+        }
+
+    @property
+    def match(self) -> dict[str, Any]:
+        """What the rows of a line of a table have, whatever they spent (`tables.cells.matches`).
+
+        The row fields of the cell, and its options; presets, steps, batches and finite networks
+        may differ.
+        """
+        recorded = self.recorded
+        options = ("scale", "learn_scale", "scored_by", *self.method_object.option_fields)
+        return {
+            **self.row_fields,
+            **{f"config.{name}": [recorded.get(name)] for name in options},
+        }
 
     def __str__(self) -> str:
-        what = f"{self.dataset} {self.algorithm} {self.architecture} {self.method}"
+        what = f"{self.dataset} {self.scorer.algorithm} {self.architecture} {self.method}"
         return f"{what} ipc={self.images_per_class}"
+
+
+def distilling_cell(
+    method: str,
+    dataset: str,
+    images_per_class: int,
+    kernel: KernelSpec,
+    budget: Any = None,
+    *,
+    zca: bool = False,
+) -> Cell:
+    """The cell that distils `dataset` by `method`, scored by KRR with the same kernel.
+
+    Args:
+      method: a name in tables that the registry has.
+      dataset: name of the data set.
+      images_per_class: size of the support set per class.
+      kernel: the kernel.
+      budget: a `Preset`; None for the published budget.
+      zca: regularised ZCA instead of standard preprocessing.
+
+    Raises:
+      UserError: unknown method.
+    """
+    config = methods.find(method).config(method, images_per_class, budget)
+    cut = DataCut() if budget is None else budget.cut
+    return Cell(dataset, method, config, kernel, zca=zca, cut=cut)
+
+
+def cell_of(recorded: Mapping[str, Any]) -> Cell:
+    """The cell that a row's configuration describes: `cell_of(cell.recorded) == cell`.
+
+    Not so is what no row records: `test_share` of KIP and the arrays of a stored set.
+
+    Raises:
+      UserError: a procedure that this version does not have.
+    """
+    network, method = recorded.get("network"), methods.recorded_by(recorded)
+    kernel = KernelSpec(
+        recorded["architecture"],
+        recorded["kernel"],
+        recorded.get("scale"),
+        recorded.get("learn_scale", False),
+    )
+    scorer = KRR.from_recorded(recorded) if network is None else FiniteNetwork(network)
+    cut = DataCut(*(recorded.get(field.name) for field in dataclasses.fields(DataCut)))
+    config = method.from_recorded(recorded)
+    dataset, name = recorded["dataset"], recorded["method"]
+    return Cell(dataset, name, config, kernel, scorer, recorded["zca"], cut)

@@ -7,26 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from paper_repro.core.data import registry
-from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.methods import distilling_cell
-from paper_repro.core.runs.presets import CONVNET, overridden
+from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.presets import CONVNET, OVERRIDABLE, overridden
 
 
 def command(row: Mapping[str, Any], cell: Cell) -> str:
     """How to make a set again: by `distill` where that is the same run, else by its table.
 
     Args:
-      row: of the run.
-      cell: that its configuration describes.
+      row: the result row of the run.
+      cell: the cell that its configuration describes.
     """
     preset, seeds = ["--preset", row["preset"]], ["--seeds", str(row["seed"])]
     what = ["--datasets", cell.dataset, "--ipc", str(cell.images_per_class)]
     what += ["--methods", cell.method]
-    kernel = ["--architectures", cell.architecture, "--kernel", cell.kernel]
+    kernel = ["--architectures", cell.kernel.architecture, "--kernel", cell.kernel.kernel]
     kernel += ["--preprocess", "zca" if cell.zca else "standard"]
     budget = []
-    if cell.procedure == "kip" and row["preset"] in ("laptop", "gpu"):
-        budget = ["--steps", str(cell.steps), "--target-batch", str(cell.target_batch)]
+    for name, value in _spent(row, cell).items():
+        budget += [f"--{name.replace('_', '-')}", str(value)]
     module, words = f"paper_repro.{row['table']}", [*preset, *what, *seeds, *budget]
     if _is_of_distill(row, cell):
         module, words = "paper_repro.distill", [*preset, *what, *kernel, *seeds, *budget]
@@ -35,14 +34,16 @@ def command(row: Mapping[str, Any], cell: Cell) -> str:
     return shlex.join(["python", "-m", module, *words])
 
 
+def _spent(row: Mapping[str, Any], cell: Cell) -> dict[str, int]:
+    """The fields of the budget that a command line can set, at presets that let it."""
+    if row["preset"] not in ("laptop", "gpu"):
+        return {}
+    names = [name for name in cell.method_object.budget_fields if name in OVERRIDABLE]
+    return {name: getattr(cell.config, name) for name in names}
+
+
 def _is_of_distill(row: Mapping[str, Any], cell: Cell) -> bool:
-    budget = CONVNET[row["preset"]]
-    if cell.procedure == "kip" and row["preset"] in ("laptop", "gpu"):
-        budget = overridden(budget, steps=cell.steps, target_batch=cell.target_batch)
-    same = distilling_cell(
-        *(cell.method, cell.dataset, cell.images_per_class, budget),
-        zca=cell.zca,
-        architecture=cell.architecture,
-        kernel=cell.kernel,
-    )
+    budget = overridden(CONVNET[row["preset"]], **_spent(row, cell))
+    what = cell.method, cell.dataset, cell.images_per_class, cell.kernel
+    same = distilling_cell(*what, budget, zca=cell.zca)
     return same.config_hash == row["config_hash"]

@@ -25,7 +25,7 @@ CELL_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Progress:
+class Counts:
     """What a result file holds: cells with a done row, those at the paper preset, done rows."""
 
     cells: int
@@ -40,15 +40,15 @@ def finished_rows(results: Path, script: str) -> list[Row]:
       UserError: the file holds a corrupted line.
     """
     rows = read_rows(results / f"{script}.jsonl")
-    return [row for row in rows if row["status"] == "done" and row["preset"] != "smoke"]
+    return [row for row in rows if row["status"] == "done"]
 
 
-def progress(rows: Iterable[Row]) -> Progress:
+def counts(rows: Iterable[Row]) -> Counts:
     """Count finished rows."""
     rows = list(rows)
     cells = {_cell(row) for row in rows}
     at_paper = {_cell(row) for row in rows if row["preset"] == "paper"}
-    return Progress(len(cells), len(at_paper), len(rows))
+    return Counts(len(cells), len(at_paper), len(rows))
 
 
 def coverage(rows: Iterable[Row]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -12,27 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.methods.kip import official_steps
-from paper_repro.core.methods.kip.run import support_path
+from paper_repro.core.kernels import Execution
+from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.pictures import curves
-from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.preprocess.recorded import require_recorded
-from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.cell import Cell, cell_of
 from paper_repro.core.runs.command import command
-from paper_repro.core.runs.context import context
 from paper_repro.core.runs.gallery import draw_support
-from paper_repro.core.runs.methods import KIP_METHODS, LABEL_SOLVE
-from paper_repro.core.runs.runner import run_directory
+from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.sets import catalogue
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.record import FORMAT, FROM_ROW, METRICS, as_json, complete
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import exclusive, require_writable, sha256_of_file, write_atomic
-from paper_repro.core.store.json_lines import JsonLines
 from paper_repro.core.store.row_schema import PRESETS
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.rows import read_rows, run_directory
 
-_PROCEDURES = ("kip", "label_solve")
 _STAGED = ".export-"
 
 
@@ -50,10 +46,10 @@ def export(
       results: `<script>.jsonl` files with run directories in `runs/`.
       out: the checkpoints directory. Sets that are there already stay, unless a run of the same
         or of a larger budget is at hand.
-      seeds: of which the first with a finished run is taken.
+      seeds: the seeds in order of preference; of each set the first with a finished run is taken.
       series_limit: supports of up to this many images keep their official steps.
-      data_dir: as in `load_dataset`; the transform is needed for the pictures.
-      wanted: hashes of the configurations to export; None for all.
+      data_dir: see `load_dataset`; the transform is needed for the pictures.
+      wanted: configuration hashes of the runs to export; None for all.
 
     Returns:
       The sets that were written.
@@ -78,7 +74,7 @@ def export(
                 "run a table there first, such as `python -m paper_repro.table1_comparison "
                 f"--datasets mnist --ipc 1 --out {results}`"
             )
-        write_atomic(out / catalogue.INDEX, _json({"format": catalogue.FORMAT, "sets": names}))
+        write_atomic(out / catalogue.INDEX, as_json({"format": FORMAT, "sets": names}))
         _draw_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
     return written
 
@@ -105,14 +101,6 @@ def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
         )
 
 
-def cell_of(row: Mapping[str, Any]) -> Cell:
-    """The cell that a row's configuration describes."""
-    config = dict(row["config"])
-    if config.get("augmentation") is not None:
-        config["augmentation"] = Augmentation(**config["augmentation"])
-    return Cell(**config)
-
-
 def _best(
     results: Path, seeds: Sequence[int], wanted: Collection[str] | None
 ) -> list[dict[str, Any]]:
@@ -124,23 +112,35 @@ def _best(
 
     for path in sorted(results.glob("*.jsonl")):
         for row in read_rows(path):
-            if row["status"] != "done" or row["seed"] not in seeds or row["preset"] == "smoke":
+            if row["status"] != "done" or row["seed"] not in seeds:
                 continue
             if wanted is not None and row["config_hash"] not in wanted:
                 continue
-            cell = cell_of(row)
-            if cell.procedure not in _PROCEDURES or cell.kernel not in ("NTK", "NNGP"):
+            cell = cell_of(row["config"])
+            if not is_exported(cell) or not _file_of(cell, row, results).exists():
                 continue
-            if cell.method not in (LABEL_SOLVE, *KIP_METHODS):
-                continue  # the first steps alone
-            if cell.random_architectures is not None or cell.support_batch is not None:
-                continue  # variants of a run, with the name of the run itself
-            if not _file_of(cell, row, results).exists():
-                continue
-            name = catalogue.set_name(cell)
+            name = cell.set_name
             if name not in best or rank(row) > rank(best[name]):
                 best[name] = row
     return [best[name] for name in sorted(best)]
+
+
+def is_exported(cell: Cell) -> bool:
+    """Whether a cell's set can be exported: of variants of a run, which would have its name, not.
+
+    The names of sets say nothing of options, and a method of another name (as the first steps of
+    a run have) is not the method.
+    """
+    method = cell.method_object
+    plain = method.recorded(method.config_type(cell.images_per_class))
+    recorded = method.recorded(cell.config)
+    return (
+        method.is_exported
+        and cell.learning_cell == cell
+        and cell.method in method.variants
+        and not cell.kernel.is_distance
+        and all(recorded.get(name) == plain.get(name) for name in method.option_fields)
+    )
 
 
 def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
@@ -150,41 +150,42 @@ def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _is_new(row: Mapping[str, Any], out: Path) -> bool:
-    name = catalogue.set_name(cell_of(row))
+    name = cell_of(row["config"]).set_name
     if not (out / name / catalogue.RECORD).exists():
         return True
     return _rank(row) >= _rank(catalogue.read_set(out, name).record)
 
 
 def _file_of(cell: Cell, row: Mapping[str, Any], results: Path) -> Path:
-    directory = run_directory(results, cell, row["seed"])
-    if cell.procedure == "kip":
-        return support_path(directory, row["step"])
-    return directory / "support.safetensors"
+    directory = run_directory(results, row["config_hash"], row["seed"])
+    return cell.method_object.final(directory, row["step"])
 
 
 def _export(
     row: Mapping[str, Any], results: Path, out: Path, series_limit: int, data_dir: Path | None
 ) -> LearnedSet:
     """Write one set into a folder beside its place, then move it there whole."""
-    cell = cell_of(row)
-    name = catalogue.set_name(cell)
-    directory = run_directory(results, cell, row["seed"])
-    shared = context(cell, data_dir)
-    require_recorded(name, row, shared.dataset, shared.transform)
+    cell = cell_of(row["config"])
+    name = cell.set_name
+    data = prepared_data(cell, data_dir, Execution())
+    require_recorded(name, row, data.dataset, data.transform)
+    kept = cell.method_object.series(_file_of(cell, row, results).parent, row["step"])
     staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
     try:
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors
         _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
         series = []
-        if cell.procedure == "kip" and row["support_size"] <= series_limit:
-            series = _series(row, directory, staged)
-        record = _record(row, cell, name, shared.dataset, series)
-        record["file_sha256"] = sha256_of_file(staged / catalogue.SUPPORT)
-        write_atomic(staged / catalogue.RECORD, _json(record))
-        start = support_path(directory, 0)
-        natural = checkpoint.load(start).tensors["images"] if start.exists() else None
-        draw_support(tensors, natural, cell, shared, row["step"], staged)
+        for step, path, metrics in kept if row["support_size"] <= series_limit else ():
+            place = staged / catalogue.series_file(step)
+            _save(place, checkpoint.load(path).tensors, row, step)
+            entry = {"step": step, "sha256": sha256_of_file(place), "metrics": dict(metrics)}
+            series.append(entry)
+        digest = sha256_of_file(staged / catalogue.SUPPORT)
+        record = _record(row, cell, data.dataset, {"series": series, "file_sha256": digest})
+        write_atomic(staged / catalogue.RECORD, as_json(record))
+        natural = checkpoint.load(kept[0].path).tensors["images"] if kept else None
+        learned = LearnedSet.of(tensors["images"], tensors["labels"], {"step": row["step"]})
+        draw_support(learned, natural, cell, data.transform, data.dataset, staged)
         staged.chmod(0o755)
         place = out / name
         if place.exists():
@@ -203,25 +204,6 @@ def _export(
     return catalogue.read_set(out, name)
 
 
-def _series(row: Mapping[str, Any], directory: Path, staged: Path) -> list[dict[str, Any]]:
-    entries = JsonLines(directory / "metrics.jsonl").entries
-    measured = {entry["step"]: entry for entry in entries}
-    series = []
-    for step in official_steps(row["step"]):
-        path = support_path(directory, step)
-        if step == row["step"] or not path.exists():
-            continue
-        place = staged / catalogue.series_file(step)
-        _save(place, checkpoint.load(path).tensors, row, step)
-        metrics = {
-            key: measured[step][key]
-            for key in ("test_accuracy", "test_mse")
-            if key in measured.get(step, {})
-        }
-        series.append({"step": step, "sha256": sha256_of_file(place), "metrics": metrics})
-    return series
-
-
 def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any], step) -> None:
     arrays = {key: np.asarray(tensors[key], np.float32) for key in ("images", "labels")}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,26 +211,20 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray], row: Mapping[str, Any],
     checkpoint.save(path, arrays, metadata)
 
 
-def _record(row, cell: Cell, name: str, dataset, series: list) -> dict[str, Any]:
-    kept = (
-        *("dataset", "images_per_class", "method", "architecture", "kernel", "zca"),
-        *("learned_labels", "augmentation", "step", "seed", "preset", "budget", "config"),
-        *("config_hash", "data_sha256", "transform_sha256", "seconds", "versions", "hardware"),
-        *("git", "started"),
+def _record(
+    row: Mapping[str, Any], cell: Cell, dataset: Dataset, files: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of a set from the row of its run; `files` is what its files add."""
+    return complete(
+        {
+            **{name: row[name] for name in FROM_ROW},
+            "name": cell.set_name,
+            "title": dataset.title,
+            "class_names": list(dataset.class_names),
+            "n_classes": dataset.n_classes,
+            "diag_reg": getattr(cell.config, "diag_reg", DIAG_REG),
+            "metrics": {name: row[name] for name in METRICS},
+            "command": command(row, cell),
+            **files,
+        }
     )
-    return {
-        "format": catalogue.FORMAT,
-        "name": name,
-        "title": dataset.title,
-        "class_names": list(dataset.class_names),
-        "n_classes": dataset.n_classes,
-        "diag_reg": cell.diag_reg,
-        **{key: row[key] for key in kept},
-        "metrics": {key: row[key] for key in ("test_accuracy", "test_mse", "n_test")},
-        "series": series,
-        "command": command(row, cell),
-    }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"

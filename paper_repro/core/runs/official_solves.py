@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paper_repro.core.data import registry
-from paper_repro.core.runs.cost import needs
-from paper_repro.core.runs.methods import LABEL_SOLVE, distilling_cell
-from paper_repro.core.runs.presets import CONVNET
+from paper_repro.core.runs.cell import distilling_cell
+from paper_repro.core.runs.presets import needs
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, cell_runs
 from paper_repro.core.tables.published.records import OfficialRun
 
 
 def official_solves(
-    rows: Sequence[Mapping[str, Any]],
-    images_per_class: Mapping[str, Sequence[int]],
-    include_smoke: bool = False,
+    rows: Sequence[Mapping[str, Any]], images_per_class: Mapping[str, Sequence[int]]
 ) -> ResultTable:
     """The official ConvNet runs of the sizes in `images_per_class`, by data set, beside ours."""
     specs = [
@@ -30,7 +28,7 @@ def official_solves(
         "Label Solve against the runs of the official release",
         "Each official figure is one draw of the support images, so the spread of our draws says "
         "what it may differ by. ConvNet, all training images as targets.",
-        build_cells(specs, rows, include_smoke=include_smoke),
+        build_cells(specs, rows),
         notes=_spread(specs, rows),
     )
 
@@ -47,17 +45,9 @@ def _specs(run: OfficialRun, images_per_class: Mapping[str, Sequence[int]]) -> l
         "Images per class": str(ipc),
         "ZCA": "yes" if run.zca else "no",
     }
-    match = {
-        "dataset": dataset.name,
-        "method": LABEL_SOLVE,
-        "architecture": "ConvNet",
-        "kernel": "NTK",
-        "images_per_class": ipc,
-        "zca": run.zca,
-    }
-    solved = distilling_cell(LABEL_SOLVE, dataset.name, ipc, CONVNET["laptop"], zca=run.zca)
-    budget = f"all {dataset.n_train:,} targets, one draw"
-    return [CellSpec(label, match, run.figure, budget, needs(solved))]
+    cell = distilling_cell("LS", dataset.name, ipc, CONVNET_NTK, zca=run.zca)
+    budget = f"{cell.method_object.published_budget(dataset.n_train)}, one draw"
+    return [CellSpec.of(cell, label, run.figure, budget, needs(cell))]
 
 
 def _spread(specs: Sequence[CellSpec], rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
-"""Budgets by name. A preset says how much to spend; the cells of a table say on what."""
+"""Budgets by name, and what a cell takes. A preset says how much to spend, a cell on what."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
 
+from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
+from paper_repro.core.runs.cell import Cell, DataCut
 from paper_repro.core.store.row_schema import PRESETS
 
 
@@ -14,7 +16,7 @@ class Preset:
     """What a run may spend.
 
     Attributes:
-      name: as on the command line.
+      name: the preset's name on the command line.
       steps: KIP updates at most.
       target_batch: targets per KIP step.
       patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
@@ -22,8 +24,8 @@ class Preset:
       n_train: training images used; None for all.
       n_test: test images used; None for all.
       image_side: images are average-pooled to this side; None leaves them as they are.
-      network_width: of finite networks.
-      network_steps: of their training.
+      network_width: width of finite networks.
+      network_steps: steps of their training.
       n_validation: validation images that choose their settings; None for all.
       natural: images per class of natural supports that are scored for comparison.
     """
@@ -42,18 +44,9 @@ class Preset:
     natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
 
     @property
-    def kip(self) -> dict[str, Any]:
-        """The fields of a KIP cell that the budget decides."""
-        return {
-            "steps": self.steps,
-            "target_batch": self.target_batch,
-            "patience": self.patience,
-        }
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The fields of any cell that say how much of the data is used."""
-        return {"n_train": self.n_train, "n_test": self.n_test, "image_side": self.image_side}
+    def cut(self) -> DataCut:
+        """How much of the data is used."""
+        return DataCut(self.n_train, self.n_test, self.image_side)
 
 
 def find_preset(name: str, table: dict[str, Preset]) -> Preset:
@@ -67,12 +60,12 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
-_LEAST = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
+OVERRIDABLE = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
 """What may be changed on a command line, with the smallest number that a run can spend."""
 
 
 def overridden(budget: Preset, **changes: int | None) -> Preset:
-    """`budget` with other numbers of `_LEAST`, where they are given (not None).
+    """`budget` with other numbers of `OVERRIDABLE`, where they are given (not None).
 
     Raises:
       UserError: of the paper's budget, which would then no longer be the paper's, or a number
@@ -80,11 +73,13 @@ def overridden(budget: Preset, **changes: int | None) -> Preset:
     """
     given = {name: value for name, value in changes.items() if value is not None}
     for name, value in given.items():
-        if value < _LEAST[name]:
+        if value < OVERRIDABLE[name]:
             words = name.removeprefix("network_")
-            raise UserError(f"{words} must be at least {_LEAST[name]}, not {value}")
+            raise UserError(f"{words} must be at least {OVERRIDABLE[name]}, not {value}")
     if given and budget.name == "paper":
-        raise UserError("the paper preset spends the paper's budget: use --preset gpu or laptop")
+        raise UserError(
+            "the paper preset always spends the paper's budget: use --preset gpu or laptop"
+        )
     return dataclasses.replace(budget, **given)
 
 
@@ -107,3 +102,24 @@ CONVNET = {
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
 }
 """Of KIP with the ConvNet kernel, by name; 10,000 steps are the most, see `patience`."""
+
+_MS_PER_PAIR = {32: (0.11, 0.55), 28: (0.08, 0.41)}
+"""By image side: a forward pass (`benchmark kernel`) and all of a KIP step (of a run with 100
+supports; of 28x28 images in proportion to the forward passes)."""
+
+
+def needs(cell: Cell) -> str:
+    """In words, for a ConvNet cell on an official data set: `about 9 min on two AVX-512 cores`.
+
+    Cores without AVX-512 take two to three times as long.
+    """
+    if cell.architecture != "ConvNet":
+        return "minutes at `--preset laptop`, 30 minutes or more at `--preset paper` (two cores)"
+    dataset = registry.DATASETS[cell.dataset]
+    forward, both = _MS_PER_PAIR[dataset.image_shape[0]]
+    n = cell.images_per_class * len(dataset.class_names)
+    pairs = cell.method_object.pairs(cell.config, n, dataset.n_train)
+    ms = pairs.updates * both + (pairs.scored + n * dataset.n_test) * forward
+    minutes = math.ceil(ms / 60_000)
+    took = f"{minutes} min" if minutes < 90 else f"{minutes / 60:.0f} h"
+    return f"about {took} on two AVX-512 cores"

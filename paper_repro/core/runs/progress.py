@@ -10,14 +10,14 @@ from typing import Any, Self
 LOG_SECONDS = 30.0
 
 
-class Progress:
+class ProgressBars:
     """Two levels: runs of the table, and steps of the current run. Writes to stderr."""
 
     def __init__(self, runs: int | None, done: int = 0, quiet_seconds: float = 0.0):
         """Nothing is shown yet.
 
         Args:
-          runs: of the table; None where there is one computation alone.
+          runs: number of runs of the table; None where there is one computation alone.
           done: runs that are finished already.
           quiet_seconds: how long a computation may take without anything being shown.
         """

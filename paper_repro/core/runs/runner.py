@@ -2,45 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paper_repro.core.data.unavailable import DatasetUnavailable
-from paper_repro.core.errors import UserError
+from paper_repro.core import lazy
+from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
+from paper_repro.core.krr import DIAG_REG, Unsolvable
+from paper_repro.core.pictures.table import render_png
+from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.runs.presets import Preset
-from paper_repro.core.runs.progress import Progress
-from paper_repro.core.runs.undone import Undone
+from paper_repro.core.runs.progress import ProgressBars
+from paper_repro.core.runs.scorers import Scoring
 from paper_repro.core.store.files import exclusive, require_writable, write_atomic
 from paper_repro.core.store.provenance import peak_mb, provenance
-from paper_repro.core.store.rows import append_row, finished, results_path, rows_for
+from paper_repro.core.store.rows import (
+    append_row,
+    finished,
+    results_path,
+    rows_for,
+    run_directory,
+)
 from paper_repro.core.tables.cells import ResultTable, TableCell
+from paper_repro.core.tables.render.markdown import render_markdown
+from paper_repro.core.tables.render.terminal import print_table
+
+if TYPE_CHECKING:
+    from paper_repro.core.network import grid
+else:
+    grid = lazy.module("paper_repro.core.network.grid")
+
+Rows = Sequence[Mapping[str, Any]]
 
 
-def run_directory(out: Path, run: Cell | Mapping[str, Any], seed: int) -> Path:
-    """Checkpoints and metrics of one run, by its cell or row; shared by all tables that have it."""
-    config_hash = run.config_hash if isinstance(run, Cell) else run["config_hash"]
-    return out / "runs" / f"{config_hash}-seed{seed}"
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What a script makes of rows.
+
+    Attributes:
+      script: the script's name, and that of its files.
+      table: the table as far as rows fill it.
+      draw: draws curves of the rows into `out/pictures` and returns their paths, or None.
+      may_diverge: a run that diverged is an outcome of this table, and no error.
+    """
+
+    script: str
+    table: Callable[[Rows], ResultTable]
+    draw: Callable[[Rows, Path], Sequence[Path]] | None = None
+    may_diverge: bool = False
+
+
+@dataclasses.dataclass
+class Unfinished:
+    """The runs without a finished row.
+
+    Attributes:
+      missing: the data sets that no source has, by name; their cells were not run.
+      diverged: the runs that diverged, in words.
+    """
+
+    missing: dict[str, DatasetUnavailable] = dataclasses.field(default_factory=dict)
+    diverged: list[str] = dataclasses.field(default_factory=list)
+
+    def require_none(self) -> None:
+        """Raise UserError that names them, if there are any."""
+        problems = []
+        if self.missing:
+            reasons = "; ".join(str(error) for error in self.missing.values())
+            problems.append(f"the cells of {', '.join(self.missing)} were left out: {reasons}")
+        if self.diverged:
+            n = len(self.diverged)
+            runs = f"{n} run{'s' if n > 1 else ''} diverged"
+            problems.append(f"{runs}: {', '.join(self.diverged)}; their rows give the reasons")
+        if problems:
+            raise UserError("; ".join(problems))
 
 
 def run_table(
-    script: str,
+    of: Table,
     cells: Sequence[Cell],
-    seeds: Sequence[int],
     budget: Preset,
-    out: Path,
-    data_dir: Path | None,
-    table: Callable[..., ResultTable],
+    options: RunOptions,
+    *,
     shown: Callable[[TableCell], bool] = lambda cell: True,
     beside: Path | None = None,
-    draw_curves: Callable[..., Sequence[Path]] | None = None,
-    may_diverge: bool = False,
-    before: Undone | None = None,
+    before: Unfinished | None = None,
 ) -> None:
     """What every table script does: run the cells, print the table, write it and its pictures.
 
@@ -48,49 +102,36 @@ def run_table(
     runs have finished, `pictures/`.
 
     Args:
-      script: name of the table.
-      cells: to run.
-      seeds: of the runs; none given means those of the budget.
+      of: the table.
+      cells: what is run.
       budget: the preset that made the cells.
-      out: directory of rows and runs.
-      data_dir: see `load_dataset`.
-      table: the table as far as rows fill it.
+      options: how they are run.
       shown: lines that are printed; the files hold them all.
       beside: directory of other rows; what the shown lines are there is printed below.
-      draw_curves: draws curves of the rows into `out/pictures` (`registry.TableModule`).
-      may_diverge: a run that diverged is an outcome of this table, and no error.
-      before: what earlier calls of `run_cells` for the same table left undone.
+      before: what earlier calls of `run_cells` for the same table left unfinished.
 
     Raises:
       UserError: bad input; or, once everything is printed and written, that cells were left out or
         runs diverged.
     """
-    from paper_repro.core.runs.gallery import draw
-    from paper_repro.core.tables.render.markdown import render_markdown
-    from paper_repro.core.tables.render.png import render_png
-    from paper_repro.core.tables.render.terminal import print_table
-
-    if any(seed < 0 for seed in seeds):
-        raise UserError(f"seeds must not be negative, got {min(seeds)}")
     if beside is not None and not beside.is_dir():
         raise UserError(
             f"--beside {beside} is not a directory: name one with rows, or leave it out"
         )
-    used = tuple(seeds) or tuple(range(budget.seeds))
     if not cells:
-        raise UserError("no cell is chosen: name at least one value for every option that is given")
-    undone = Undone() if before is None else before
-    run_cells(script, cells, used, budget.name, out, data_dir, undone)
-    if set(undone.missing) >= {cell.dataset for cell in cells}:
-        raise next(iter(undone.missing.values()))
-    rows, smoke = rows_for(script, out), budget.name == "smoke"
-    result = table(rows, include_smoke=smoke)
-    draw(script, cells, rows, out, data_dir, used[0])
-    write_atomic(out / f"{script}.md", render_markdown(result))
-    render_png(result, out / f"{script}.png")
+        raise UserError("no cell is chosen: every option that is given needs at least one value")
+    out, used = options.out, options.seeds_of(budget)
+    unfinished = run_cells(of.script, cells, used, options, before)
+    if set(unfinished.missing) >= {cell.dataset for cell in cells}:
+        raise next(iter(unfinished.missing.values()))
+    rows = rows_for(of.script, out, smoke=options.is_smoke)
+    result = of.table(rows)
+    gallery.draw(of.script, cells, rows, options, used[0])
+    write_atomic(out / f"{of.script}.md", render_markdown(result))
+    render_png(result, out / f"{of.script}.png")
     print_table(result.restricted(shown))
     if beside is not None:
-        other = table(rows_for(script, beside)).restricted(
+        other = of.table(rows_for(of.script, beside)).restricted(
             lambda cell: shown(cell) and cell.ours is not None
         )
         if other.cells:
@@ -98,35 +139,31 @@ def run_table(
             print_table(
                 dataclasses.replace(other, title=title, caption="", notes=(), appendices=())
             )
-    for path in draw_curves(rows, out, include_smoke=smoke) if draw_curves is not None else ():
+    for path in () if of.draw is None else of.draw(rows, out):
         print(f"wrote {path}")
-    if may_diverge:
-        undone.diverged.clear()
-    undone.require_none()
+    if of.may_diverge:
+        unfinished.diverged.clear()
+    unfinished.require_none()
 
 
 def run_cells(
     table: str,
     cells: Sequence[Cell],
     seeds: Iterable[int],
-    preset: str,
-    out: Path,
-    data_dir: Path | None,
-    undone: Undone | None = None,
-) -> Undone:
+    options: RunOptions,
+    before: Unfinished | None = None,
+) -> Unfinished:
     """Run what has no finished row yet, in this table or in another of the directory.
 
     A run that diverges leaves a `failed` row and the next one starts; one that is interrupted
     leaves an `interrupted` row, and the same command goes on from its last checkpoint.
 
     Args:
-      table: whose rows these are.
-      cells: to run.
-      seeds: of each.
-      preset: by name, for the rows.
-      out: directory of rows and runs.
-      data_dir: see `load_dataset`.
-      undone: of earlier calls; what this one leaves undone is added.
+      table: name of the table whose rows these are.
+      cells: what is run.
+      seeds: the seeds of each cell.
+      options: how they are run.
+      before: what earlier calls left unfinished; what this one does is added.
 
     Returns:
       What has no finished row.
@@ -135,64 +172,65 @@ def run_cells(
       UserError: bad input, before or at the run that met it; finished rows stay.
     """
     keep_freed_memory()
-    require_writable(out)
-    path = results_path(out, table)
-    rows = rows_for(table, out)
-    undone = Undone() if undone is None else undone
+    require_writable(options.out)
+    rows = rows_for(table, options.out, smoke=True)
+    unfinished = Unfinished() if before is None else before
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = [(cell, seed) for seed in seeds for cell in cells]
-    todo = [(c, s) for c, s in runs if finished(rows, c.config_hash, s) is None]
-    with Progress(len(runs), len(runs) - len(todo)) as progress:
+    todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
+    with ProgressBars(len(runs), len(runs) - len(todo)) as progress:
         for cell, seed in todo:
-            if cell.dataset in undone.missing:
+            if cell.dataset in unfinished.missing:
                 continue
             progress.start(f"{cell} seed={seed}")
             try:
-                row = _run(table, cell, seed, preset, out, data_dir, path, progress)
+                row = _run(table, cell, seed, options, progress)
             except DatasetUnavailable as error:
-                undone.missing[cell.dataset] = error
+                unfinished.missing[cell.dataset] = error
                 continue
             if row["status"] == "failed":
-                undone.diverged.append(f"{cell} seed={seed}")
+                unfinished.diverged.append(f"{cell} seed={seed}")
             progress.finish(row)
-    return undone
+    return unfinished
 
 
-def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[str, Any]:
-    from paper_repro.core.krr import Unsolvable
-    from paper_repro.core.methods.kip.state import Diverged
-    from paper_repro.core.network.grid import forget
-    from paper_repro.core.runs.context import context
-    from paper_repro.core.runs.procedures import PROCEDURES
+def _is_done(cell: Cell, seed: int, rows: Rows, options: RunOptions) -> bool:
+    row = finished(rows, cell.config_hash, seed)
+    if row is None:
+        return False
+    dtype = row.get("execution", {}).get("dtype", "float32")
+    if dtype != options.execution.dtype:
+        raise UserError(
+            f"{options.out} holds {cell} seed={seed} computed in {dtype}: choose another --out for "
+            f"{options.execution.dtype}"
+        )
+    return True
 
+
+def _run(
+    table: str, cell: Cell, seed: int, options: RunOptions, progress: ProgressBars
+) -> Mapping[str, Any]:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     clock = time.monotonic()
-    shared = context(cell, data_dir)
+    data = prepared_data(cell, options.data_dir, options.execution)
     row = {
         "table": table,
-        "dataset": cell.dataset,
-        "images_per_class": cell.images_per_class,
-        "method": cell.method,
-        "algorithm": cell.algorithm,
-        "architecture": cell.architecture,
-        "kernel": cell.kernel,
-        "zca": cell.zca,
-        "learned_labels": cell.learned_labels,
-        "augmentation": cell.augmentation is not None,
-        "preset": preset,
+        **cell.row_fields,
+        "preset": options.preset,
         "seed": seed,
         "step": None,
         "test_accuracy": None,
         "test_mse": None,
         "n_test": None,
         "budget": {},
-        "config": cell.config,
+        "config": cell.recorded,
         "config_hash": cell.config_hash,
         **provenance(),
-        "data_sha256": shared.dataset.data_sha256,
-        "transform_sha256": shared.transform_sha256,
+        "data_sha256": data.dataset.data_sha256,
+        "transform_sha256": data.transform_sha256,
         "started": started,
-        "support_size": cell.images_per_class * shared.dataset.n_classes,
+        "support_size": cell.images_per_class * data.dataset.n_classes,
+        "execution": options.execution.recorded,
     }
 
     def close(status: str, **fields: Any) -> Mapping[str, Any]:
@@ -204,14 +242,20 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
             "peak_mb": peak_mb(),
             **fields,
         }
-        return append_row(path, done)
+        return append_row(results_path(options.out, table), done)
 
-    def directory_of(cell: Cell) -> Path:
-        return run_directory(out, cell, seed)
-
+    directory = run_directory(options.out, cell.config_hash, seed)
+    learning = run_directory(options.out, cell.learning_cell.config_hash, seed)
     try:
-        with exclusive(directory_of(cell)):
-            outcome = PROCEDURES[cell.procedure](cell, shared, seed, directory_of, progress.step)
+        with contextlib.ExitStack() as stack:
+            # Where a network is trained on the set of another cell, a table of that cell may run.
+            for place in dict.fromkeys((learning, directory)):
+                stack.enter_context(exclusive(place))
+            problem, method = data.problem(cell), cell.method_object
+            learned = method.run(problem, cell.config, seed, learning, progress.step)
+            ridge = getattr(cell.config, "diag_reg", DIAG_REG)
+            of = Scoring(cell.kernel, ridge, data, seed, directory, progress.step)
+            fields = cell.scorer.score(learned, of)
     except (Diverged, Unsolvable) as error:
         return close("failed", reason=str(error), **getattr(error, "extra", {}))
     except KeyboardInterrupt:
@@ -219,15 +263,6 @@ def _run(table, cell, seed, preset, out, data_dir, path, progress) -> Mapping[st
         raise
     except UserError as error:
         raise UserError(f"{cell} seed={seed}: {error}") from error
-    row = close(
-        "done",
-        test_accuracy=outcome.test_accuracy,
-        test_mse=outcome.test_mse,
-        n_test=outcome.n_test,
-        step=outcome.step,
-        seconds=outcome.seconds,
-        budget=outcome.budget,
-        **outcome.extra,
-    )
-    forget(directory_of(cell))
+    row = close("done", **fields)
+    grid.forget(directory)
     return row

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.finite_networks import AUGMENTED_SUPPORTS, network_of
-from paper_repro.core.runs.learned_sets import (
+from paper_repro.core.runs.presets import Preset
+from paper_repro.core.runs.scorers import FiniteNetwork
+from paper_repro.core.runs.transfer_cells import (
+    AUGMENTED_SUPPORTS,
     KIP_TO_NN,
     LS_TO_NN,
-    FileSet,
     cell_on,
     find_set,
+    is_file_set,
+    network_of,
 )
-from paper_repro.core.runs.presets import Preset
-from paper_repro.core.sets.catalogue import LearnedSet
+from paper_repro.core.sets.learned_set import LearnedSet
 
 PARTS = ("width", "step")
 CHOICE, WIDTH, STEP = "choice of settings", "width", "KIP step"
@@ -40,7 +42,7 @@ def chosen_sets(
 
 def choice_cells(
     budget: Preset,
-    sets: Sequence[LearnedSet | FileSet],
+    sets: Sequence[LearnedSet],
     parts: Sequence[str],
     augmented: bool = False,
 ) -> list[Cell]:
@@ -60,7 +62,7 @@ def choice_cells(
 
 def cells(
     budget: Preset,
-    sets: Sequence[LearnedSet | FileSet],
+    sets: Sequence[LearnedSet],
     parts: Sequence[str],
     widths: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
@@ -72,7 +74,7 @@ def cells(
     """
     found = []
     for choice in choice_cells(budget, sets, parts, augmented):
-        learned = next(s for s in sets if s.name == choice.support["name"])
+        learned = next(s for s in sets if s.name == choice.config.support["name"])
         network = _fixed(choice, rows)
         if network is None:
             continue
@@ -88,25 +90,25 @@ def cells(
     return sorted(found, key=lambda cell: cell.method)
 
 
-def _is_for_width(learned: LearnedSet | FileSet) -> bool:
-    """Plain KIP, LS, which has no series, or any set that was given as a file."""
-    if isinstance(learned, FileSet):
+def _is_for_width(learned: LearnedSet) -> bool:
+    """Plain KIP, a set of a method without steps (LS), or any set that was given as a file."""
+    if is_file_set(learned):
         return True
     record = learned.record
     plain = not record["learned_labels"] and not record["augmentation"]
-    return plain or record["config"]["procedure"] == "label_solve"
+    return plain or record["step"] is None
 
 
 def _variants(cell: Cell, changes: Sequence[Mapping[str, Any] | None]) -> Iterator[Cell]:
     """MSE and cross entropy, with each augmentation of the supports."""
     for loss in ("mse", "xent"):
         for augmentation in changes:
-            network = {**cell.network, "loss": (loss,), "augmentation": augmentation}
+            network = {**cell.scorer.settings, "loss": (loss,), "augmentation": augmentation}
             if augmentation is None:
                 del network["augmentation"]
             if loss == "mse":
                 del network["loss"]
-            yield dataclasses.replace(cell, network=network)
+            yield dataclasses.replace(cell, scorer=FiniteNetwork(network))
 
 
 def _named(cell: Cell, what: str) -> Cell:
@@ -121,13 +123,13 @@ def _fixed(choice: Cell, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
             point = row["chosen"]
             names = ("learning_rate_factor", "l2", "label_scale")
             one = {name: (point[name],) for name in names}
-            return {**choice.network, **one, "loss": (point.get("loss", "mse"),)}
+            return {**choice.scorer.settings, **one, "loss": (point.get("loss", "mse"),)}
     return None
 
 
-def _spread(learned: LearnedSet | FileSet, most: int | None) -> list[int]:
+def _spread(learned: LearnedSet, most: int | None) -> list[int]:
     """The kept steps and the final one, or `most` of them, first and last included."""
-    if isinstance(learned, FileSet) or not learned.steps:
+    if is_file_set(learned) or not learned.steps:
         return []
     steps = [*learned.steps, learned.record["step"]]
     if most is None or most >= len(steps):

@@ -1,7 +1,8 @@
 """Checkpoints: named arrays in a safetensors file, written atomically and verified when read.
 
 A run keeps its resumable state twice, the latest and the one before, so that a file damaged
-after it was written costs the steps in between and nothing else.
+after it was written costs the steps in between and nothing else. `Resume` is the one way in which
+KIP, Label Solve and the training of networks go on where they were stopped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +71,73 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(tensors, metadata)
 
 
+SECONDS = 30.0
+"""Time between two saved states of a run."""
+
+
+class Resume:
+    """The resumable state of one run in a directory of its own.
+
+    The directory of another run is refused: nothing there is read or replaced.
+
+    Args:
+      directory: the place of the states; it need not exist.
+      identity: a digest of everything that decides the run's bits.
+
+    Attributes:
+      found: the latest whole state, None where the run has not started.
+
+    Raises:
+      UserError: the directory holds the states of another run, or damaged ones alone.
+
+    Example:
+      >>> resume = Resume(tmp_path, "run-1")
+      >>> resume.found is None
+      True
+      >>> resume.save({"step": np.asarray(7)})
+      >>> int(Resume(tmp_path, "run-1").found.tensors["step"])
+      7
+    """
+
+    def __init__(self, directory: Path, identity: str):
+        self._rolling, self._identity = Rolling(directory), identity
+        self.found = self._rolling.load()
+        self._before = 0.0
+        self._started = self._saved = time.monotonic()
+        if self.found is None:
+            return
+        if self.found.metadata.get("identity") != identity:
+            raise UserError(
+                f"{directory} holds another run (other data, settings or seed, or an earlier "
+                "version of this project): choose another --out, or delete that directory"
+            )
+        self._before = float(self.found.metadata.get("seconds", 0))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent by all sessions of the run together, without the time between them."""
+        return self._before + time.monotonic() - self._started
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last save is `SECONDS` ago."""
+        return time.monotonic() - self._saved > SECONDS
+
+    def save(self, tensors: Mapping[str, np.ndarray], **facts: str) -> None:
+        """Make this the latest state; `facts` are kept in its metadata.
+
+        Raises:
+          OSError: the directory cannot be written; the states there stay as they are.
+        """
+        seconds = f"{self.seconds:.1f}"
+        self._rolling.save(tensors, {"identity": self._identity, "seconds": seconds, **facts})
+        self._saved = time.monotonic()
+
+    def forget(self) -> None:
+        """Delete the states: the run is finished and recorded elsewhere."""
+        self._rolling.delete()
+
+
 class Rolling:
     """The latest resumable state of a run, and the one before it, in `directory`."""
 
@@ -83,6 +152,11 @@ class Rolling:
         if self.latest.exists():
             os.replace(self.latest, self.previous)
         os.replace(self._staged, self.latest)
+
+    def delete(self) -> None:
+        """Remove all states."""
+        for path in (self.latest, self._staged, self.previous):
+            path.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
         """The latest state that is whole; None where a run has not started.

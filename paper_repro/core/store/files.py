@@ -33,7 +33,7 @@ def exclusive(directory: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                     raise UserError(
-                        f"another process is at work in {directory}: wait for it, or choose "
+                        f"another process is using {directory}: wait for it, or choose "
                         "another --out"
                     ) from error
         yield

@@ -18,8 +18,8 @@ class JsonLines:
     A line that is not whole, and what follows it, does not count; the next change removes it.
 
     Attributes:
-      path: of the file.
-      entries: in the order they were appended.
+      path: the file.
+      entries: the entries in the order they were appended.
     """
 
     def __init__(self, path: Path | None):

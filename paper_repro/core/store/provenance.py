@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core.kernels.pool.threads import available_cores
-
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -65,6 +63,13 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
     }
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -82,9 +82,9 @@ ROW_FIELDS: dict[str, Field] = {
 `test_accuracy` is a fraction of `n_test` images, `test_mse` has the 0.5 factor, `seconds` are the
 run's own (of the last session, but for KIP), `peak_mb` (MiB) is the process's up to its end, with
 the runs before it in the same command, `budget` what was spent (steps, target_batch, n_train, ...),
-`started` an ISO 8601 time with its zone. `step` is that of KIP, of the network where the same run
-made its support (`procedures.network`), and null for methods without steps, as is
-`transform_sha256` without a fitted transform.
+`started` an ISO 8601 time with its zone. `step` is that of the method that made the set and null
+for methods without steps (rows of the cheap-kernel table's networks have the network's steps), as
+is `transform_sha256` without a fitted transform.
 """
 
 

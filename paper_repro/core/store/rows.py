@@ -26,6 +26,7 @@ __all__ = [
     "read_rows",
     "results_path",
     "rows_for",
+    "run_directory",
 ]
 
 Row = dict[str, Any]
@@ -49,7 +50,7 @@ def append_row(path: Path | str, row: Mapping[str, Any]) -> Row:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path) as descriptor:
         size = _drop_unfinished_line(path, descriptor)
-        before = _same_outcome(read_rows(path), row)
+        before = _same_outcome(_all_rows(path), row)
         if before is not None:
             return before
         try:
@@ -68,22 +69,42 @@ def results_path(out: Path, script: str) -> Path:
     return out / f"{script}.jsonl"
 
 
-def rows_for(script: str, out: Path) -> list[Row]:
-    """The rows of a script, then those of the other scripts in `out`: tables share cells."""
+def run_directory(out: Path, config_hash: str, seed: int) -> Path:
+    """Checkpoints and metrics of one run; shared by all tables that have its cell."""
+    return out / "runs" / f"{config_hash}-seed{seed}"
+
+
+def rows_for(script: str, out: Path, *, smoke: bool = False) -> list[Row]:
+    """The rows of a script, then those of the other scripts in `out`: tables share cells.
+
+    Args:
+      script: the script's name.
+      out: a directory of results.
+      smoke: whether the rows of smoke tests count; they fill no other table.
+
+    Raises:
+      UserError: a file holds a corrupted line.
+    """
     own = results_path(out, script)
     others = sorted(path for path in out.glob("*.jsonl") if path != own)
-    return [row for path in (own, *others) for row in read_rows(path)]
+    return [row for path in (own, *others) for row in read_rows(path, smoke=smoke)]
 
 
-def read_rows(path: Path | str) -> list[Row]:
+def read_rows(path: Path | str, *, smoke: bool = False) -> list[Row]:
     """All rows of a file in the order they were written; none when it does not exist.
+
+    The rows of smoke tests are left out, except with `smoke`.
 
     A half-written last line, as a crash leaves it, is skipped with a `RuntimeWarning`.
 
     Raises:
       UserError: any other line is not a result row; names the file and the line.
     """
-    path = Path(path)
+    rows = _all_rows(Path(path))
+    return rows if smoke else [row for row in rows if row["preset"] != "smoke"]
+
+
+def _all_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -97,7 +118,7 @@ def read_rows(path: Path | str) -> list[Row]:
         warnings.warn(
             f"{path}: ignored a half-written last line (line {len(lines) + 1})",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return rows
 

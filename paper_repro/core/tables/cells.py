@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
+from paper_repro.core.sets.record import is_reduced
 from paper_repro.core.store.row_schema import PRESETS
-from paper_repro.core.tables.published.figure import PublishedFigure
+from paper_repro.core.tables.published.records import PublishedFigure
 from paper_repro.core.tables.statistics import Estimate, estimate
 from paper_repro.core.tables.verdict import Verdict, not_run, verdict
 
@@ -21,6 +22,18 @@ _PHRASES = {
     "kip_steps": "{} KIP steps",
     "kip_target_batch": "KIP target batch {}",
 }
+
+
+class HasRows(Protocol):
+    """What says which rows are its own.
+
+    Attributes:
+      match: see `CellSpec.match`.
+    """
+
+    @property
+    def match(self) -> Mapping[str, Any]:
+        """See `CellSpec.match`."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,28 @@ class CellSpec:
     paper_budget: str = ""
     needs: str = "a run"
     published_only: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        cell: HasRows,
+        label: Mapping[str, str],
+        published: PublishedFigure | None = None,
+        paper_budget: str = "",
+        needs: str = "a run",
+    ) -> CellSpec:
+        """The line of a cell: the rows of that cell fill it, whatever they spent.
+
+        Args:
+          cell: what is run for it (`runs.cell.Cell`).
+          label, published, paper_budget, needs: see the attributes.
+        """
+        return cls(label, cell.match, published, paper_budget, needs)
+
+
+def smoke_note(rows: Iterable[Row], text: str) -> tuple[str, ...]:
+    """The note of a table that shows a smoke test, if `rows` are of one."""
+    return (text,) if any(row["preset"] == "smoke" for row in rows) else ()
 
 
 @dataclass(frozen=True)
@@ -103,41 +138,26 @@ class ResultTable:
         )
 
 
-def build_cells(
-    specs: Iterable[CellSpec], rows: Iterable[Row], *, include_smoke: bool = False
-) -> list[TableCell]:
+def build_cells(specs: Iterable[CellSpec], rows: Iterable[Row]) -> list[TableCell]:
     """Fill each spec from the done rows that match it.
 
     Rows of different configurations are never averaged: the one with the most KIP steps times
     targets is shown; of equals the one whose finite network has the most width times steps, the
-    one of the largest preset, the one with the most seeds, the one started last. Smoke rows count
-    only when asked for. A row that stands in several files counts once.
+    one of the largest preset, the one with the most seeds, the one started last. A row that stands
+    in several files counts once.
     """
     rows = list(rows)
-    return [
-        _cell(spec, [r for r in rows if matches(r, spec.match)], include_smoke) for spec in specs
-    ]
+    return [_cell(spec, [r for r in rows if matches(r, spec.match)]) for spec in specs]
 
 
-def cell_runs(spec: CellSpec, rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+def cell_runs(spec: CellSpec, rows: Iterable[Row]) -> list[Row]:
     """The rows that a cell averages: see `build_cells`."""
-    matching = [row for row in rows if matches(row, spec.match)]
-    return select_runs(matching, include_smoke=include_smoke)
+    return select_runs(row for row in rows if matches(row, spec.match))
 
 
-def is_reduced(row: Row) -> bool:
-    """Whether a row spent less than the paper.
-
-    True except at the paper preset; a `reduced` flag in the row's budget overrules that, for cells
-    whose smaller preset is the published budget already.
-    """
-    return bool(row["budget"].get("reduced", row["preset"] != "paper"))
-
-
-def select_runs(rows: Iterable[Row], *, include_smoke: bool = False) -> list[Row]:
+def select_runs(rows: Iterable[Row]) -> list[Row]:
     """The done rows of one cell to be averaged: one configuration, one row a seed."""
-    lowest = 0 if include_smoke else 1
-    done = [r for r in rows if r["status"] == "done" and _rank(r) >= lowest]
+    done = [r for r in rows if r["status"] == "done"]
     # By hash alone: presets may share a configuration, and no seed of it is run twice.
     groups: dict[str, dict[int, Row]] = {}
     for row in done:
@@ -167,9 +187,8 @@ def describe_budget(rows: Sequence[Row]) -> str:
     return ", ".join([presets, *(p for p in parts if p)])
 
 
-def _cell(spec: CellSpec, rows: list[Row], include_smoke: bool) -> TableCell:
-    rows = [r for r in rows if include_smoke or r["preset"] != "smoke"]
-    runs = [] if spec.published_only else select_runs(rows, include_smoke=include_smoke)
+def _cell(spec: CellSpec, rows: list[Row]) -> TableCell:
+    runs = [] if spec.published_only else select_runs(rows)
     ours = estimate([100 * r["test_accuracy"] for r in runs]) if runs else None
     return TableCell(
         label=dict(spec.label),

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from paper_repro.core.data.mirrors.packages import Location
 from paper_repro.core.data.notice import byte_progress
-from paper_repro.core.data.unavailable import Unavailable
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import Unavailable, UserError
 
 _ATTEMPTS = 3
 _TIMEOUT = 30  # seconds without a byte

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.errors import Unavailable
 
 _QUERY_SECONDS = 60
 _UPDATE_SECONDS = 300
@@ -66,9 +66,9 @@ class NpmPackage:
             digest = base64.b64decode(encoded, validate=True).hex()
             url = dist["tarball"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Unavailable(f"npm gave no address and checksum of {self.name}") from error
+            raise Unavailable(f"npm reports no address and checksum for {self.name}") from error
         if algorithm not in ("sha512", "sha384", "sha256"):
-            raise Unavailable(f"npm gave no usable checksum of {self.name}")
+            raise Unavailable(f"npm reports no usable checksum for {self.name}")
         return Location(url, algorithm, digest)
 
 
@@ -109,7 +109,7 @@ class DebianPackage:
         for line in _run(command).splitlines():
             if match := _URI_LINE.match(line):
                 return Location(match["url"], "sha256", match["hex"], int(match["size"]))
-        raise Unavailable(f"apt knows no address of {self.name}")
+        raise Unavailable(f"apt has no download address for {self.name}")
 
 
 def _private_apt(directory: Path) -> list[str]:

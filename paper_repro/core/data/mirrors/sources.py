@@ -10,13 +10,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from paper_repro.core.data.mirrors.archives import deb_payload, read_tar
+from paper_repro.core.data.mirrors.archives import deb_payload, parse_idx, read_tar
 from paper_repro.core.data.mirrors.download import download
-from paper_repro.core.data.mirrors.idx import parse_idx
 from paper_repro.core.data.mirrors.packages import DebianPackage, NpmPackage
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.registry import Spec
-from paper_repro.core.data.unavailable import Unavailable
+from paper_repro.core.errors import Unavailable
 
 Arrays = dict[str, np.ndarray]
 

@@ -30,7 +30,7 @@ from paper_repro.core.errors import UserError
 class NumbaForm(Protocol):
     """A NamedTuple of numbers of the kernel's dtype, with static functions on `Lanes`.
 
-    They are plain Python, compiled into the loops of the numba backend; `numba_backend.activation`
+    They are plain Python, compiled into the loops of the numba backend; `compiled`
     has their descriptions and the order of arguments.
     """
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from paper_repro.core.kernels.activations.base import Activation
-from paper_repro.core.kernels.numba_backend.lanes import (
+from paper_repro.core.kernels.lanes import (
     absolute,
     fma,
     polynomial,

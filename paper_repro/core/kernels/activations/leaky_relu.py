@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from paper_repro.core.kernels.activations import compiled as of
 from paper_repro.core.kernels.activations.base import Activation
 from paper_repro.core.kernels.activations.relu import ReLU, ReLUForm
-from paper_repro.core.kernels.numba_backend import activation as of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 
 from paper_repro.core.kernels.activations.arccosine import INVERSE_TWO_PI, P, R, T, coincident
 from paper_repro.core.kernels.activations.base import Activation
-from paper_repro.core.kernels.numba_backend.lanes import (
+from paper_repro.core.kernels.lanes import (
     absolute,
     fma,
     polynomial,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from paper_repro.core.architecture import Architecture
+from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.jax_backend.execute import (
     Norms,
     block_entries,

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.activation import expectations
-from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
+from paper_repro.core.kernels.activations.compiled import expectations
+from paper_repro.core.kernels.lanes import fma, load, splat, store
 from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from paper_repro.core.architecture import Architecture
+from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.callback import traced_matrix
 from paper_repro.core.kernels.kernel import Get, known_get
+from paper_repro.core.kernels.lanes import BYTES
 from paper_repro.core.kernels.numba_backend import forward, reverse, variance
-from paper_repro.core.kernels.numba_backend.lanes import BYTES
 from paper_repro.core.kernels.numba_backend.tables import Side, Tables, tables
 from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.pool.threads import available_cores, for_each, pieces
+from paper_repro.core.kernels.pool.threads import for_each, pieces
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import is_tracer, require_concrete
+from paper_repro.core.store.provenance import available_cores
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.
 _COLUMNS = 1024

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.activation import expectations, pullback
+from paper_repro.core.kernels.activations.compiled import expectations, pullback
+from paper_repro.core.kernels.lanes import fma, load, splat, store
 from paper_repro.core.kernels.numba_backend.forward import (
     forward_segments,
     input_row,
@@ -30,7 +31,6 @@ from paper_repro.core.kernels.numba_backend.forward import (
     tile_bounds,
     tile_places,
 )
-from paper_repro.core.kernels.numba_backend.lanes import fma, load, splat, store
 from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,

@@ -20,10 +20,12 @@ an atomic operation each time one is taken out of a tuple."""
 
 @functools.cache
 def sources_digest() -> str:
-    """SHA-256 of the sources of this package and of the activations."""
+    """SHA-256 of the sources of this package, of the activations and of the lanes."""
     here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in [*sorted(here.glob("*.py")), *sorted((here.parent / "activations").glob("*.py"))]:
+    kernels, digest = here.parent, hashlib.sha256()
+    folders = [here, kernels / "activations"]
+    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    for path in [*sources, kernels / "lanes.py"]:
         with contextlib.suppress(OSError):
             digest.update(path.read_bytes())
     return digest.hexdigest()

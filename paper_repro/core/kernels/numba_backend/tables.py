@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paper_repro.core.kernels.numba_backend.lanes import BYTES
+from paper_repro.core.kernels.lanes import BYTES
 from paper_repro.core.kernels.plan import Plan
 
 # Columns of `Network.segments`.

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from numba import njit
 
-from paper_repro.core.kernels.numba_backend.activation import (
+from paper_repro.core.kernels.activations.compiled import (
     expectations,
     norm,
     pullback,
     second_moment,
     variance_pullback,
 )
-from paper_repro.core.kernels.numba_backend.forward import out_position
-from paper_repro.core.kernels.numba_backend.lanes import (
+from paper_repro.core.kernels.lanes import (
     fma,
     load,
     reciprocal_root,
@@ -30,6 +29,7 @@ from paper_repro.core.kernels.numba_backend.lanes import (
     where_greater,
     zeros_like,
 )
+from paper_repro.core.kernels.numba_backend.forward import out_position
 from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,

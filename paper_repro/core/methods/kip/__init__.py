@@ -1,7 +1,7 @@
 """Kernel Inducing Points (arXiv 2011.00050, Algorithm 1; arXiv 2107.13034, section 2)."""
 
 from paper_repro.core.methods.kip.config import KIPConfig, official_steps
-from paper_repro.core.methods.kip.run import KIPResult, run
-from paper_repro.core.methods.problem import Problem
+from paper_repro.core.methods.kip.log import METRICS, support_path
+from paper_repro.core.methods.kip.method import KIP
 
-__all__ = ["KIPConfig", "KIPResult", "Problem", "official_steps", "run"]
+__all__ = ["KIP", "METRICS", "KIPConfig", "official_steps", "support_path"]

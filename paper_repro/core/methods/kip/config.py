@@ -5,17 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.methods.method import MethodConfig
 from paper_repro.core.preprocess.augment import Augmentation
 
 _EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000)
 
 
+Initial = Literal["natural", "noise"]
+"""What support images start as."""
+
+TEST_SHARE = 0.1
+"""The part of a run's time that the tables spend on scoring the test set along the way."""
+
+
 @dataclasses.dataclass(frozen=True)
-class KIPConfig:
+class KIPConfig(MethodConfig):
     """Settings of a run; defaults are the official ones where they are known.
 
     Attributes:
@@ -23,9 +31,9 @@ class KIPConfig:
       steps: number of updates at most.
       target_batch: targets per step, drawn without replacement and balanced over the classes.
       learn_labels: also update the support labels.
-      augmentation: of the targets, on raw images; None for none.
+      augmentation: random maps of the targets, on raw images; None for none.
       initial: support images start as natural training images or as Gaussian noise.
-      learning_rate: of Adam, on images, labels and the logarithms of kernel parameters.
+      learning_rate: step size of Adam, on images, labels and the logarithms of kernel parameters.
       diag_reg: KRR ridge relative to the mean diagonal.
       patience: stop when the best validation loss has not improved by `flat` (relative) for this
         many steps, and select the checkpoint with the lowest validation loss. None: run all
@@ -33,22 +41,27 @@ class KIPConfig:
       flat: relative improvement that counts as none.
       support_batch: supports per class that a step draws and updates (arXiv 2011.00050,
         Algorithm 1); the others stay as they are, with their moments. None updates all of them.
+      random_architectures: networks of which every step draws one for its update (arXiv
+        2107.13034, section 3.1); scores always use the kernel of the run. None draws none.
+      test_share: see `evaluation_steps`. It changes no number of the result.
     """
 
-    images_per_class: int
-    steps: int
-    target_batch: int
+    steps: int = 10_000
+    target_batch: int = 5_000
     learn_labels: bool = False
     augmentation: Augmentation | None = None
-    initial: Literal["natural", "noise"] = "natural"
+    initial: Initial = "natural"
     learning_rate: float = 0.04
     diag_reg: float = DIAG_REG
     patience: int | None = None
     flat: float = 1e-3
     support_batch: int | None = None
+    random_architectures: tuple[str, ...] | None = None
+    test_share: float | None = None
 
     def __post_init__(self):
-        for name, least in (("images_per_class", 1), ("steps", 0), ("target_batch", 1)):
+        super().__post_init__()
+        for name, least in (("steps", 0), ("target_batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.initial not in ("natural", "noise"):
@@ -66,26 +79,35 @@ class KIPConfig:
                 f"({self.images_per_class}) or None, not {self.support_batch}"
             )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the bits of a run, for its identity.
+
+        The kernels are part of the identity by themselves, and `test_share` changes no bit.
+        """
+        fields = dataclasses.asdict(self)
+        del fields["random_architectures"], fields["test_share"]
+        return fields
+
 
 _UPDATE = 4
 """Cost of a support-target pair in an update, forward and gradient, in pairs scored forward."""
 
 
-def evaluation_steps(
-    config: KIPConfig, n_support: int, n_test: int, share: float | None
-) -> list[int]:
+def evaluation_steps(config: KIPConfig, n_support: int, n_test: int) -> list[int]:
     """The official steps at which a run scores the test set.
 
     All of them when the checkpoint is chosen on validation, which is scored there too, or when
-    `share` is None. Otherwise as many as fit into `share` of the run's updates, evenly among the
-    official steps, the last one always.
+    `config.test_share` is None. Otherwise as many as fit into that share of the run's updates,
+    evenly among the official steps, the last one always.
 
     Args:
-      config: of the run.
+      config: KIP settings; `test_share` is the largest fraction of the run's time that is spent
+        on the test set.
       n_support: supports in all.
       n_test: size of the test set.
-      share: largest fraction of the run's time spent on the test set.
     """
+    share = config.test_share
     official = list(official_steps(config.steps))
     if share is None or config.patience is not None:
         return official

@@ -1,9 +1,19 @@
-"""What a KIP run measured, one entry a step."""
+"""What a KIP run leaves in its directory: what it measured, one entry a step, and supports."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from paper_repro.core.errors import UserError
 from paper_repro.core.store.json_lines import Entry, JsonLines
+
+METRICS = "metrics.jsonl"
+"""Scores at the official steps, in a run's directory."""
+
+
+def support_path(directory: Path, step: int) -> Path:
+    """Where a run keeps the support of an official step: tensors `images` and `labels`."""
+    return directory / f"support_{step:06d}.safetensors"
 
 
 class Log(JsonLines):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from paper_repro.core.errors import Diverged
 from paper_repro.core.kernels.kernel import Kernel
 from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.krr import Unsolvable, loss_and_gradient
@@ -36,10 +37,6 @@ class State(NamedTuple):
     y_support: Array
     log_parameters: dict[str, Array]
     optimizer: Any
-
-
-class Diverged(Exception):
-    """The loss is not finite, or the support kernel cannot be solved."""
 
 
 def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int) -> State:
@@ -87,12 +84,12 @@ def advance(
     counts twice with the second argument held constant.
 
     Args:
-      kernel: with the parameters it was made with; the state's learned ones replace them.
+      kernel: the kernel; the state's learned parameters replace those it was made with.
       state: before the update.
       targets: prepared images of the batch.
       y_target: their centred labels, float64 (n_target, n_classes).
-      config: of the run.
-      rows: of the supports that take part in this step; None for all.
+      config: KIP settings.
+      rows: numbers of the supports that take part in this step; None for all.
 
     Returns:
       The state after the update and the loss before it.

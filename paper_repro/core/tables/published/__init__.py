@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
-from paper_repro.core.tables.published.figure import PublishedFigure
 from paper_repro.core.tables.published.records import (
     AblationRow,
     CheapKernelCell,
     ComparisonCell,
     OfficialRun,
+    PublishedFigure,
     TransferRow,
 )
 

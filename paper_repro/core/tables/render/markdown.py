@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from paper_repro.core.tables.cells import ResultTable
 from paper_repro.core.tables.render.text import CODE, NUMERIC, header, line
 
+_LEFT_OUT_OF_HEADLINE = ("Difference", "Budget paper")
+"""Columns that the short form leaves out."""
+
 
 def render_markdown(table: ResultTable, *, level: int = 2) -> str:
     """The table with its title (a heading of `level`), caption, notes and appendices.
@@ -57,3 +60,21 @@ def _escaped(text: str) -> str:
     for character in "\\|*_`<[":
         text = text.replace(character, "\\" + character)
     return text
+
+
+def render_headline(table: ResultTable) -> str:
+    """The short form of a table: a Markdown table of the cells with results of ours.
+
+    One line of text where there is none.
+    """
+    cells = [cell for cell in table.cells if cell.ours is not None]
+    if not cells:
+        return "Nothing has been recorded yet."
+    names = header(table)
+    kept = [number for number, name in enumerate(names) if name not in _LEFT_OUT_OF_HEADLINE]
+    lines = [line(table, cell) for cell in cells]
+    return grid(
+        [names[i] for i in kept],
+        [[texts[i] for i in kept] for texts in lines],
+        [names[i] in NUMERIC for i in kept],
+    )

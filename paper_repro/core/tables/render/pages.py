@@ -36,7 +36,7 @@ def render_page(
 
     Args:
       script: its name.
-      docstring: of its module; the first paragraph becomes the title.
+      docstring: the docstring of its module; the first paragraph becomes the title.
       rows: those of `results/<script>.jsonl`, all of them.
       results: the directory of the rows.
       tables: the file with the rendered tables.

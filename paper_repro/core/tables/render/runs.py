@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core.data import registry
 from paper_repro.core.tables.render.markdown import grid
 from paper_repro.core.tables.render.text import NOTHING
 
@@ -89,8 +90,6 @@ def revision(git: Mapping[str, Any] | None) -> str:
 
 
 def _title(dataset: str) -> str:
-    from paper_repro.core.data import registry  # slow for `report --help`, which needs none of it
-
     official = registry.DATASETS.get(dataset)
     return dataset if official is None else official.title
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from paper_repro.core.tables.cells import ResultTable, TableCell
-from paper_repro.core.tables.published.figure import PublishedFigure
+from paper_repro.core.tables.published.records import PublishedFigure
 from paper_repro.core.tables.statistics import Estimate
 
 COLUMNS = (

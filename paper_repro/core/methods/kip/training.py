@@ -1,0 +1,195 @@
+"""The KIP loop: resumable, evaluated and kept at the official steps, selected on validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper_repro.core.errors import Diverged, UserError
+from paper_repro.core.krr import Unsolvable
+from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
+from paper_repro.core.methods.kip.config import KIPConfig, evaluation_steps, official_steps
+from paper_repro.core.methods.kip.log import METRICS, Log, support_path
+from paper_repro.core.methods.kip.state import (
+    State,
+    advance,
+    from_tensors,
+    initial_state,
+    kernel_at,
+)
+from paper_repro.core.methods.method import Progress
+from paper_repro.core.methods.problem import Problem
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import score
+from paper_repro.core.store import checkpoint
+from paper_repro.core.store.checkpoint import Resume
+from paper_repro.core.store.json_lines import Entry
+from paper_repro.core.store.pytree import to_tensors
+
+PAPER_TARGET_BATCH = 5_000
+"""Targets of a KIP step in the papers."""
+
+
+def run(
+    problem: Problem,
+    config: KIPConfig,
+    seed: int,
+    directory: Path,
+    progress: Progress | None = None,
+) -> LearnedSet:
+    """Train a support set, or go on where an interrupted call in the same directory stopped.
+
+    A resumed run ends in the same bytes as an uninterrupted one on the same machine: every batch
+    depends on (seed, step) alone and the whole optimiser state is kept.
+
+    Args:
+      problem: targets, transform, kernel and held-out sets; patience needs a validation set.
+      config: KIP settings.
+      seed: decides supports, batches and augmentation.
+      directory: a directory of this run alone: metrics.jsonl (scores at official steps),
+        losses.jsonl (training loss of the support before the update, at every saved state),
+        support_*.safetensors, state*.safetensors.
+      progress: see `Progress`; not called for steps that an earlier call did.
+
+    Returns:
+      The selected support, float32, images as kernel inputs. Its record has the official `step`
+      that was selected, `seconds` of all sessions, `budget`, `metrics` (test_accuracy, test_mse,
+      n_test of that step, if the problem has a test set) and in `extra` converged (the validation
+      loss was flat, rather than the steps used up), steps_run, trajectory (what was measured at
+      each official step), validation_* and, where the kernel has any, its learned `parameters`.
+
+    Raises:
+      UserError: patience without a validation set, a directory of another run, or one whose
+        states or metrics were damaged beyond what can be made good.
+      Diverged: a loss that is not finite, or a support kernel that is not positive definite; the
+        directory keeps everything up to there.
+    """
+    kernel = problem.kernel_fn
+    if config.patience is not None and problem.validation is None:
+        raise UserError("patience needs a validation set: hold out part of the training images")
+    if problem.alternatives and kernel.parameters:
+        raise UserError("a kernel with learned parameters cannot be drawn anew every step")
+    log, losses = Log(directory / METRICS), Log(directory / "losses.jsonl")
+    state = initial_state(problem, kernel, config, seed)
+    resume = Resume(directory, problem.identity(config.settings, seed))
+    if resume.found is not None:
+        state = from_tensors(resume.found.tensors, state)
+    keep = set(official_steps(config.steps))
+    n_test = len(problem.test.y) if problem.test is not None else 1
+    measured = set(evaluation_steps(config, len(state.x_support), n_test))
+    log.require({step for step in measured if step < state.step})
+    log.drop_after(state.step)
+    losses.drop_after(state.step - 1)
+    latest: Entry | None = None
+
+    def save(state: State) -> None:
+        if latest is not None and not losses.has(latest["step"]):
+            losses.append(latest)
+        resume.save(to_tensors(state))
+
+    batches = Batches(problem, kernel, config, seed)
+    try:
+        while True:
+            if state.step in keep:
+                _keep_support(directory, state)
+            if state.step in measured and not log.has(state.step):
+                log.append(_measure(problem, kernel, state, config, resume.seconds))
+                save(state)
+            flat = config.patience is not None and _is_flat(log.entries, config)
+            if state.step >= config.steps or flat:
+                break
+            kernel_fn = kernel_of(state.step, seed, kernel, problem.alternatives)
+            rows = support_rows(state.step, seed, config, problem.n_classes)
+            before = state.step
+            state, loss = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
+            latest = {"step": before, "loss": float(loss), "seconds": round(resume.seconds, 1)}
+            if progress is not None:
+                progress(state.step, config.steps, {"loss": loss, **log.latest()})
+            if resume.is_due:
+                save(state)
+    except KeyboardInterrupt:
+        save(state)
+        raise
+    selected = _select(log.entries, config)
+    support = checkpoint.load(support_path(directory, selected["step"])).tensors
+    record = _record(problem, config, selected, log.entries, (state.step, flat, resume.seconds))
+    return LearnedSet.of(support["images"], support["labels"], record)
+
+
+def _record(
+    problem: Problem,
+    config: KIPConfig,
+    selected: Entry,
+    entries: list[Entry],
+    ended: tuple[int, bool, float],
+) -> dict[str, Any]:
+    """The record of a finished run; `ended` has its steps, whether it converged, its seconds."""
+    steps_run, converged, seconds = ended
+    budget = {
+        "steps": steps_run,
+        "target_batch": min(config.target_batch, len(problem.labels)),
+        "n_train": len(problem.labels),
+    }
+    if config.patience is not None:
+        # A run that was to converge may have spent less than the papers, whatever its preset.
+        small = config.target_batch < PAPER_TARGET_BATCH
+        budget["reduced"] = not converged or small or problem.is_reduced
+    metrics = {k: v for k, v in selected.items() if k.startswith("test_")}
+    if metrics:
+        metrics["n_test"] = len(problem.test.y)
+    hidden = ("seconds", "parameters")
+    extra = {
+        "converged": converged,
+        "steps_run": steps_run,
+        "trajectory": [{k: v for k, v in e.items() if k not in hidden} for e in entries],
+        **{k: v for k, v in selected.items() if k.startswith("validation_")},
+    }
+    if selected["parameters"]:
+        extra["parameters"] = selected["parameters"]
+    return {
+        "step": selected["step"],
+        "seconds": seconds,
+        "budget": budget,
+        "metrics": metrics,
+        "extra": extra,
+    }
+
+
+def _measure(problem, kernel, state, config, seconds) -> dict:
+    """Metrics of the support at an official step; the test ones never enter a decision."""
+    kernel = kernel_at(kernel, state)
+    entry = {
+        "step": state.step,
+        "seconds": round(seconds, 1),
+        "parameters": dict(kernel.parameters),
+    }
+    for name, held_out in (("validation", problem.validation), ("test", problem.test)):
+        if held_out is not None:
+            try:
+                learned = LearnedSet.of(state.x_support, state.y_support)
+                found = score(learned, held_out, kernel, config.diag_reg)
+            except Unsolvable as error:
+                raise Diverged(f"step {state.step}: {error}") from error
+            entry |= {f"{name}_accuracy": found.accuracy, f"{name}_mse": found.mse}
+    return entry
+
+
+def _is_flat(entries: list[dict], config: KIPConfig) -> bool:
+    """No relative improvement of the best validation loss by `flat` within `patience` steps."""
+    now = entries[-1]["step"]
+    earlier = [e["validation_mse"] for e in entries if e["step"] <= now - config.patience]
+    recent = [e["validation_mse"] for e in entries if e["step"] > now - config.patience]
+    return bool(earlier) and min(recent) > (1 - config.flat) * min(earlier)
+
+
+def _select(entries: list[dict], config: KIPConfig) -> dict:
+    if config.patience is None:
+        return entries[-1]
+    return min(entries, key=lambda entry: entry["validation_mse"])
+
+
+def _keep_support(directory: Path, state: State) -> None:
+    tensors = {"images": np.asarray(state.x_support), "labels": np.asarray(state.y_support)}
+    checkpoint.save(support_path(directory, state.step), tensors, {"step": str(state.step)})

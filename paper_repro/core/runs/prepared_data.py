@@ -1,0 +1,150 @@
+"""A data set ready for the cells that agree on how it is preprocessed, and on the kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paper_repro.core.data import Dataset, load_dataset
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.methods.problem import Problem
+from paper_repro.core.preprocess import Transform, fitted
+from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.runs.cell import Cell, DataCut
+from paper_repro.core.sets.scoring import HeldOut, held_out
+from paper_repro.core.store.files import sha256_of_array
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels.kernel import Kernel
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedData:
+    """Raw images, their transform, and held-out sets as a kernel consumes them.
+
+    Attributes:
+      dataset: raw images, cut or pooled as the cell says.
+      transform: fitted on all its training images.
+      transform_sha256: digest of the fitted transform.
+      kernel: what the kernel is.
+      execution: how kernels are computed.
+      cut: how much of the data is used.
+    """
+
+    dataset: Dataset
+    transform: Transform
+    transform_sha256: str
+    kernel: KernelSpec
+    execution: Execution
+    cut: DataCut
+
+    @functools.cached_property
+    def kernel_fn(self) -> Kernel:
+        """The kernel between preprocessed images."""
+        return self.execution.kernel(self.kernel)
+
+    @functools.cached_property
+    def test(self) -> HeldOut:
+        """The test set."""
+        return self.test_for(self.kernel_fn)
+
+    def test_for(self, kernel_fn: Kernel) -> HeldOut:
+        """The test set, prepared for a kernel."""
+        return self._held_out(kernel_fn, self.dataset.x_test, self.dataset.y_test)
+
+    @functools.cached_property
+    def validation(self) -> HeldOut:
+        """The last training images, held out."""
+        return self._held_out(self.kernel_fn, self.dataset.x_val, self.dataset.y_val)
+
+    @property
+    def test_images(self) -> np.ndarray:
+        """Kernel inputs of the test images, for a finite network."""
+        return self.transform.apply(self.dataset.x_test)
+
+    def problem(self, cell: Cell) -> Problem:
+        """What the cell's method learns from."""
+        data, held = self.dataset, cell.holds_out_validation
+        x, y = (data.x_fit, data.y_fit) if held else (data.x_train, data.y_train)
+        found = Problem(
+            *(x, y, data.n_classes, self.transform),
+            dataset=data,
+            is_reduced=not cell.cut.is_whole,
+        )
+        if cell.scorer.algorithm == "KRR":
+            found = dataclasses.replace(found, kernel_fn=self.kernel_fn)
+        if not cell.method_object.uses_kernel:
+            return found
+        names = getattr(cell.config, "random_architectures", None) or ()
+        others = [KernelSpec(name, self.kernel.kernel) for name in names]
+        return dataclasses.replace(
+            found,
+            validation=self.validation if held else None,
+            test=self.test,
+            kernel_fn=self.kernel_fn,
+            alternatives=tuple(self.execution.kernel(spec) for spec in others),
+        )
+
+    def _held_out(self, kernel_fn: Kernel, x: np.ndarray, y: np.ndarray) -> HeldOut:
+        return held_out(kernel_fn, self.transform, x, y, self.dataset.n_classes)
+
+
+def prepared_data(cell: Cell, data_dir: Path | None, execution: Execution) -> PreparedData:
+    """The data of a cell; the last one is kept, since neighbouring cells share it.
+
+    Args:
+      cell: what is to be run.
+      data_dir: see `load_dataset`.
+      execution: how kernels are computed.
+
+    Raises:
+      UserError: no such data set, or damaged files.
+    """
+    return _prepared(cell.dataset, cell.zca, cell.kernel, cell.cut, data_dir, execution)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(
+    name: str,
+    zca: bool,
+    kernel: KernelSpec,
+    cut: DataCut,
+    data_dir: Path | None,
+    execution: Execution,
+) -> PreparedData:
+    data = _reduced(load_dataset(name, data_dir), cut)
+    transform = fitted(data, "zca" if zca else "standard")
+    return PreparedData(data, transform, digest(transform), kernel, execution, cut)
+
+
+def _reduced(data: Dataset, cut: DataCut) -> Dataset:
+    """The first images of each split, average-pooled to `image_side` squared."""
+    if cut.is_whole:
+        return data
+    x_train, x_test = data.x_train[: cut.n_train], data.x_test[: cut.n_test]
+    if cut.image_side is not None:
+        x_train, x_test = pooled(x_train, cut.image_side), pooled(x_test, cut.image_side)
+    arrays = {
+        "x_train": x_train,
+        "y_train": data.y_train[: cut.n_train],
+        "x_test": x_test,
+        "y_test": data.y_test[: cut.n_test],
+    }
+    digests = {name: sha256_of_array(array) for name, array in arrays.items()}
+    return dataclasses.replace(data, **arrays, array_sha256=digests)
+
+
+def pooled(images: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (n, H, W, C) averaged to (n, side, side, C); sides need not divide."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        edges = np.arange(side) * size // side
+        counts = np.diff(np.append(edges, size))
+        shape = [1, 1, 1, 1]
+        shape[axis] = side
+        images = np.add.reduceat(images, edges, axis=axis, dtype=np.float64) / counts.reshape(shape)
+    return np.rint(images).astype(np.uint8)

@@ -1,0 +1,225 @@
+"""What scores a learned set: kernel ridge regression, or a finite network trained on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from paper_repro.core import lazy
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.krr import score
+from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.methods.method import Progress
+from paper_repro.core.random import Purpose, generator
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.scoring import score as score_set
+
+if TYPE_CHECKING:
+    import jax
+
+    from paper_repro.core.data import Dataset
+    from paper_repro.core.kernels.kernel import Kernel
+    from paper_repro.core.network import grid
+    from paper_repro.core.preprocess import Transform
+    from paper_repro.core.sets.scoring import HeldOut
+else:
+    jax = lazy.module("jax")
+    grid = lazy.module("paper_repro.core.network.grid")
+
+
+class TestData(Protocol):
+    """What a scorer needs of a data set (`prepared_data.PreparedData`)."""
+
+    dataset: Dataset
+    transform: Transform
+    execution: Execution
+    kernel_fn: Kernel
+    test: HeldOut
+    test_images: np.ndarray
+
+    def test_for(self, kernel_fn: Kernel) -> HeldOut:
+        """The test set, prepared for another kernel."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """What a scorer is given besides the set.
+
+    Attributes:
+      kernel: the kernel that the set was learned with.
+      diag_reg: the ridge that it was learned with.
+      data: the data set, ready for it.
+      seed: decides initialisation and batches of a network.
+      directory: a directory of this run alone.
+      report: see `Progress`.
+    """
+
+    kernel: KernelSpec
+    diag_reg: float
+    data: TestData
+    seed: int
+    directory: Path
+    report: Progress
+
+
+class Scorer(Protocol):
+    """Gives the test accuracy of a learned set.
+
+    Attributes:
+      algorithm: what rows call it, `KRR` or `NN`.
+    """
+
+    algorithm: ClassVar[str]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What the configuration of a row says of it."""
+
+    def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
+        """The fields of a result row that the run and its scoring fill.
+
+        Returns:
+          test_accuracy (a fraction), test_mse (with the 0.5 factor), n_test, step, seconds (None
+          where only the caller's clock counts), budget, and more.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class KRR:
+    """Kernel ridge regression (`core.krr`).
+
+    Attributes:
+      kernel: the kernel; None for the one that the set was learned with.
+      diag_reg: ridge relative to the mean of the support kernel's diagonal; None for the one that
+        the set was learned with.
+    """
+
+    algorithm: ClassVar[str] = "KRR"
+    kernel: KernelSpec | None = None
+    diag_reg: float | None = None
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """See `Scorer.recorded`; nothing where kernel and ridge are those of the learning."""
+        fields = {}
+        if self.kernel is not None:
+            fields["scored_by"] = dataclasses.asdict(self.kernel)
+        if self.diag_reg is not None:
+            fields["scored_diag_reg"] = self.diag_reg
+        return fields
+
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, Any]) -> KRR:
+        """The scorer of a row's configuration."""
+        kernel = recorded.get("scored_by")
+        spec = None if kernel is None else KernelSpec(**kernel)
+        return cls(spec, recorded.get("scored_diag_reg"))
+
+    def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
+        """See `Scorer.score`; what the run has measured with this kernel is not computed again."""
+        facts = learned.record
+        metrics = facts.get("metrics") if self == KRR() else None
+        if not metrics:
+            ridge = of.diag_reg if self.diag_reg is None else self.diag_reg
+            kernel_fn, test = of.data.kernel_fn, of.data.test
+            if self.kernel not in (None, of.kernel):
+                kernel_fn = of.data.execution.kernel(self.kernel)
+                test = of.data.test_for(kernel_fn)
+            found = score_set(learned, test, kernel_fn, ridge)
+            metrics = {
+                "test_accuracy": found.accuracy,
+                "test_mse": found.mse,
+                "n_test": found.n,
+            }
+        return {
+            **metrics,
+            "step": facts["step"],
+            "seconds": facts["seconds"],
+            "budget": facts["budget"],
+            **facts.get("extra", {}),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class FiniteNetwork:
+    """Finite networks trained on the set: settings are chosen on validation, then tested once.
+
+    The grid of the settings runs over learning rate, weight decay and the scale of the labels.
+
+    Attributes:
+      settings: fields of `grid.Settings`. The network's architecture is that of the cell's kernel.
+    """
+
+    algorithm: ClassVar[str] = "NN"
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """See `Scorer.recorded`."""
+        return {"network": dict(self.settings)}
+
+    def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
+        """See `Scorer.score`.
+
+        Raises:
+          AllDiverged: see `grid.choose`.
+        """
+        settings, facts = grid.Settings(**self.settings), learned.record
+        chosen = choose_network(settings, of, (learned.images, learned.labels))
+        dataset = of.data.dataset
+        y = centred_one_hot(dataset.y_test, dataset.n_classes)
+        found = score(chosen.predict(of.data.test_images), y)
+        return {
+            "test_accuracy": found.accuracy,
+            "test_mse": found.mse,
+            "n_test": found.n,
+            "step": facts["step"],
+            "seconds": None,
+            "budget": {
+                "steps": settings.steps,
+                "width": settings.width,
+                "settings_tried": len(chosen.tried),
+                **_spent(facts["budget"]),
+            },
+            "width": settings.width,
+            "chosen": chosen.point,
+            "tried": chosen.tried,
+            "support": None,
+            "krr_accuracy": facts.get("metrics", {}).get("test_accuracy"),
+            **{k: v for k, v in facts.get("extra", {}).items() if k in _OF_STORED},
+        }
+
+
+_OF_STORED = ("support", "krr_accuracy", "support_size")
+
+
+def _spent(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """What the set took, beside what the network takes."""
+    spent = {name: value for name, value in budget.items() if name.startswith("kip_")}
+    if "target_batch" in budget:
+        spent |= {"kip_steps": budget["steps"], "kip_target_batch": budget["target_batch"]}
+    if budget.get("reduced"):
+        spent["reduced"] = True
+    return spent
+
+
+def choose_network(
+    settings: grid.Settings, of: Scoring, support: tuple[np.ndarray, np.ndarray]
+) -> grid.Chosen:
+    """The best network of a grid on the data set's validation images.
+
+    Args:
+      settings: the grid.
+      of: the data, and where the training is kept.
+      support: kernel inputs (n, H, W, C) and labels (n, K).
+    """
+    dataset, first = of.data.dataset, slice(settings.n_validation)
+    y = centred_one_hot(dataset.y_val[first], dataset.n_classes)
+    key = jax.random.key(int(generator(of.seed, Purpose.NETWORK).integers(2**31)))
+    validation = of.data.transform.apply(dataset.x_val[first]), y
+    architecture = of.kernel.architecture
+    return grid.choose(settings, architecture, support, validation, key, of.directory, of.report)

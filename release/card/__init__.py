@@ -1,0 +1,1 @@
+"""What describes a release: card, tables, Croissant, citation, a page for browsers."""

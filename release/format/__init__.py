@@ -1,0 +1,1 @@
+"""What a release folder holds: its layout, rows, arrays, records, transforms and manifest."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: reading a release from it and publishing one there."""

@@ -1,0 +1,122 @@
+"""Runs that are killed or asked to end, as real processes, end in the bytes of undisturbed ones."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_table
+
+from paper_repro.core.store.rows import read_rows
+
+STEPS = {"FC1": 483, "ConvNet": 233}
+"""Of KIP; seconds of work on two cores."""
+
+
+class Runs:
+    """Commands of one architecture on one data set."""
+
+    def __init__(self, architecture, data):
+        self.architecture, self.data, self.steps = architecture, data, STEPS[architecture]
+        self.uninterrupted = data.parent / "uninterrupted"
+        self.finish(self.uninterrupted)
+
+    def start(self, out):
+        options = {"--out": out, "--data-dir": self.data, "--steps": self.steps}
+        words = [word for pair in options.items() for word in map(str, pair)]
+        command = [sys.executable, small_table.__file__, *words]
+        return subprocess.Popen(
+            [*command, "--architecture", self.architecture], stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(self, out):
+        process = self.start(out)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        return errors
+
+    def wait(self, process, what):
+        deadline = time.monotonic() + 200
+        while not what():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    def wait_for_step(self, out, step, process):
+        metrics = self.directory(out) / "metrics.jsonl"
+        words = f'"step": {step},'
+        self.wait(process, lambda: metrics.exists() and words in metrics.read_text())
+
+    def wait_for_a_state(self, out, process):
+        """Until the process has saved one, wherever it began."""
+        state, now = self.directory(out) / "state.safetensors", time.time_ns()
+        self.wait(process, lambda: state.exists() and state.stat().st_mtime_ns > now)
+
+    def directory(self, out):
+        return small_table.run_of(out, self.steps, self.architecture)
+
+    def everything_but_seconds(self, out):
+        run = self.directory(out)
+        entries = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+        for entry in entries:
+            del entry["seconds"]
+        return entries, {path.name: path.read_bytes() for path in run.glob("support_*")}
+
+    def assert_as_uninterrupted(self, out):
+        expected = self.everything_but_seconds(self.uninterrupted)
+        assert self.everything_but_seconds(out) == expected
+        assert f"support_{self.steps:06d}.safetensors" in expected[1]
+        row, whole = (read_rows(small_table.rows_of(o), smoke=True)[-1] for o in (out, self.uninterrupted))
+        assert row["test_accuracy"] == whole["test_accuracy"]
+        assert (row["status"], row["step"]) == ("done", self.steps)
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def runs(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp(request.param)
+    return Runs(request.param, small_table.write_data(directory / "data"))
+
+
+def test_a_run_killed_at_three_random_moments_ends_in_the_same_bytes(runs, tmp_path):
+    moments = []
+    for _ in range(3):
+        process = runs.start(tmp_path / "out")
+        runs.wait_for_a_state(tmp_path / "out", process)
+        moments.append(random.uniform(0, 0.2))
+        time.sleep(moments[-1])
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, moments
+    assert read_rows(small_table.rows_of(tmp_path / "out"), smoke=True) == []
+    runs.finish(tmp_path / "out")
+    runs.assert_as_uninterrupted(tmp_path / "out")
+
+
+def test_a_run_whose_last_state_was_damaged_goes_on_from_the_one_before(runs, tmp_path):
+    process = runs.start(tmp_path / "out")
+    runs.wait_for_step(tmp_path / "out", 54, process)
+    process.kill()
+    process.communicate()
+    state = runs.directory(tmp_path / "out") / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    assert f"checkpoint {state} is truncated or damaged" in runs.finish(tmp_path / "out")
+    runs.assert_as_uninterrupted(tmp_path / "out")
+
+
+def test_a_run_that_is_asked_to_end_leaves_a_row_and_resumes(runs, tmp_path):
+    out = tmp_path / "out"
+    process = runs.start(out)
+    runs.wait_for_step(out, 54, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("interrupted: what was finished is kept")
+    assert "Traceback" not in errors
+    (row,) = read_rows(small_table.rows_of(out), smoke=True)
+    assert row["status"] == "interrupted" and row["test_accuracy"] is None
+    runs.finish(out)
+    runs.assert_as_uninterrupted(out)
+    assert [r["status"] for r in read_rows(small_table.rows_of(out), smoke=True)] == ["interrupted", "done"]

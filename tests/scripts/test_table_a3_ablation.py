@@ -1,0 +1,67 @@
+"""The CIFAR-10 ablation: all 24 cells at the smoke preset, and cells compared at one budget."""
+
+import pytest
+from commands import command
+
+from paper_repro import table_a3_ablation as ablation
+from paper_repro.core.store.rows import read_rows
+from paper_repro.core.tables import published
+
+SCRIPT = ablation.SCRIPT
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """(rows, what was printed) of all cells; those of 500 images take no step, which take minutes."""
+    out = tmp_path_factory.mktemp("ablation")
+    for options in (["--ipc", "50", "--steps", "0"], ["--ipc", "1", "10"]):
+        done = command(ablation.main, "--preset", "smoke", *options, "--out", out)
+        assert done.returncode == 0, done.stderr
+    assert read_rows(out / f"{SCRIPT}.jsonl") == []  # none but smoke
+    return read_rows(out / f"{SCRIPT}.jsonl", smoke=True), done.stdout
+
+
+def test_all_24_cells_run(smoke):
+    rows, _ = smoke
+    assert len({row["config_hash"] for row in rows}) == len(rows) == 24
+    assert {row["status"] for row in rows} == {"done"}
+    table = ablation.table(rows)
+    assert len(table.cells) == len(published.ablation_a3()) == 24
+    assert all(cell.ours is not None for cell in table.cells)
+    assert {row["budget"]["steps"] for row in rows if row["images_per_class"] < 50} == {1}
+
+
+def test_the_printed_table_says_in_how_many_pairs_the_published_order_shows(smoke):
+    assert "ZCA above none in" in smoke[1]
+    assert "learned labels above fixed ones in" in smoke[1]
+
+
+def row_of(row, steps, accuracy, **changes):
+    """`row` as if it had been run for `steps` at the laptop preset."""
+    config = {**row["config"], "steps": steps}
+    return {
+        **row,
+        "preset": "laptop",
+        "config": config,
+        "config_hash": f"{row['config_hash']}-{steps}",
+        "test_accuracy": accuracy,
+        "budget": {"steps": steps},
+        **changes,
+    }
+
+
+def test_cells_of_a_size_are_compared_at_the_budget_most_of_them_have(smoke):
+    ones = [row for row in smoke[0] if row["images_per_class"] == 1]
+    short = [row_of(row, 120, 0.40 + 0.01 * i) for i, row in enumerate(ones)]
+    long = row_of(ones[0], 335, 0.55)
+    table = ablation.table([*short, long])
+    shown = {round(cell.ours.mean, 2) for cell in table.cells if cell.ours is not None}
+    assert shown == {round(40 + i, 2) for i in range(8)}
+    (more,) = table.appendices[0].cells
+    assert more.ours.mean == pytest.approx(55)
+
+
+def test_one_budget_for_all_leaves_no_appendix(smoke):
+    ones = [row for row in smoke[0] if row["images_per_class"] == 1]
+    table = ablation.table([row_of(row, 120, 0.4) for row in ones])
+    assert [part for part in table.appendices if "largest budget" in part.title] == []
