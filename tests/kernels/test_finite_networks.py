@@ -36,5 +36,7 @@ def test_wide_networks_approach_the_kernels(activation):
         wanted = network_kernel(architecture, backend="numba", dtype="float64", get=get)(x)
         error = found.mean(0) - wanted
         spread = found.std(0) / np.sqrt(NETWORKS)
-        assert np.abs(error / wanted).max() < 0.03
-        assert (np.abs(error) < 4 * spread + 0.01 * np.abs(wanted)).all()
+        # Entries of an odd activation may be near zero, so the scale is that of the diagonal.
+        scale = np.sqrt(np.outer(np.diag(wanted), np.diag(wanted)))
+        assert np.abs(error / scale).max() < 0.03
+        assert (np.abs(error) < 4 * spread + 0.01 * scale).all()

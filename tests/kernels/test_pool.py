@@ -11,10 +11,12 @@ from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.kernels.pool.held import HeldImages
 from paper_repro.core.kernels.pool.in_process import InProcess
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.methods.kip import KIPConfig, Problem, run
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.kip.training import run
 from paper_repro.core.methods.label_solve import label_solve
-from paper_repro.core.methods.problem import held_out
+from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Standard
+from paper_repro.core.sets.scoring import held_out, score
 
 BLOCK_ROWS = 16
 SPECS = {
@@ -46,13 +48,14 @@ def test_kip_and_its_scores(spec, elsewhere, tmp_path):
     results = []
     for name, kernel in zip("ab", _kernels(spec, elsewhere), strict=True):
         test = held_out(kernel, TRANSFORM, IMAGES[100:], LABELS[100:], 3)
-        problem = Problem(IMAGES[:100], LABELS[:100], 3, TRANSFORM, None, test)
+        problem = Problem(IMAGES[:100], LABELS[:100], 3, TRANSFORM, test=test, kernel_fn=kernel)
         config = KIPConfig(images_per_class=2, steps=2, target_batch=50, learn_labels=True)
-        results.append(run(problem, kernel, config, 0, tmp_path / name))
-    a, b = results
-    assert np.array_equal(a.x_support, b.x_support) and np.array_equal(a.y_support, b.y_support)
-    assert (a.metrics, a.parameters) == (b.metrics, b.parameters)
-    assert a.steps_run == 2 and np.isfinite(a.x_support).all()
+        learned = run(problem, config, 0, tmp_path / name)
+        results.append((learned, score(learned, test, kernel)))
+    (a, score_a), (b, score_b) = results
+    assert np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels)
+    assert score_a == score_b and np.isfinite(a.images).all()
+    assert a.record["metrics"] == b.record["metrics"]
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
