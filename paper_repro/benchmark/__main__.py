@@ -1,6 +1,6 @@
 """`python -m paper_repro.benchmark <subcommand>`: one module of this package per subcommand.
 
-The modules import what is heavy inside their functions, so that `--help` stays quick.
+The modules load what is heavy when it is used (`core.lazy`), so that `--help` stays quick.
 """
 
 from __future__ import annotations

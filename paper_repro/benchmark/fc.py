@@ -10,9 +10,28 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from paper_repro.benchmark.measure import in_turn
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.kernels.architecture import fully_connected
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.problem import Problem
+from paper_repro.core.preprocess import Standard
+from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.store.provenance import peak_mb, provenance
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels import neural_tangents
+    from paper_repro.core.methods.kip import batches as kip_batches
+    from paper_repro.core.methods.kip import state as kip_state
+else:
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    kip_batches = lazy.module("paper_repro.core.methods.kip.batches")
+    kip_state = lazy.module("paper_repro.core.methods.kip.state")
 
 
 def fc(
@@ -57,32 +76,21 @@ def measure(n_support: int, target_batch: int, repeats: int) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from paper_repro.benchmark.measure import in_turn
-    from paper_repro.core.kernels.dot_product import fully_connected_kernel
-    from paper_repro.core.methods.kip import KIPConfig
-    from paper_repro.core.methods.kip.batches import Batches
-    from paper_repro.core.methods.kip.state import advance, initial_state
-    from paper_repro.core.methods.problem import Problem
-    from paper_repro.core.preprocess import Standard
-    from paper_repro.core.preprocess.augment import Augmentation
-    from paper_repro.core.runs.memory import keep_freed_memory
-    from paper_repro.core.store.provenance import peak_mb, provenance
-
     keep_freed_memory()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2 * target_batch, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(len(images)) % 10
     problem = Problem(images, labels, 10, Standard.fit(images))
-    kernel = fully_connected_kernel(1)
+    kernel = Execution().kernel(KernelSpec("fc1"))
     config = KIPConfig(n_support // 10, 1, target_batch)
     augmented = KIPConfig(n_support // 10, 1, target_batch, augmentation=Augmentation())
-    state = initial_state(problem, kernel, config, seed=0)
-    batches = Batches(problem, kernel, config, seed=0)
-    augmented_batches = Batches(problem, kernel, augmented, seed=0)
+    state = kip_state.initial_state(problem, kernel, config, seed=0)
+    batches = kip_batches.Batches(problem, kernel, config, seed=0)
+    augmented_batches = kip_batches.Batches(problem, kernel, augmented, seed=0)
     peer = _peer_step(config)
 
     def ours(batches):
-        after, _ = advance(kernel, state, *batches(0, kernel), config)
+        after, _ = kip_state.advance(kernel, state, *batches(0, kernel), config)
         return jax.block_until_ready(after.optimizer[0].mu[0])
 
     def theirs():
@@ -128,10 +136,7 @@ def _peer_step(config: Any) -> Callable[..., Any]:
     import jax.numpy as jnp
     import optax
 
-    from paper_repro.core.kernels.architecture import fully_connected
-    from paper_repro.core.kernels.neural_tangents import stax_kernel_fn
-
-    kernel_fn = stax_kernel_fn(fully_connected(1))
+    kernel_fn = neural_tangents.stax_kernel_fn(fully_connected(1))
     adam = optax.adam(config.learning_rate)
 
     def loss(x_support, y_support, x_target, y_target):

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from paper_repro.benchmark.measure import best_seconds, peak_gflops, peak_memory
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.store.provenance import hardware, versions
+
+if TYPE_CHECKING:
+    from paper_repro.core.kernels import factory, neural_tangents, plan
+else:
+    factory = lazy.module("paper_repro.core.kernels.factory")
+    neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
+    plan = lazy.module("paper_repro.core.kernels.plan")
 
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28, 1)}
 ARCHITECTURES = ("convnet", "convnet3", "conv-3", "myrtle-5", "myrtle-7", "myrtle-10", "fc2")
@@ -76,11 +89,6 @@ def compare(
     name: str, shape: tuple[int, int, int], backends: tuple[str, ...], dtype: str, quick: bool
 ) -> list[dict[str, Any]]:
     """Rows of one architecture: each backend, forward and gradient, with its peer's time."""
-    import numpy as np
-
-    from paper_repro.core.kernels import network_kernel
-    from paper_repro.core.kernels.architecture import from_name
-
     rng = np.random.default_rng(0)
     x1 = rng.normal(size=(8, *shape)).astype(dtype)
     x2 = rng.normal(size=(128, *shape)).astype(dtype)
@@ -93,14 +101,14 @@ def compare(
     }
     rows = []
     for backend in backends:
-        ours = network_kernel(architecture, backend=backend, dtype=dtype)
+        ours = factory.network_kernel(architecture, backend=backend, dtype=dtype)
         n1, n2 = (8, 128) if backend == "numba" or name.startswith("fc") else (4, 32)
         prepared = ours.prepare(x1[:n1]), ours.prepare(x2[:n2])
         masked = np.zeros((n1, n2), dtype)
         masked[:2, :2] = seeds[:2, :2]
         for mode in ("forward", "gradient"):
             peer_ms, expected = peers[mode]
-            call = ours.block if mode == "forward" else ours.block_vjp
+            call = ours if mode == "forward" else ours.vjp
             operands = prepared if mode == "forward" else (*prepared, masked)
             # The same first two images as the peer's; this call also compiles.
             found = np.asarray(call(*operands))
@@ -125,11 +133,7 @@ def compare(
 
 def growing(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     """Rows of the paper's ConvNet for a growing number of pairs, whole matrices in blocks."""
-    import numpy as np
-
-    from paper_repro.core.kernels import network_kernel
-
-    kernel_fn = network_kernel("convnet", backend="numba")
+    kernel_fn = factory.network_kernel("convnet", backend="numba")
     rng = np.random.default_rng(0)
     rows = []
     x1 = rng.normal(size=(8, *shape)).astype("float32")
@@ -157,31 +161,25 @@ def growing(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
 
 def _peer(architecture, dtype, mode, images, seeds, quick: bool):
     """neural-tangents' best milliseconds per pair over block sizes, and its float64 result."""
-    import numpy as np
-
-    from paper_repro.core.kernels.neural_tangents import NeuralTangentsKernel
-
     best = float("inf")
     x1, x2 = images
     rng = np.random.default_rng(1)
     for pairs in (1, 4) if quick else (1, 2, 4, 8):
-        peer = NeuralTangentsKernel(architecture, dtype, tile_pairs=pairs)
+        peer = neural_tangents.NeuralTangentsKernel(architecture, dtype, tile_pairs=pairs)
         y2 = rng.normal(size=(pairs, *x2.shape[1:])).astype(dtype)
         operands = (x1[:1], y2) if mode == "forward" else (x1[:1], y2, np.ones((1, pairs), dtype))
-        call = peer.block if mode == "forward" else peer.block_vjp
+        call = peer if mode == "forward" else peer.vjp
         call(*operands)
         ms, _ = _time(call, operands, 1.0 if quick else 2.0)
         best = min(best, ms / pairs)
-    exact = NeuralTangentsKernel(architecture, "float64", tile_pairs=2)
-    expected = exact.block(*images) if mode == "forward" else exact.block_vjp(*images, seeds)
+    exact = neural_tangents.NeuralTangentsKernel(architecture, "float64", tile_pairs=2)
+    expected = exact(*images) if mode == "forward" else exact.vjp(*images, seeds)
     return best, expected
 
 
 def _time(call: Callable, operands: tuple, budget: float):
     """(milliseconds of a call that was compiled before, its memory in MB beyond what was held)."""
     import jax
-
-    from paper_repro.benchmark.measure import best_seconds, peak_memory
 
     def finished() -> None:
         jax.block_until_ready(call(*operands))
@@ -193,8 +191,6 @@ def _time(call: Callable, operands: tuple, budget: float):
 
 def _error(found, expected, mode: str) -> float:
     """Largest relative error of the values; of a gradient, that of its norm's difference."""
-    import numpy as np
-
     if mode == "forward":
         return float(np.max(np.abs(found / expected - 1)))
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
@@ -219,9 +215,6 @@ def _row(name, shape, backend, mode, dtype, n_pairs, ms, peer_ms, error, peak) -
 def _machine() -> dict[str, Any]:
     import jax
 
-    from paper_repro.benchmark.measure import peak_gflops
-    from paper_repro.core.store.provenance import hardware, versions
-
     found = hardware()
     return {
         "processor": found["cpu"],
@@ -235,12 +228,9 @@ def _machine() -> dict[str, Any]:
 
 def _limit(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """What the plan's arithmetic would take at the measured peak of the cores, float32."""
-    from paper_repro.core.kernels.architecture import from_name
-    from paper_repro.core.kernels.plan import plan
-
     if row["architecture"].startswith("FC"):
         return {"mflop_per_pair": None, "limit_ms_per_pair": None, "of_limit": None}
-    planned = plan(from_name(row["architecture"]), tuple(row["shape"]))
+    planned = plan.plan(from_name(row["architecture"]), tuple(row["shape"]))
     flops = planned.flops_per_pair(reverse=row["mode"] == "gradient")
     rate = machine["float32_gflops"] * (0.5 if row["dtype"] == "float64" else 1)
     limit = flops / rate / 1e6

@@ -7,10 +7,27 @@ K_ts that are left out, in the labels, and in the accuracy of the test images.
 from __future__ import annotations
 
 import json as json_module
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from paper_repro.core import lazy
+from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import from_name
+from paper_repro.core.krr import predict
+from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.preprocess import fitted
+from paper_repro.core.random import Purpose, generator
+from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.store.provenance import provenance
+
+if TYPE_CHECKING:
+    from paper_repro.core.methods import label_solve
+else:
+    label_solve = lazy.module("paper_repro.core.methods.label_solve")
 
 
 def labels(
@@ -69,20 +86,6 @@ def measure(
     data_dir: Path | None,
 ) -> list[dict[str, Any]]:
     """The rows that `labels` prints."""
-    import time
-
-    import numpy as np
-
-    from paper_repro.core.data import load_dataset
-    from paper_repro.core.kernels import from_name
-    from paper_repro.core.krr import predict
-    from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
-    from paper_repro.core.methods.label_solve import labels_of, rounding, triangular_factor
-    from paper_repro.core.preprocess import fitted
-    from paper_repro.core.random import Purpose, generator
-    from paper_repro.core.runs.memory import keep_freed_memory
-    from paper_repro.core.store.provenance import provenance
-
     keep_freed_memory()
     data = load_dataset(dataset, data_dir)
     transform = fitted(data, preprocess)
@@ -100,15 +103,15 @@ def measure(
         for dtype, kernel in kernels.items():
             started = time.perf_counter()
             support = kernel.prepare(transform.apply(data.x_train[drawn], kernel.dtype))
-            factor = triangular_factor(kernel, support, images, y_target, transform)
-            y[dtype] = labels_of(factor, kernel, support)
+            factor = label_solve.triangular_factor(kernel, support, images, y_target, transform)
+            y[dtype] = label_solve.labels_of(factor, kernel, support)
             seconds[dtype] = time.perf_counter() - started
             k_ts = kernel(transform.apply(x_test, kernel.dtype), support)
             predicted = predict(k_ts, kernel(support), y[dtype])
             accuracy[dtype] = float(np.mean(predicted.argmax(1) == y_test))
         # Of the float64 factor, the last one.
         singular = np.linalg.svd(factor[:, :n], compute_uv=False)
-        kept = singular > rounding(np.dtype("float32"), len(factor)) * singular[0]
+        kept = singular > label_solve.rounding(np.dtype("float32"), len(factor)) * singular[0]
         apart = np.linalg.norm(y["float32"] - y["float64"]) / np.linalg.norm(y["float64"])
         rows.append(
             {

@@ -10,9 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from paper_repro.core import lazy
+from paper_repro.core.kernels.pool.threads import for_each
 from paper_repro.core.runs.memory import return_freed_memory
+
+if TYPE_CHECKING:
+    from paper_repro.benchmark import fma
+else:
+    fma = lazy.module("paper_repro.benchmark.fma")
 
 
 def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float:
@@ -32,7 +41,7 @@ def best_seconds(call: Callable[[], Any], budget: float, most: int = 7) -> float
 
 
 def in_turn(repeats: int, *calls: Callable[[], Any]) -> list[float]:
-    """Median seconds of each call, run alternately so that they share the machine's moods."""
+    """Median seconds of each call, interleaved, so that drift in machine load affects all."""
     seconds: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call()
@@ -92,15 +101,10 @@ def peak_gflops(threads: int, repeats: int = 5) -> float:
     Eight independent chains of fused multiply-adds on full vector registers: the arithmetic
     limit of the cores at the clock that they hold under this load.
     """
-    import numpy as np
-
-    from paper_repro.benchmark.fma import chains, flops
-    from paper_repro.core.kernels.pool.threads import for_each
-
     steps = 2_000_000
     outputs = [np.ones(16 * 16, np.float32) for _ in range(threads)]
-    chains(outputs[0], 10)
+    fma.chains(outputs[0], 10)
     seconds = best_seconds(
-        lambda: for_each(lambda out: chains(out, steps), outputs, threads), 2.0, repeats
+        lambda: for_each(lambda out: fma.chains(out, steps), outputs, threads), 2.0, repeats
     )
-    return threads * flops(steps) / seconds / 1e9
+    return threads * fma.flops(steps) / seconds / 1e9

@@ -8,9 +8,24 @@ the full batch would take most of an hour; times are also given per pair of imag
 from __future__ import annotations
 
 import json as json_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from paper_repro.benchmark.measure import in_turn
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.problem import Problem
+from paper_repro.core.preprocess import Standard
+from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.store.provenance import peak_mb, provenance
+
+if TYPE_CHECKING:
+    from paper_repro.core.methods.kip import batches as kip_batches
+    from paper_repro.core.methods.kip import state as kip_state
+else:
+    kip_batches = lazy.module("paper_repro.core.methods.kip.batches")
+    kip_state = lazy.module("paper_repro.core.methods.kip.state")
 
 
 def step(
@@ -56,29 +71,19 @@ def measure(n_support: int, target_batch: int, peer_batch: int, repeats: int) ->
     import jax
     import numpy as np
 
-    from paper_repro.benchmark.measure import in_turn
-    from paper_repro.core.kernels import network_kernel
-    from paper_repro.core.methods.kip import KIPConfig
-    from paper_repro.core.methods.kip.batches import Batches
-    from paper_repro.core.methods.kip.state import advance, initial_state
-    from paper_repro.core.methods.problem import Problem
-    from paper_repro.core.preprocess import Standard
-    from paper_repro.core.runs.memory import keep_freed_memory
-    from paper_repro.core.store.provenance import peak_mb, provenance
-
     keep_freed_memory()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (max(target_batch, n_support), 32, 32, 3), dtype=np.uint8)
     problem = Problem(images, np.arange(len(images)) % 10, 10, Standard.fit(images))
 
     def timed(backend: str, batch: int):
-        kernel = network_kernel("convnet", backend=backend)
+        kernel = Execution(backend).kernel(KernelSpec("convnet"))
         config = KIPConfig(n_support // 10, 1, batch, learn_labels=True)
-        state = initial_state(problem, kernel, config, seed=0)
-        batches = Batches(problem, kernel, config, seed=0)
+        state = kip_state.initial_state(problem, kernel, config, seed=0)
+        batches = kip_batches.Batches(problem, kernel, config, seed=0)
 
         def gradient():
-            after, _ = advance(kernel, state, *batches(0, kernel), config)
+            after, _ = kip_state.advance(kernel, state, *batches(0, kernel), config)
             return np.asarray(after.optimizer[0].mu[0])  # a tenth of it
 
         return gradient

@@ -11,10 +11,18 @@ from __future__ import annotations
 import json as json_module
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.store.provenance import available_cores
+from paper_repro.core.kernels.architecture import convnet
+from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.store.provenance import available_cores, provenance
+
+if TYPE_CHECKING:
+    from paper_repro.core import network as finite
+else:
+    finite = lazy.module("paper_repro.core.network")
 
 
 def transfer(
@@ -84,13 +92,8 @@ def measure(
     import jax
     import numpy as np
 
-    from paper_repro.core.kernels.architecture import convnet
-    from paper_repro.core.network import Network
-    from paper_repro.core.runs.memory import keep_freed_memory
-    from paper_repro.core.store.provenance import provenance
-
     keep_freed_memory()
-    network = Network(convnet(), width, 10)
+    network = finite.Network(convnet(), width, 10)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, *shape), np.float32)
     y = rng.standard_normal((batch, 10), np.float32)
@@ -127,16 +130,16 @@ def _ours(network, parameters, x, y, steps: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
-    from paper_repro.core.network.training import TrainingConfig, _one_by_one, _sgd
-
-    config = TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
-    optimizer = _sgd(config, jnp.float32(1e-3)).init(parameters)
+    config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
+    optimizer = finite.training._sgd(config, jnp.float32(1e-3)).init(parameters)
     x, y, key = jnp.asarray(x), jnp.asarray(y), jax.random.key(0)
     state = jax.tree.map(jnp.array, (parameters, optimizer))
 
     def call():
         nonlocal state
-        *state, loss = _one_by_one(network, config, 1e-3, 1e-3, *state, x, y, key, range(steps))
+        *state, loss = finite.training._one_by_one(
+            network, config, 1e-3, 1e-3, *state, x, y, key, range(steps)
+        )
         return jax.block_until_ready(loss)
 
     return call
@@ -147,19 +150,18 @@ def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
-    from paper_repro.core.network.compilation import compiled
-    from paper_repro.core.network.training import TrainingConfig, _sgd, _step
-
-    config = TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
+    config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
     keys = jax.random.split(jax.random.key(0), count)
     x, y = jnp.asarray(x), jnp.asarray(y)
     parameters = jax.vmap(lambda key: network.init(key, x.shape[1:]))(keys)
-    optimizer = jax.vmap(_sgd(config, jnp.float32(1e-3)).init)(parameters)
+    optimizer = jax.vmap(finite.training._sgd(config, jnp.float32(1e-3)).init)(parameters)
 
-    @compiled
+    @finite.training.compiled
     def update(parameters, optimizer, keys, number):
         def one(parameters, optimizer, key):
-            return _step(network, config, 1e-3, 1e-3, parameters, optimizer, x, y, key, number)
+            return finite.training._step(
+                network, config, 1e-3, 1e-3, parameters, optimizer, x, y, key, number
+            )
 
         return jax.vmap(one)(parameters, optimizer, keys)
 
