@@ -50,7 +50,7 @@ def labels(
         n_support: numbers of natural support images, multiples of the number of classes.
         dataset: name of the data set.
         preprocess: standard or zca.
-        architecture: whose NTK is taken: FC1, ConvNet, ...
+        architecture: the network whose NTK is taken: FC1, ConvNet, ...
         n_target: the first so many training images; all by default.
         n_test: the first so many test images; all by default.
         json: print one JSON object instead of a table.

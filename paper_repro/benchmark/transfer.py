@@ -46,8 +46,8 @@ def transfer(
     Args:
         width: channels of the convolutions.
         batch: images per update.
-        side: of the images in pixels, a multiple of 8.
-        channels: of the images.
+        side: side of the images in pixels, a multiple of 8.
+        channels: channels of the images.
         steps: updates in a timed turn.
         repeats: turns of each; the fastest counts.
         peer: time PyTorch too (`make torch` installs it).

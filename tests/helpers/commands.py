@@ -12,6 +12,7 @@ import signal
 from unittest import mock
 
 from paper_repro.core import cli
+from paper_repro.core.runs import gallery, runner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,19 @@ class Finished:
     returncode: int
     stdout: str
     stderr: str
+
+
+@contextlib.contextmanager
+def without_pictures():
+    """Tables are run and printed but not drawn, nor are their runs, which takes seconds each.
+
+    The tests of `table_cheap_kernels` draw.
+    """
+    with (
+        mock.patch.object(runner, "render_png", lambda table, path: None),
+        mock.patch.object(gallery, "draw", lambda *arguments: None),
+    ):
+        yield
 
 
 def command(main, *arguments, commands=None, cwd=None, **environment) -> Finished:

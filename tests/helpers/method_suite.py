@@ -1,4 +1,4 @@
-"""The methods as `tests/common/test_every_method.py` takes them: one line each in `CASES`.
+"""The methods as `tests/methods/test_every_method.py` takes them: one line each in `CASES`.
 
 python method_suite.py CASE DIRECTORY CALLS
 

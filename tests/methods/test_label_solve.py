@@ -199,7 +199,7 @@ def test_a_solve_that_is_interrupted_keeps_its_last_block(problem, tmp_path, mon
     seen = []
     resumed(problem, tmp_path, seen)
     assert seen[0] == 160
-    with pytest.raises(UserError, match="holds another run .* choose another --out"):
+    with pytest.raises(UserError, match=r"holds another run .* choose another --out"):
         Resume(tmp_path, "that")
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.architecture import (
     AvgPool,
     Conv,
@@ -20,7 +21,6 @@ from paper_repro.core.kernels.architecture import (
     fully_connected,
     myrtle,
 )
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.kernels.neural_tangents import load_stax
 from paper_repro.core.labels import centred_one_hot

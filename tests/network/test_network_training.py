@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from paper_repro.core.kernels.architecture import convnet, fully_connected
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import network_kernel
+from paper_repro.core.kernels.architecture import convnet, fully_connected
 from paper_repro.core.network import (
     Network,
     TrainingConfig,

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import small_transfer
+from commands import without_pictures
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
@@ -37,6 +38,12 @@ from paper_repro.core.store.rows import read_rows, run_directory
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {"width": 4, "steps": 3, "learning_rate_factor": (0.1,), "l2": (1e-3,)}
 NETWORK |= {"label_scale": (4.0,), "n_validation": 20}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    with without_pictures():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +75,15 @@ def test_the_hash_names_the_set_and_not_its_place(sets):
     config = dataclasses.replace(cell.config, support=changed)
     others += [dataclasses.replace(cell, config=config)]
     assert len({c.config_hash for c in (cell, *others)}) == 5
-    assert cell.config.support == cell.recorded["support"] == {
-        "name": sets["fixed-noaug"].name,
-        "sha256": sets["fixed-noaug"].record["file_sha256"],
-        "step": 2,
-    }
+    assert (
+        cell.config.support
+        == cell.recorded["support"]
+        == {
+            "name": sets["fixed-noaug"].name,
+            "sha256": sets["fixed-noaug"].record["file_sha256"],
+            "step": 2,
+        }
+    )
     assert cell.method == "KIP to NN"
 
 
@@ -132,10 +143,10 @@ def test_a_file_that_is_not_the_named_one_is_refused(sets, data, tmp_path):
     with pytest.raises(UserError, match="is not the file that small-convnet-ipc2-standard-ls"):
         rows_of(tmp_path, with_set(cell, sets["fixed-noaug"]), data=data)
     gone = InMemory(sets["ls"].arrays, tmp_path / "none")
-    with pytest.raises(UserError, match=f"no learned set small-convnet-ipc2-standard-ls at {tmp_path / 'none'}"):
-        rows_of(
-            tmp_path, with_set(cell, dataclasses.replace(sets["ls"], source=gone)), data=data
-        )
+    with pytest.raises(
+        UserError, match=f"no learned set small-convnet-ipc2-standard-ls at {tmp_path / 'none'}"
+    ):
+        rows_of(tmp_path, with_set(cell, dataclasses.replace(sets["ls"], source=gone)), data=data)
 
 
 def test_a_set_made_from_other_images_is_refused(sets, data, tmp_path):
@@ -251,7 +262,9 @@ STEPS = 3_000
 
 
 def outcome(out):
-    (row,) = [r for r in read_rows(out / "small_transfer.jsonl", smoke=True) if r["status"] == "done"]
+    (row,) = [
+        r for r in read_rows(out / "small_transfer.jsonl", smoke=True) if r["status"] == "done"
+    ]
     return {k: row[k] for k in ("test_accuracy", "test_mse", "chosen", "tried")}
 
 

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from commands import command
 
 from paper_repro.table_cheap_kernels import SCRIPT, main
@@ -53,7 +52,10 @@ def files_below(directory):
         (["--ipc", "-1"], ["images per class -1"]),
         (["--ipc", "1", "3"], ["unknown images per class 3"]),
         (["--methods", "DC"], ["unknown method 'DC'", "KIP (a + l), LS"]),
-        (["--ipc", "128", "--methods", "LS"], ["no cell matches --ipc 128 --methods LS: relax one filter"]),
+        (
+            ["--ipc", "128", "--methods", "LS"],
+            ["no cell matches --ipc 128 --methods LS: relax one filter"],
+        ),
         (["--preset", "smoke", "--seeds", "0", "-1"], ["seeds must not be negative, got -1"]),
         (["--ipc", "x"], ["--ipc", "'x'", "--help"]),
         (["--bogus", "1"], ["Unrecognized options: --bogus", "--help"]),

@@ -135,7 +135,9 @@ def test_a_second_data_set_joins_the_export_and_needs_not_the_first(finished, tm
     names = [learned.name for learned in read_catalogue(place / "out/checkpoints")]
     assert "noise-fc1-ipc1-zca-ls-nngp" in names
     assert "dots-convnet-ipc1-standard-ls" in names
-    assert {row["architecture"] for row in read_rows(place / "out/distill.jsonl", smoke=True)} >= {"FC1"}
+    assert {row["architecture"] for row in read_rows(place / "out/distill.jsonl", smoke=True)} >= {
+        "FC1"
+    }
 
 
 def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path):
@@ -165,7 +167,10 @@ def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path
         (["--datasets", "dots"], "unknown data set 'dots'"),
         (["--datasets", "mine", "--methods", "DSA"], "unknown method 'DSA'"),
         (["--datasets", "mine", "--architectures", "ResNet"], "ResNet"),
-        (["--datasets", "mine", "--preprocess", "pca"], "invalid choice 'pca' for argument '--preproc"),
+        (
+            ["--datasets", "mine", "--preprocess", "pca"],
+            "invalid choice 'pca' for argument '--preproc",
+        ),
         (["--datasets", "mine", "--ipc", "1", "99"], "images per class must be between 1 and 16"),
         (["--datasets", "mine", "--seeds", "-1"], "seeds must not be negative"),
     ],

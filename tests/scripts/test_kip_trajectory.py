@@ -1,7 +1,7 @@
 """The first KIP steps beside the official ones: rows of this table and of no other."""
 
 import pytest
-from commands import command
+from commands import command, without_pictures
 
 from paper_repro import figure_kip_trajectory as trajectory
 from paper_repro import table1_comparison, table_a3_ablation
@@ -12,6 +12,12 @@ from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables import published
 
 SCRIPT = trajectory.SCRIPT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    with without_pictures():
+        yield
 
 
 @pytest.fixture(scope="module")

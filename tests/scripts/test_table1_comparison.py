@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from commands import command
+from commands import command, without_pictures
 
 from paper_repro import table1_comparison as table1
 from paper_repro import table_a3_ablation as ablation
@@ -24,6 +24,12 @@ from paper_repro.core.tables import published
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = table1.SCRIPT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    with without_pictures():
+        yield
 
 
 def run(*arguments, script=table1, **environment):
@@ -95,7 +101,7 @@ def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
     ("script", "options"),
     [
         (table1, ["--random-kernel"]),
-        (table1, ["--support-batch", "0"]),
+        (table1, ["--support-batch", "1"]),
         (table1, ["--seeds", "1", "--beside", "results"]),
         (table1, ["--steps", "0", "--target-batch", "7"]),
         (ablation, ["--seeds", "1", "--steps", "0", "--target-batch", "7"]),

@@ -59,8 +59,8 @@ class Architecture:
     """A named stack of layers with the initialisation the papers use.
 
     Attributes:
-      name: as it appears in result rows, for instance `ConvNet` or `FC1`.
-      layers: from the input to the readout; the last one is `Dense`.
+      name: the name in result rows, for instance `ConvNet` or `FC1`.
+      layers: the layers from the input to the readout; the last one is `Dense`.
       w_std: standard deviation of the weights before fan-in scaling (arXiv 2107.13034: sqrt 2).
       b_std: standard deviation of the biases (0.1).
     """

@@ -30,7 +30,7 @@ class Execution:
         auto: numba where JAX's device is a CPU and the network has a numba form, else jax.
       dtype: type of the kernel entries, float32 or float64; the solve is float64 always.
       threads: number of threads of the numba backend; default one for each core.
-      pool: where blocks of kernel matrices are evaluated; None for this process.
+      pool: the place where blocks of kernel matrices are evaluated; None for this process.
 
     Example:
       >>> execution = Execution(dtype="float64", threads=1)

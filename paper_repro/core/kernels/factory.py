@@ -58,8 +58,8 @@ def network_kernel(
         a closed form, which numba and jax share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
-      threads: of the numba backend; None for all cores that the process may use. Results do not
-        depend on it.
+      threads: number of threads of the numba backend; None for all cores that the process may
+        use. Results do not depend on it.
       tile_pairs: image pairs in one compiled call of the jax and neural_tangents backends; None
         for what suits the device and the network. Fewer need less memory.
 

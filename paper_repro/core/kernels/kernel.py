@@ -44,7 +44,7 @@ class Kernel(abc.ABC):
       parameters: learnable positive hyperparameters by name; most kernels have none.
       block_pairs: entries in one block of a whole matrix.
       block_side: the most rows in one block of a whole matrix.
-      pool: where blocks are evaluated.
+      pool: the place where blocks are evaluated.
 
     Example:
       >>> import numpy as np

@@ -97,8 +97,8 @@ class Plan:
 
     Attributes:
       architecture: what is planned.
-      height, width, channels: of the images.
-      segments: from the input to the readout.
+      height, width, channels: the shape of the images.
+      segments: the segments from the input to the readout.
       global_average: the readout averages over all pixel pairs, else over the pixels at
         offset 0 (Flatten).
     """

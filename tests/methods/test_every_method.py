@@ -117,7 +117,7 @@ def test_progress_ends_at_its_total(name, finished):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_record_says_what_was_spent_and_measured(name, finished):
-    _, learned, reports = finished(name)
+    _, learned, _ = finished(name)
     record, case = learned.record, CASES[name]
     assert record["step"] is None or record["step"] >= 0
     assert (record["seconds"] is None) != case.method.trains
