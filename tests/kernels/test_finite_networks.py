@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from paper_repro.core.kernels import network_kernel
-from paper_repro.core.kernels.activations import Erf, LeakyReLU, ReLU
+from paper_repro.core.kernels.activations import ACTIVATIONS
 from paper_repro.core.kernels.architecture import convnet
 from paper_repro.core.network.finite import Network
 
 WIDTH, NETWORKS, SHAPE = 192, 24, (6, 5, 2)
 
 
-@pytest.mark.parametrize("activation", [ReLU(), Erf(), LeakyReLU(0.2)], ids=lambda phi: phi.label)
-def test_wide_networks_approach_the_kernels(activation):
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_wide_networks_approach_the_kernels(name):
+    activation = ACTIVATIONS[name]()
     architecture = convnet(1, activation=activation)
     network = Network(architecture, WIDTH, 1, "ntk")
     x = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype("float32")
@@ -33,7 +34,7 @@ def test_wide_networks_approach_the_kernels(activation):
     samples = [one(key) for key in jax.random.split(jax.random.key(0), NETWORKS)]
     for which, get in enumerate(("ntk", "nngp")):
         found = np.stack([sample[which] for sample in samples])
-        wanted = network_kernel(architecture, backend="numba", dtype="float64", get=get)(x)
+        wanted = network_kernel(architecture, dtype="float64", get=get)(x)
         error = found.mean(0) - wanted
         spread = found.std(0) / np.sqrt(NETWORKS)
         # Entries of an odd activation may be near zero, so the scale is that of the diagonal.
