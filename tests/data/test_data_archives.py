@@ -10,8 +10,7 @@ import pytest
 from tiny_data import deb, fashion_deb, idx, make_arrays, mnist_tarball, png, tar
 
 from paper_repro.core.data.arrays import KEYS, normalise
-from paper_repro.core.data.mirrors.archives import deb_payload, read_tar
-from paper_repro.core.data.mirrors.archives import parse_idx
+from paper_repro.core.data.mirrors.archives import deb_payload, parse_idx, read_tar
 from paper_repro.core.data.mirrors.sources import (
     decode_cifar10_npm,
     decode_fashion_deb,

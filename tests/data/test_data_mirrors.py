@@ -18,8 +18,7 @@ from paper_repro.core.data.mirrors import sources as mirrors
 from paper_repro.core.data.mirrors.download import download
 from paper_repro.core.data.mirrors.packages import DebianPackage, Location, NpmPackage
 from paper_repro.core.data.registry import DATASETS
-from paper_repro.core.errors import Unavailable
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import Unavailable, UserError
 
 
 @pytest.fixture

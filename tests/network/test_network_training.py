@@ -151,9 +151,9 @@ def test_the_state_of_another_run_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_network_stays_in_float32_where_jax_defaults_to_float64():
-    x, y = np.ones((4, 8, 8, 1), np.float32), np.eye(4, 3, dtype=np.float32)
+    x, y = np.ones((4, 4, 4, 1), np.float32), np.eye(4, 3, dtype=np.float32)
     config, key = TrainingConfig(steps=2), jax.random.key(0)
-    network = Network(convnet(), 4, 3)
+    network = Network(convnet(1), 4, 3)
     expected = train(network, x, y, config, key, bound=0.1)
     with jax.enable_x64(True):
         found = train(network, x, y, config, key, bound=0.1)
@@ -181,8 +181,11 @@ def test_wide_convnets_approach_the_kernel_by_their_empirical_ntk():
     deviations = []
     for width in (24, 96):
         network = Network(convnet(1), width, 3, "ntk")
-        initial = jax.jit(lambda key, network=network: network.init(key, shape))
-        samples = [empirical_ntk(network, initial(jax.random.key(i)), x) for i in range(n)]
+        # As one program: op by op, each call would trace and compile its loop anew.
+        ntk = jax.jit(
+            lambda key, network=network: empirical_ntk(network, network.init(key, shape), x)
+        )
+        samples = [ntk(jax.random.key(i)) for i in range(n)]
         samples = np.asarray(samples, np.float64)
         error = samples.std(0, ddof=1) / n**0.5
         # At a finite width the mean is off by O(1 / width) of the kernel.

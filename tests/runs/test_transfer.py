@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pytest
 import small_transfer
-from commands import without_pictures
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
@@ -42,7 +42,7 @@ NETWORK |= {"label_scale": (4.0,), "n_validation": 20}
 
 @pytest.fixture(scope="module", autouse=True)
 def no_pictures():
-    with without_pictures():
+    with commands.without_pictures():
         yield
 
 
@@ -186,11 +186,10 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
     arguments = ["--preset", "smoke", "--npz", tmp_path / "set.npz", "--preprocess", "standard"]
     arguments += ["--out", tmp_path / "out", "--data-dir", data]
-    command = [sys.executable, "-m", "paper_repro.table2_transfer", *map(str, arguments)]
-    refused = subprocess.run(command, capture_output=True, text=True)
+    refused = commands.command(table2_transfer.main, *arguments)
     assert refused.returncode == 2
-    assert "--npz needs one --datasets" in refused.stderr
-    done = subprocess.run([*command, "--datasets", "small"], capture_output=True, text=True)
+    assert "--npz needs exactly one --datasets" in refused.stderr
+    done = commands.command(table2_transfer.main, *arguments, "--datasets", "small")
     assert done.returncode == 0, done.stderr
     assert "The same training on sets from files" in done.stdout
     (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl", smoke=True)
@@ -447,7 +446,7 @@ def test_figure4_pairs_files_as_it_pairs_a_series(files, checkpoints, data, tmp_
         assert re.fullmatch("start [0-9a-f]{6} to end [0-9a-f]{6}", one["support"]["name"])
         assert one["step"] is None
     assert len(figure4_hyperparameters.table(of_files).cells) == 4
-    with pytest.raises(UserError, match="are what they are: leave out --ipc"):
+    with pytest.raises(UserError, match="fix size, labels and step: leave out --ipc"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, kip_steps=(1,), **files)
     with pytest.raises(UserError, match="--npz needs two files"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, npz=files["npz"][:1])
@@ -470,17 +469,17 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), widths=(8, 0))
     with pytest.raises(UserError, match="no cell is chosen"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
-    with pytest.raises(UserError, match="--preprocess says what the images of --npz"):
+    with pytest.raises(UserError, match="--preprocess describes --npz files"):
         SetSource(preprocess="zca")
     one = {"npz": (tmp_path / "a.npz",)}
-    with pytest.raises(UserError, match="of the size they are: leave out --ipc"):
+    with pytest.raises(UserError, match="the size of --npz files is fixed: leave out --ipc"):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(10,), **one)
-    with pytest.raises(UserError, match="--widths are those of --parts width"):
+    with pytest.raises(UserError, match="--widths needs --parts width"):
         command(figure3_width, tmp_path, checkpoints, data, parts=("step",), widths=(8,))
     with pytest.raises(UserError, match="no series of KIP steps"):
         command(figure3_width, tmp_path, checkpoints, data, parts=("step",), **one)
     options = RunOptions("smoke", out=tmp_path)
-    with pytest.raises(UserError, match="--npz needs one --datasets"):
+    with pytest.raises(UserError, match="--npz needs exactly one --datasets"):
         figure3_width.main(options=options, source=SetSource(**one))
     twice = tmp_path / "a" / "kip.npz", tmp_path / "b" / "kip.npz"
     with pytest.raises(UserError, match="two files are named kip"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,7 +159,7 @@ class Cell:
         The row fields of the cell, and its options; presets, steps, batches and finite networks
         may differ.
         """
-        recorded = self.recorded
+        recorded = json.loads(json.dumps(self.recorded))  # tuples are lists in rows
         options = ("scale", "learn_scale", "scored_by", *self.method_object.option_fields)
         return {
             **self.row_fields,
