@@ -39,6 +39,8 @@ _HALF_PI = math.pi / 2
 class Erf(Activation):
     """Pointwise erf(x)."""
 
+    vanishes = True
+
     @property
     def label(self) -> str:
         """See `Activation.label`."""

@@ -51,6 +51,8 @@ Natural images of one data set are further apart; for near-duplicates take float
 class ReLU(Activation):
     """Pointwise max(x, 0)."""
 
+    vanishes = True
+
     @property
     def label(self) -> str:
         """See `Activation.label`."""

@@ -79,18 +79,23 @@ class _Block:
         segment = self.plan.segments[s]
         inside = _inside(segment.height, segment.width, offset, k.dtype)
         for layer in range(segment.n_layers):
-            k, t = (
-                self.convolved(s, layer, k),
-                None if u is None else self.convolved(s, layer, u),
-            )
-            # Outside of the second image there is no pixel, and its norm is 0.
-            k = jnp.where(inside > 0, k, 0)
-            shifted = _shift(s2[layer], offset, self.radii[s])
-            k, u = segment.activation.layer(
-                k, k if t is None else t, s1[layer][:, :, :, None], shifted[:, :, None, :]
-            )
-            k, u = k * inside, u * inside
+            k = self.convolved(s, layer, k)
+            t = k if u is None else self.convolved(s, layer, u)
+            norms1 = s1[layer][:, :, :, None]
+            norms2 = _shift(s2[layer], offset, self.radii[s])[:, :, None, :]
+            k, u = self.activated(s, k, t, norms1, norms2, inside)
+            # The tangent kernel of no pixel does not vanish by itself.
+            u = u * inside
         return k, u
+
+    def activated(self, s: int, k, t, s1, s2, inside):
+        """A tile after an activation of segment `s`; s1 and s2, its norms, are broadcast."""
+        phi = self.plan.segments[s].activation
+        if phi.vanishes:
+            return phi.layer(k, t, s1, s2)
+        # Outside of the second image there is no pixel, and its norm is 0.
+        k, u = phi.layer(jnp.where(inside > 0, k, 0), t, s1, s2)
+        return k * inside, u
 
     def parts(self, s: int, offset):
         """How a tile adds into the output: (row parity, column parity, index, mask) each."""
@@ -278,10 +283,9 @@ def _self_pool(block: _Block, s: int, source: Callable, found: Norms) -> jax.Arr
         k = source(offset)
         inside = _inside(segment.height, segment.width, offset, k.dtype)[..., 0]
         for layer, norm in enumerate(found):
-            k = jnp.where(inside > 0, block.convolved(s, layer, k), 0)
+            k = block.convolved(s, layer, k)
             shifted = _shift(norm, offset, block.radii[s])
-            k, _ = segment.activation.layer(k, jnp.zeros_like(k), norm, shifted)
-            k = k * inside
+            k, _ = block.activated(s, k, jnp.zeros_like(k), norm, shifted, inside)
         return k
 
     def step(out, offset):
