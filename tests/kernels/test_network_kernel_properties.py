@@ -269,7 +269,7 @@ def test_factory_errors():
         {"backend": "numba", "threads": 0},
         {"backend": "jax", "tile_pairs": 0},
     ):
-        with pytest.raises(UserError, match=r"leave it out|a positive number"):
+        with pytest.raises(UserError, match=r"leave it out|must be positive"):
             network_kernel("convnet", **wrong)
     with pytest.raises(UserError, match="closed form"):
         network_kernel("fc1", threads=1)
