@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from paper_repro.core.preprocess import Transform, save
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.record import as_json, preprocessing
-from paper_repro.core.store.files import write_atomic
+from paper_repro.core.store.files import atomic_folder, write_atomic
 from release.card.card import card
 from release.card.citation import citation_file
 from release.card.croissant import croissant
@@ -224,25 +221,20 @@ def _refuse_foreign(out: Path) -> None:
 def _staged(out: Path) -> Iterator[Path]:
     """A folder beside `out` that replaces it when the block ends without an error."""
     created = [p for p in (out.parent, *out.parent.parents) if not p.exists()]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UserError(f"cannot write beside {out} ({reason}): choose another --out") from error
-    staged = place / "new"
-    try:
-        staged.mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, created)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            staged = stack.enter_context(atomic_folder(out))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(
+                f"cannot write beside {out} ({reason}): choose another --out"
+            ) from error
         yield staged
-        if out.exists():
-            os.replace(out, place / "old")
-        os.replace(staged, out)
-    except BaseException:
-        if (place / "old").exists() and not out.exists():
-            os.replace(place / "old", out)
-        raise
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        for directory in created:
-            with contextlib.suppress(OSError):  # only where nothing was written
-                directory.rmdir()
+
+
+def _remove_empty(directories: Sequence[Path]) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):  # only where nothing was written
+            directory.rmdir()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,13 @@ from paper_repro.core.sets import catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.record import FORMAT, FROM_ROW, METRICS, as_json, complete
 from paper_repro.core.store import checkpoint
-from paper_repro.core.store.files import exclusive, require_writable, sha256_of_file, write_atomic
+from paper_repro.core.store.files import (
+    atomic_folder,
+    exclusive,
+    require_writable,
+    sha256_of_file,
+    write_atomic,
+)
 from paper_repro.core.store.row_schema import PRESETS
 from paper_repro.core.store.rows import read_rows, run_directory
 
@@ -170,8 +174,7 @@ def _export(
     data = prepared_data(cell, data_dir, Execution())
     require_recorded(name, row, data.dataset, data.transform)
     kept = cell.method_object.series(_file_of(cell, row, results).parent, row["step"])
-    staged = Path(tempfile.mkdtemp(prefix=_STAGED, dir=out))
-    try:
+    with atomic_folder(out / name, _STAGED) as staged:
         tensors = checkpoint.load(_file_of(cell, row, results)).tensors
         _save(staged / catalogue.SUPPORT, tensors, row, row["step"])
         series = []
@@ -186,21 +189,6 @@ def _export(
         natural = checkpoint.load(kept[0].path).tensors["images"] if kept else None
         learned = LearnedSet.of(tensors["images"], tensors["labels"], {"step": row["step"]})
         draw_support(learned, natural, cell, data.transform, data.dataset, staged)
-        staged.chmod(0o755)
-        place = out / name
-        if place.exists():
-            old = staged.with_name(f"{staged.name}-old")
-            os.replace(place, old)
-            try:
-                os.replace(staged, place)
-            except BaseException:
-                os.replace(old, place)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.replace(staged, place)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return catalogue.read_set(out, name)
 
 

@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old content or the new, never half of either."""
+"""Atomic files and folders: a reader sees the old content or the new, never half of either."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,33 @@ def exclusive(directory: Path) -> Iterator[None]:
                         "another --out"
                     ) from error
         yield
+
+
+@contextlib.contextmanager
+def atomic_folder(place: Path, prefix: str = "") -> Iterator[Path]:
+    """Yield an empty folder beside `place` that replaces it when the block ends without an error.
+
+    On any error `place` is as it was. The folder's name begins with `prefix`, by default that of a
+    hidden file named like `place`, so that what a killed process leaves can be recognised.
+
+    Raises:
+      OSError: nothing can be written beside `place`.
+    """
+    prefix = prefix or f".{place.name}-"
+    work = Path(tempfile.mkdtemp(dir=place.parent, prefix=prefix))
+    try:
+        staged = work / "new"
+        staged.mkdir()
+        yield staged
+        if place.exists():
+            os.replace(place, work / "old")
+        os.replace(staged, place)
+    except BaseException:
+        if (work / "old").exists() and not place.exists():
+            os.replace(work / "old", place)
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
