@@ -45,7 +45,7 @@ class Execution:
 
     @property
     def recorded(self) -> dict[str, str]:
-        """What result rows say of it; threads change no bit, other block sizes of a pool the last."""
+        """What result rows say of it; threads change no bit, block sizes of a pool the last."""
         return {"backend": self.backend, "dtype": self.dtype}
 
     def kernel(self, spec: KernelSpec) -> Kernel:
