@@ -16,20 +16,20 @@ import itertools
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 
-from paper_repro.core import cli, lazy
+from paper_repro.core import cli
 from paper_repro.core.data import Dataset, load_dataset, require_releasable
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.kernels.architecture import from_name
-from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.preprocess import usual
 from paper_repro.core.runs.cell import Cell, distilling_cell
+from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.gallery import draw
 from paper_repro.core.runs.options import RunArguments, RunOptions
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
@@ -37,11 +37,6 @@ from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.store.rows import finished, rows_for
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 from paper_repro.core.tables.render.terminal import print_table
-
-if TYPE_CHECKING:
-    from paper_repro.core.runs import export
-else:
-    export = lazy.module("paper_repro.core.runs.export")
 
 COMMAND = "distill"
 NATURAL = "Natural"
@@ -89,8 +84,7 @@ class Recipe:
         spec = KernelSpec(name, self.kernel)
         if not spec.is_distance:
             return KernelSpec(from_name(name).name, self.kernel, self.scale, self.learn_scale)
-        title = {"rbf": "RBF", "laplace": "Laplace"}[name.lower()]
-        return KernelSpec(title, title, self.scale, self.learn_scale)
+        return dataclasses.replace(spec, scale=self.scale, learn_scale=self.learn_scale)
 
     def cells(self, data: Dataset, budget: Preset) -> list[Cell]:
         """The cells of a data set: natural images of each size and kernel, then each method."""
@@ -102,7 +96,7 @@ class Recipe:
                 if method == NATURAL:
                     spec = dataclasses.replace(kernel, learn_scale=False)
                 cell = distilling_cell(method, data.name, images, spec, budget, zca=zca)
-                if isinstance(cell.config, KIPConfig):
+                if "initial" in cell.method_object.option_fields:
                     config = dataclasses.replace(cell.config, initial=self.initial)
                     cell = dataclasses.replace(cell, config=config)
                 elif self.learn_scale and method != NATURAL:
@@ -171,7 +165,7 @@ def main(
     rows = rows_for(COMMAND, out, smoke=options.is_smoke)
     draw(COMMAND, cells, rows, options, used[0])
     print_table(table(cells, rows))
-    learned = {cell.config_hash for cell in cells if export.is_exported(cell)}
+    learned = {cell.config_hash for cell in cells if is_exported(cell)}
     if not options.is_smoke and any(finished(rows, h, s) for h in learned for s in used):
         _export(out, used, options.data_dir, learned)
     unfinished.require_none()
@@ -182,7 +176,7 @@ def _export(
 ) -> None:
     """Write the learned sets, and say how they become a release."""
     place = out / "checkpoints"
-    export.export(out, place, seeds, 100, data_dir, wanted)
+    export(out, place, seeds, 100, data_dir, wanted)
     words = ["python", "-m", "release", "build", "--checkpoints", str(place)]
     words += ["--data-dir", str(data_dir)] if data_dir is not None else []
     build = f"{shlex.join(words)} --out build/mine --repo YOU/NAME"

@@ -17,19 +17,19 @@ from typing import Annotated, Any
 
 import tyro
 
-from paper_repro.core import cli, lazy
+from paper_repro.core import cli
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.kernels.execution import ExecutionArguments
 from paper_repro.core.preprocess import fitted, load, usual
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.runs.progress import ProgressBars
+from paper_repro.core.sets import scoring
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
 from paper_repro.core.store.provenance import provenance
 from paper_repro.core.tables.statistics import binomial_interval
-
-scoring = lazy.module("paper_repro.core.sets.scoring")
 
 PREPROCESS = ("zca", "standard", "none")
 QUIET_SECONDS = 3.0
@@ -46,8 +46,10 @@ class Protocol:
         pixels); default zca for RGB, else standard.
       transform: a fitted transform saved by this project, instead of `preprocess`.
       raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
-      architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN.
+      architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN; networks also with
+        another activation, as convnet-erf.
       kernel: NTK or NNGP, for networks.
+      scale: factor of the distance in the RBF and Laplace kernels; default 1.
       diag_reg: ridge relative to the mean of the support kernel's diagonal.
       n_test: the first so many test images; default all.
       data_dir: directory with <dataset>.npz or a snapshot of the Hub's files.
@@ -60,12 +62,11 @@ class Protocol:
     raw: bool = False
     architecture: str = "convnet"
     kernel: str = "NTK"
+    scale: float | None = None
     diag_reg: float = 1e-6
     n_test: int | None = None
     data_dir: Path | None = None
-    execution: tyro.conf.OmitArgPrefixes[Annotated[Execution, tyro.conf.arg(name="kernel")]] = (
-        Execution()
-    )
+    execution: ExecutionArguments = Execution()
 
 
 _DEFAULT = Protocol()
@@ -131,7 +132,7 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     """
     _refuse_contradictions(protocol)
     started = time.monotonic()
-    kernel_fn = protocol.execution.kernel(KernelSpec(protocol.architecture, protocol.kernel))
+    kernel_fn = protocol.execution.kernel(_kernel(protocol))
     data = load_dataset(protocol.dataset, protocol.data_dir)
     given = LearnedSet.from_npz(file, data.image_shape, data.n_classes)
     preprocess = str(protocol.transform or protocol.preprocess or usual(data))
@@ -169,6 +170,10 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         "sha256": sha256_of_file(file),
         **provenance(),
     }
+
+
+def _kernel(protocol: Protocol) -> KernelSpec:
+    return KernelSpec(protocol.architecture, protocol.kernel, protocol.scale)
 
 
 def _refuse_contradictions(protocol: Protocol) -> None:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paper_repro.core import cli, lazy
-
-runs = lazy.module("paper_repro.core.runs.export")
+from paper_repro.core import cli
+from paper_repro.core.runs.export import export
 
 
 def main(
@@ -36,7 +35,7 @@ def main(
         series_limit: keep the supports of earlier official steps up to this many images a set.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
     """
-    written = runs.export(results, out, (seed,), series_limit, data_dir)
+    written = export(results, out, (seed,), series_limit, data_dir)
     if not written:
         print(f"{results / 'runs'} holds no run that would replace or add a set of {out}")
     for learned in written:

@@ -31,8 +31,8 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.pictures.intervals import with_intervals
 from paper_repro.core.runs.options import (
-    RunArguments,
-    RunOptions,
+    NetworkArguments,
+    NetworkOptions,
     Selection,
     SelectionArguments,
 )
@@ -190,7 +190,7 @@ TABLE = Table(SCRIPT, table, draw)
 
 def main(
     selection: SelectionArguments = Selection(ipc=(1,)),
-    options: RunArguments = RunOptions(),
+    options: NetworkArguments = NetworkOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     parts: tuple[str, ...] = PARTS,
@@ -253,7 +253,7 @@ def main(
 def _sets(
     selection: Selection,
     source: SetSource,
-    options: RunOptions,
+    options: NetworkOptions,
     parts: Sequence[str],
     augmented_supports: bool,
 ) -> tuple[list[LearnedSet], Sequence[str]]:

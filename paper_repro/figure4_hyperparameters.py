@@ -33,8 +33,8 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.pictures import intervals
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import (
-    RunArguments,
-    RunOptions,
+    NetworkArguments,
+    NetworkOptions,
     Selection,
     SelectionArguments,
 )
@@ -226,7 +226,7 @@ TABLE = Table(SCRIPT, table, draw, may_diverge=True)
 
 def main(
     selection: SelectionArguments = Selection(ipc=(1,)),
-    options: RunArguments = RunOptions(),
+    options: NetworkArguments = NetworkOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     learned_labels: bool | None = None,

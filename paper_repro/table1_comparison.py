@@ -34,7 +34,6 @@ from paper_repro.core import cli, methods
 from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
-from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.official_solves import official_solves
 from paper_repro.core.runs.options import (
@@ -95,7 +94,7 @@ def cells(budget: Preset) -> list[Cell]:
     if budget.name == "smoke":
         sizes = [(ipc, name) for ipc, name in sizes if _support_size(name, ipc) <= SMOKE_SUPPORTS]
     grid = [cell for ipc, name in sizes for cell in _cells_of(name, ipc, budget)]
-    solved = [cell for cell in grid if cell.method == "LS" and cell.zca]
+    solved = [cell for cell in grid if cell.zca and not cell.method_object.learns_images]
     return grid + [dataclasses.replace(cell, zca=False) for cell in solved]
 
 
@@ -229,7 +228,7 @@ def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) 
     varied = [
         dataclasses.replace(cell, config=dataclasses.replace(cell.config, **options))
         for cell in chosen
-        if isinstance(cell.config, KIPConfig) and cell.architecture == "ConvNet"
+        if "support_batch" in cell.method_object.option_fields and cell.architecture == "ConvNet"
     ]
     if not varied:
         raise UserError(

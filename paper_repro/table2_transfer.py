@@ -32,8 +32,8 @@ from paper_repro.core import cli
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import (
-    RunArguments,
-    RunOptions,
+    NetworkArguments,
+    NetworkOptions,
     Selection,
     SelectionArguments,
 )
@@ -226,7 +226,7 @@ TABLE = Table(SCRIPT, table)
 
 def main(
     selection: SelectionArguments = Selection(),
-    options: RunArguments = RunOptions(),
+    options: NetworkArguments = NetworkOptions(),
     source: tyro.conf.OmitArgPrefixes[SetSource] = SetSource(),
     *,
     width: int | None = None,

@@ -24,7 +24,6 @@ from typing import Any
 from paper_repro.core import cli, methods
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
-from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.options import (
@@ -33,7 +32,7 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
+from paper_repro.core.runs.presets import SMOKE, Preset, find_preset, overridden
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import FiniteNetwork
 from paper_repro.core.runs.transfer_cells import settings
@@ -146,6 +145,7 @@ def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
         if row["table"] != SCRIPT or (start != "noise" and not learned):
             continue
         label = {
+            "Algorithm": row["algorithm"],
             "Architecture": row["architecture"],
             "Method": row["method"],
             "Images": str(10 * row["images_per_class"]),
@@ -218,7 +218,8 @@ def _varied(chosen: list[Cell], initial: Initial, learn_scale: bool) -> list[Cel
         return chosen
     varied = []
     for cell in chosen:
-        if not isinstance(cell.config, KIPConfig) or (learn_scale and not cell.kernel.is_distance):
+        takes = "initial" in cell.method_object.option_fields
+        if not takes or (learn_scale and not cell.kernel.is_distance):
             continue
         config = dataclasses.replace(cell.config, initial=initial)
         kernel = dataclasses.replace(cell.kernel, learn_scale=learn_scale)
@@ -237,6 +238,8 @@ def main(
     selection: SelectionArguments = Selection(),
     options: RunArguments = RunOptions(),
     *,
+    steps: int | None = None,
+    target_batch: int | None = None,
     initial: Initial = "natural",
     learn_scale: bool = False,
 ) -> None:
@@ -251,10 +254,14 @@ def main(
         selection: which cells are run: of cifar10 alone, by "KIP", "KIP (a + l)", "LS" and
             "Natural", with 1 and 10 images per class (the appendix has more).
         options: how they are run.
+        steps: KIP steps instead of the preset's (not with the paper preset).
+        target_batch: targets per KIP step instead of the preset's (not with the paper preset).
         initial: start KIP from natural images, or from noise of the same scale.
         learn_scale: have KIP learn the scale of the RBF kernel with the images.
     """
-    budget = find_preset(options.preset, PRESETS)
+    budget = overridden(
+        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
+    )
     chosen = _varied(selection.choose(cells(budget)), initial, learn_scale)
     run_table(TABLE, chosen, budget, options)
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from paper_repro.core import lazy
 from paper_repro.core.data import load_dataset
 from paper_repro.core.data.npz import read_npz
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.execution import Execution, ExecutionArguments
 from paper_repro.core.preprocess import load
+from paper_repro.core.sets import scoring
 from paper_repro.core.sets.record import preprocessing
 from release.card.check import check_card
 from release.card.croissant import check_croissant
@@ -21,8 +22,6 @@ from release.format.arrays import from_checkpoints, from_release
 from release.format.check_set import check_set
 from release.format.manifest import Manifest, check_files, read_manifest
 from release.format.records import as_learned, read_record
-
-scoring = lazy.module("paper_repro.core.sets.scoring")
 
 
 class ReleaseProblems(UserError):
@@ -44,6 +43,7 @@ def main(
     score: bool = False,
     n_test: int | None = None,
     data_dir: Path | None = None,
+    execution: ExecutionArguments = Execution(),
 ) -> None:
     """Check a release folder: files, rows, labels, transforms, previews, card, Croissant.
 
@@ -58,9 +58,10 @@ def main(
         score: also evaluate every set again by KRR with the shipped transform; needs the data.
         n_test: score on so many of the test images; by default on those the record states.
         data_dir: directory with <name>.npz files or snapshots of the Hub's files.
+        execution: how the kernels that score are computed.
     """
     try:
-        names = verify(folder, checkpoints, score, n_test, data_dir, report=print)
+        names = verify(folder, checkpoints, score, n_test, data_dir, print, execution)
     except ReleaseProblems as found:
         for problem in found.problems:
             print(f"- {problem}")
@@ -75,6 +76,7 @@ def verify(
     n_test: int | None = None,
     data_dir: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
+    execution: Execution = Execution(),
 ) -> list[str]:
     """Check a release folder. Files whose size or SHA-256 is not the manifest's are never opened.
 
@@ -85,6 +87,7 @@ def verify(
       n_test: see `main`.
       data_dir: the directory of the data, see `load_dataset`; used by `score` alone.
       report: is told each score.
+      execution: how the kernels that score are computed.
 
     Returns:
       The names of the sets.
@@ -114,7 +117,7 @@ def verify(
         if checkpoints is not None:
             problems += _against_checkpoints(folder, records, Path(checkpoints))
         if score and not problems:
-            problems += _check_scores(folder, records, n_test, data_dir, report)
+            problems += _check_scores(folder, records, n_test, data_dir, report, execution)
     if problems:
         raise ReleaseProblems(folder, problems)
     return names
@@ -186,6 +189,7 @@ def _check_scores(
     n_test: int | None,
     data_dir: Path | None,
     report: Callable[[str], None],
+    execution: Execution,
 ) -> list[str]:
     problems = []
     for name, record in records.items():
@@ -196,7 +200,8 @@ def _check_scores(
         stated = record["metrics"]
         transform = load(folder / record["release"]["transform"])
         rows = scoring.rows_to_score(stated["n_test"], n_test)
-        found = scoring.score_by_record(from_release(folder, record), transform, data, rows)
+        learned = from_release(folder, record)
+        found = scoring.score_by_record(learned, transform, data, rows, execution)
         allowed = scoring.tolerance(stated["test_accuracy"], stated["n_test"], found.n)
         line = (
             f"{name}: {100 * found.accuracy:.2f} % on {found.n:,} test images, stated "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core import lazy
 from paper_repro.core.data import Dataset
 from paper_repro.core.krr import DIAG_REG, predict
 from paper_repro.core.methods.kip import KIP, KIPConfig
@@ -21,7 +22,10 @@ from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.scoring import held_out
 
 if TYPE_CHECKING:
+    from paper_repro.core.kernels import factory
     from paper_repro.core.kernels.kernel import Kernel
+else:
+    factory = lazy.module("paper_repro.core.kernels.factory")
 
 
 def kip(
@@ -54,7 +58,8 @@ def kip(
       (n, K), and `record`, with test accuracy and MSE in `metrics`.
 
     Raises:
-      UserError: bad settings, or a directory of another run.
+      UserError: a setting out of range, or a directory of another run.
+      TypeError: a setting that `KIPConfig` does not have.
       Diverged: a loss that is not finite.
 
     Example:
@@ -148,7 +153,11 @@ def _run(
     if method.holds_out(config):
         x, y, validation = dataset.x_fit, dataset.y_fit, held(dataset.x_val, dataset.y_val)
     test = held(dataset.x_test, dataset.y_test)
-    problem = Problem(x, y, dataset.n_classes, transform, validation, test, kernel_fn)
+    others = tuple(
+        factory.network_kernel(name, dtype=kernel_fn.dtype, get=kernel_fn.get)
+        for name in method.alternatives(config)
+    )
+    problem = Problem(x, y, dataset.n_classes, transform, validation, test, kernel_fn, others)
     with _place(directory) as place:
         return method.run(problem, config, seed, place, progress)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core import lazy
 from paper_repro.core.data import Dataset, load_dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.execution import Execution, ExecutionArguments
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform, fitted
 from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.sets import scoring
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import PREPROCESSING, is_name, labels_tag, set_name
 from paper_repro.core.sets.record import complete
@@ -21,8 +22,6 @@ from paper_repro.core.store.provenance import versions
 from release.format.arrays import fitting, refuse_doubled
 from release.format.npz_guard import require_safe_npz
 from release.format.records import require_releasable
-
-scoring = lazy.module("paper_repro.core.sets.scoring")
 
 _UNSCORED = {"test_accuracy": 0.0, "test_mse": 0.0, "n_test": 1}
 
@@ -43,6 +42,7 @@ class NpzSets:
       diag_reg: ridge of KRR, relative to the mean of the support kernel's diagonal.
       name: the name of the one set, instead of one made from the fields above.
       n_test: score them on the first so many test images; all by default.
+      execution: how the kernel that scores them is computed.
     """
 
     npz: tuple[Path, ...] = ()
@@ -56,6 +56,7 @@ class NpzSets:
     diag_reg: float = 1e-6
     name: str | None = None
     n_test: int | None = None
+    execution: ExecutionArguments = Execution()
 
 
 def from_npz(given: NpzSets, data_dir: Path | None) -> list[LearnedSet]:
@@ -86,7 +87,7 @@ def from_npz(given: NpzSets, data_dir: Path | None) -> list[LearnedSet]:
     transform = fitted(data, given.preprocess)
     sets = [_read(path, given, data, transform) for path in given.npz]
     refuse_doubled([learned.name for learned in sets], "the npz files")
-    return [_scored(learned, data, transform, given.n_test) for learned in sets]
+    return [_scored(learned, data, transform, given) for learned in sets]
 
 
 def _read(path: Path, given: NpzSets, data: Dataset, transform: Transform) -> LearnedSet:
@@ -124,9 +125,8 @@ def _read(path: Path, given: NpzSets, data: Dataset, transform: Transform) -> Le
     return fitting(images, labels, classes, record, str(path))
 
 
-def _scored(
-    learned: LearnedSet, data: Dataset, transform: Transform, n_test: int | None
-) -> LearnedSet:
-    found = scoring.score_by_record(learned, transform, data, slice(n_test))
+def _scored(learned: LearnedSet, data: Dataset, transform: Transform, given: NpzSets) -> LearnedSet:
+    rows = slice(given.n_test)
+    found = scoring.score_by_record(learned, transform, data, rows, given.execution)
     metrics = {"test_accuracy": found.accuracy, "test_mse": found.mse, "n_test": found.n}
     return dataclasses.replace(learned, record={**learned.record, "metrics": metrics})

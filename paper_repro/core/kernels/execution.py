@@ -6,7 +6,7 @@ JAX and Numba are imported when a kernel is made.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -45,7 +45,7 @@ class Execution:
 
     @property
     def recorded(self) -> dict[str, str]:
-        """What result rows say of it; threads change no bit, block sizes of a pool the last."""
+        """What result rows say of it; a pool's block size may change the last bit, threads none."""
         return {"backend": self.backend, "dtype": self.dtype}
 
     def kernel(self, spec: KernelSpec) -> Kernel:
@@ -56,6 +56,10 @@ class Execution:
             threads that is not positive or for a backend that has none.
         """
         return factory.kernel_of(spec, self.backend, self.dtype, self.threads, self.pool)
+
+
+ExecutionArguments = tyro.conf.OmitArgPrefixes[Annotated[Execution, tyro.conf.arg(name="kernel")]]
+"""An execution as an argument of a `main`."""
 
 
 def from_name(architecture: str, kernel: str = "NTK", dtype: str = "float32") -> Kernel:

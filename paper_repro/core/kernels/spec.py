@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from paper_repro.core.errors import UserError
@@ -19,7 +20,7 @@ class KernelSpec:
 
     Attributes:
       architecture: `RBF`, `Laplace`, or a network as `architecture.from_name` takes it.
-      kernel: `NTK` or `NNGP` for a network; ignored for RBF and Laplace.
+      kernel: `NTK` or `NNGP` for a network; the name of the distance for RBF and Laplace.
       scale: factor of the distance in RBF and Laplace kernels; None for 1.
       learn_scale: whether KIP learns the scale with the images.
 
@@ -29,8 +30,8 @@ class KernelSpec:
     Example:
       >>> KernelSpec("convnet").kernel
       'NTK'
-      >>> KernelSpec("RBF", scale=0.5, learn_scale=True).is_distance
-      True
+      >>> KernelSpec("rbf", scale=0.5, learn_scale=True)
+      KernelSpec(architecture='RBF', kernel='RBF', scale=0.5, learn_scale=True)
     """
 
     architecture: str
@@ -39,7 +40,12 @@ class KernelSpec:
     learn_scale: bool = False
 
     def __post_init__(self):
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise UserError(f"the scale of a kernel must be positive and finite, not {self.scale}")
         if self.is_distance:
+            (name,) = (d for d in DISTANCES if d.lower() == self.architecture.lower())
+            object.__setattr__(self, "architecture", name)
+            object.__setattr__(self, "kernel", name)
             return
         if self.kernel not in ("NTK", "NNGP"):
             raise UserError(f"unknown kernel {self.kernel!r} of a network: choose NTK or NNGP")

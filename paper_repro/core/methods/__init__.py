@@ -56,6 +56,11 @@ def method_of(config: MethodConfig) -> Method:
     return next(method for method in _METHODS if type(config) is method.config_type)
 
 
+def is_known(recorded: Mapping[str, Any]) -> bool:
+    """Whether a result row's configuration is of a method that this version has."""
+    return any(method.has_recorded(recorded) for method in _METHODS)
+
+
 def recorded_by(recorded: Mapping[str, Any]) -> Method:
     """The method of a result row's configuration.
 
@@ -66,7 +71,10 @@ def recorded_by(recorded: Mapping[str, Any]) -> Method:
         if method.has_recorded(recorded):
             return method
     procedure = recorded["procedure"]
-    raise UserError(f"a row names the procedure {procedure!r}, which this version does not have")
+    raise UserError(
+        f"a row names the procedure {procedure!r}, which this version does not have: use the "
+        "version that wrote it, or leave its file out of the directory of results"
+    )
 
 
 def has_natural_images(record: Mapping[str, Any]) -> bool:
@@ -77,7 +85,18 @@ def has_natural_images(record: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def registered(method: Method) -> Iterator[Method]:
-    """Have one more method for the length of a block, as a notebook or a test does."""
+    """Have one more method for the length of a block, as a notebook or a test does.
+
+    Raises:
+      ValueError: another method has its config type, procedure or a name in tables.
+    """
+    for known in _METHODS:
+        if (
+            known.config_type is method.config_type
+            or known.procedure == method.procedure
+            or set(known.variants) & set(method.variants)
+        ):
+            raise ValueError(f"{type(known).__name__} has that config type, procedure or name")
     _METHODS.append(method)
     try:
         yield method

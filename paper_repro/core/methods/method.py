@@ -43,9 +43,14 @@ class MethodConfig:
 
     Attributes:
       images_per_class: size of the support set per class.
+      diag_reg: ridge of the KRR that scores the set; a field of the methods that learn with one.
+      augmentation: random maps of the training images; a field of the methods that have them.
     """
 
     images_per_class: int
+    # Without annotations these are no fields, and subclasses may make them fields anywhere.
+    diag_reg = DIAG_REG
+    augmentation = None
 
     def __post_init__(self):
         if self.images_per_class < 1:
@@ -132,8 +137,9 @@ class Method(abc.ABC):
         Returns:
           The set. Its record has `step` (None without steps), `seconds` (of all sessions, None if
           only the caller's clock counts), `budget` (what was spent), `metrics` (what the run has
-          measured of the set with its kernel on the test images, or nothing) and `extra` (more
-          fields for the result row).
+          measured of the set with its kernel on the test images, or nothing), `extra` (more
+          fields for the result row) and `beside_network` (fields for the row of a network that
+          is trained on the set; those of its `budget` stand beside the network's).
 
         Raises:
           UserError: bad input, or a directory of another run.
@@ -197,6 +203,14 @@ class Method(abc.ABC):
     def final(self, directory: Path, step: int | None) -> Path:
         """Where a finished run keeps its set."""
         return directory / "support.safetensors"
+
+    def work(self, config: MethodConfig) -> int:
+        """How much a run spends: of two sets of one name the one with more work is kept."""
+        return 0
+
+    def alternatives(self, config: MethodConfig) -> tuple[str, ...]:
+        """Networks of whose kernels a step may draw one, see `Problem.alternatives`."""
+        return ()
 
     def series(self, directory: Path, last: int | None) -> list[Kept]:
         """The supports of earlier steps that a run keeps, in order, before step `last`."""

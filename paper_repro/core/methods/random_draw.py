@@ -49,7 +49,13 @@ class Random(Method):
         x, labels = natural_images(problem, config.images_per_class, seed)
         y = centred_one_hot(labels, problem.n_classes)
         keep(directory, x, y)
-        record = {"step": None, "seconds": None, "budget": {"reduced": False}}
+        beside = {"support": None, "krr_accuracy": None}
+        record = {
+            "step": None,
+            "seconds": None,
+            "budget": {"reduced": False},
+            "beside_network": beside,
+        }
         return LearnedSet.of(x, y, record)
 
     def has_recorded(self, fields: Mapping[str, Any]) -> bool:

@@ -90,11 +90,12 @@ class Stored(Method):
         record = {
             "step": config.support["step"],
             "seconds": None,
-            "budget": _spent(learned.record, config.support["step"]),
-            "extra": {
+            "budget": {},
+            "beside_network": {
                 "support": dict(config.support),
                 "krr_accuracy": learned.record.get("metrics", {}).get("test_accuracy"),
                 "support_size": len(x),
+                "budget": _spent(learned.record, config.support["step"]),
             },
         }
         return LearnedSet.of(x.astype(np.float32), y, record, learned.name)

@@ -21,7 +21,10 @@ from paper_repro.core.network.losses import centred_prediction
 from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.network.training import initial_bound, outputs
 from paper_repro.core.store import checkpoint
+from paper_repro.core.store.checkpoint import foreign
+from paper_repro.core.store.files import sha256_of_array
 from paper_repro.core.store.json_lines import JsonLines
+from paper_repro.core.store.row_schema import config_hash
 
 CALIBRATION = 50
 """Images on which the maximum learning rate is estimated."""
@@ -142,13 +145,22 @@ def choose(
 
     Raises:
       AllDiverged: no point has finite outputs.
+      UserError: the directory is that of another call, or damaged.
     """
     x, y = support
     points = settings.points
     network = Network(
         from_name(architecture), settings.width, y.shape[1], settings.parameterisation
     )
-    log = _Log(None if directory is None else directory / _TRIED, points)
+    parts = (jax.random.key_data(key), *support, *validation)
+    identity = config_hash(
+        {
+            "network": repr(network),
+            "settings": dataclasses.asdict(settings),
+            "arrays": [sha256_of_array(np.ascontiguousarray(part)) for part in parts],
+        }
+    )
+    log = _Log(None if directory is None else directory / _TRIED, points, identity)
     parameters, best = None, None
     bound = log.bound
     if bound is None:
@@ -201,12 +213,16 @@ class _Log:
       tried: the points that are done, in order, each with its outcome.
     """
 
-    def __init__(self, path: Path | None, points: list[dict[str, Any]]):
+    def __init__(self, path: Path | None, points: list[dict[str, Any]], identity: str):
         self._lines = JsonLines(path)
         entries = self._lines.entries
+        if entries and entries[0] != {"identity": identity}:
+            raise foreign(path.parent)
+        if not entries:
+            self._lines.append({"identity": identity})
         self.bound = next((entry["bound"] for entry in entries if "bound" in entry), None)
         self.tried = []
-        tried = (entry for entry in entries if "bound" not in entry)
+        tried = (e for e in entries if "bound" not in e and "identity" not in e)
         for entry, point in zip(tried, points, strict=False):
             if not point.items() <= entry.items():
                 break

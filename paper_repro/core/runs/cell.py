@@ -96,6 +96,11 @@ class Cell:
         return draws or self.method_object.holds_out(self.config)
 
     @property
+    def evaluates_kernel(self) -> bool:
+        """Whether its run or its score computes kernel entries."""
+        return self.scorer.uses_kernel or self.method_object.uses_kernel
+
+    @property
     def learning_cell(self) -> Cell:
         """The cell that makes this one's set, which tables share: itself, if KRR scores it."""
         return dataclasses.replace(self, scorer=KRR()) if self.method_object.trains else self
@@ -201,7 +206,7 @@ def distilling_cell(
 def cell_of(recorded: Mapping[str, Any]) -> Cell:
     """The cell that a row's configuration describes: `cell_of(cell.recorded) == cell`.
 
-    Not so is what no row records: `test_share` of KIP and the arrays of a stored set.
+    Rows do not record the `test_share` of KIP and the arrays of a stored set: they are defaults.
 
     Raises:
       UserError: a procedure that this version does not have.

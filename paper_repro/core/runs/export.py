@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from paper_repro.core import methods
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution
-from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.pictures import curves
 from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs.cell import Cell, cell_of
@@ -120,6 +120,8 @@ def _best(
                 continue
             if wanted is not None and row["config_hash"] not in wanted:
                 continue
+            if not methods.is_known(row["config"]):
+                continue  # of a method that this version does not have
             cell = cell_of(row["config"])
             if not is_exported(cell) or not _file_of(cell, row, results).exists():
                 continue
@@ -130,7 +132,7 @@ def _best(
 
 
 def is_exported(cell: Cell) -> bool:
-    """Whether a cell's set can be exported: of variants of a run, which would have its name, not.
+    """Whether a cell's set is exported. A variant of a run is not: it would have the same name.
 
     The names of sets say nothing of options, and a method of another name (as the first steps of
     a run have) is not the method.
@@ -148,9 +150,8 @@ def is_exported(cell: Cell) -> bool:
 
 
 def _rank(record: Mapping[str, Any]) -> tuple[int, int]:
-    config = record["config"]
-    work = (config.get("steps") or 0) * (config.get("target_batch") or 0)
-    return work, PRESETS.index(record["preset"])
+    cell = cell_of(record["config"])
+    return cell.method_object.work(cell.config), PRESETS.index(record["preset"])
 
 
 def _is_new(row: Mapping[str, Any], out: Path) -> bool:
@@ -210,7 +211,7 @@ def _record(
             "title": dataset.title,
             "class_names": list(dataset.class_names),
             "n_classes": dataset.n_classes,
-            "diag_reg": getattr(cell.config, "diag_reg", DIAG_REG),
+            "diag_reg": cell.config.diag_reg,
             "metrics": {name: row[name] for name in METRICS},
             "command": command(row, cell),
             **files,

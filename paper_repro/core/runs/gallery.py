@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from paper_repro.core.data import Dataset
-from paper_repro.core.methods import Method
+from paper_repro.core.methods import Method, is_known
 from paper_repro.core.pictures import before_after, curves, image_grid, label_heatmap
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.runs.cell import Cell, cell_of
-from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.options import NetworkOptions
 from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store import checkpoint
@@ -24,7 +24,7 @@ def draw(
     script: str,
     cells: Sequence[Cell],
     rows: Sequence[Mapping[str, Any]],
-    options: RunOptions,
+    options: NetworkOptions,
     seed: int,
 ) -> None:
     """Draw the finished runs of a seed into `out/pictures`; drawn ones are left alone.
@@ -77,6 +77,7 @@ def _series(
         for row in rows
         if (row["table"], row["status"], row["seed"]) == (script, "done", seed)
         and row["algorithm"] == "KRR"
+        and is_known(row["config"])
     ]
     curves_of = [(r, _method(r).curve(_directory(r, out))) for r in own]
     curves_of = [(row, curve) for row, curve in curves_of if curve is not None]

@@ -10,22 +10,21 @@ from typing import Annotated
 import tyro
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels import Execution
+from paper_repro.core.kernels.execution import Execution, ExecutionArguments
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.presets import Preset
 from paper_repro.core.store.row_schema import PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """How the cells of a table are run, whatever they are.
+class NetworkOptions:
+    """How the cells of a table are run that evaluates no kernel.
 
     Attributes:
       preset: smoke, laptop, gpu or paper: how much to spend (README lists what each means).
       seeds: random seeds; default as many as the preset says, from 0.
       out: directory of rows, pictures and checkpoints; the same command resumes there.
       data_dir: directory with <name>.npz files or snapshots of the Hub's files.
-      execution: how kernels are computed.
 
     Raises:
       UserError: an unknown preset, or a negative seed.
@@ -35,9 +34,8 @@ class RunOptions:
     seeds: tuple[int, ...] = ()
     out: Path = Path("runs")
     data_dir: Path | None = None
-    execution: tyro.conf.OmitArgPrefixes[Annotated[Execution, tyro.conf.arg(name="kernel")]] = (
-        Execution()
-    )
+    # Without annotation it is no field, so that no command line has options for it.
+    execution = Execution()
 
     def __post_init__(self):
         if self.preset not in PRESETS:
@@ -54,6 +52,18 @@ class RunOptions:
     def seeds_of(self, budget: Preset) -> tuple[int, ...]:
         """The seeds that are run."""
         return tuple(self.seeds) or tuple(range(budget.seeds))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(NetworkOptions):
+    """How the cells of a table are run, whatever they are.
+
+    Attributes:
+      preset, seeds, out, data_dir: see `NetworkOptions`.
+      execution: how kernels are computed.
+    """
+
+    execution: ExecutionArguments = Execution()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,5 +118,6 @@ class Selection:
 
 
 RunArguments = tyro.conf.OmitArgPrefixes[Annotated[RunOptions, tyro.conf.arg(name="run")]]
+NetworkArguments = tyro.conf.OmitArgPrefixes[Annotated[NetworkOptions, tyro.conf.arg(name="run")]]
 SelectionArguments = tyro.conf.OmitArgPrefixes[Annotated[Selection, tyro.conf.arg(name="cell")]]
-"""The two as arguments of a `main`: what they are called in its help."""
+"""They as arguments of a `main`: what they are called in its help."""

@@ -75,11 +75,11 @@ class PreparedData:
             dataset=data,
             is_reduced=not cell.cut.is_whole,
         )
-        if cell.scorer.algorithm == "KRR":
+        if cell.scorer.uses_kernel:
             found = dataclasses.replace(found, kernel_fn=self.kernel_fn)
         if not cell.method_object.uses_kernel:
             return found
-        names = getattr(cell.config, "random_architectures", None) or ()
+        names = cell.method_object.alternatives(cell.config)
         others = [KernelSpec(name, self.kernel.kernel) for name in names]
         return dataclasses.replace(
             found,

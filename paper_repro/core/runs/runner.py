@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
 from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
-from paper_repro.core.krr import DIAG_REG, Unsolvable
+from paper_repro.core.krr import Unsolvable
 from paper_repro.core.pictures.table import render_png
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.memory import keep_freed_memory
-from paper_repro.core.runs.options import RunOptions
+from paper_repro.core.runs.options import NetworkOptions
 from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.runs.presets import Preset
 from paper_repro.core.runs.progress import ProgressBars
@@ -90,7 +90,7 @@ def run_table(
     of: Table,
     cells: Sequence[Cell],
     budget: Preset,
-    options: RunOptions,
+    options: NetworkOptions,
     *,
     shown: Callable[[TableCell], bool] = lambda cell: True,
     beside: Path | None = None,
@@ -150,7 +150,7 @@ def run_cells(
     table: str,
     cells: Sequence[Cell],
     seeds: Iterable[int],
-    options: RunOptions,
+    options: NetworkOptions,
     before: Unfinished | None = None,
 ) -> Unfinished:
     """Run what has no finished row yet, in this table or in another of the directory.
@@ -194,12 +194,12 @@ def run_cells(
     return unfinished
 
 
-def _is_done(cell: Cell, seed: int, rows: Rows, options: RunOptions) -> bool:
+def _is_done(cell: Cell, seed: int, rows: Rows, options: NetworkOptions) -> bool:
     row = finished(rows, cell.config_hash, seed)
     if row is None:
         return False
     dtype = row.get("execution", {}).get("dtype", "float32")
-    if dtype != options.execution.dtype:
+    if cell.evaluates_kernel and dtype != options.execution.dtype:
         raise UserError(
             f"{options.out} holds {cell} seed={seed} computed in {dtype}: choose another --out for "
             f"{options.execution.dtype}"
@@ -208,7 +208,7 @@ def _is_done(cell: Cell, seed: int, rows: Rows, options: RunOptions) -> bool:
 
 
 def _run(
-    table: str, cell: Cell, seed: int, options: RunOptions, progress: ProgressBars
+    table: str, cell: Cell, seed: int, options: NetworkOptions, progress: ProgressBars
 ) -> Mapping[str, Any]:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     clock = time.monotonic()
@@ -230,7 +230,7 @@ def _run(
         "transform_sha256": data.transform_sha256,
         "started": started,
         "support_size": cell.images_per_class * data.dataset.n_classes,
-        "execution": options.execution.recorded,
+        **({"execution": options.execution.recorded} if cell.evaluates_kernel else {}),
     }
 
     def close(status: str, **fields: Any) -> Mapping[str, Any]:
@@ -253,9 +253,9 @@ def _run(
                 stack.enter_context(exclusive(place))
             problem, method = data.problem(cell), cell.method_object
             learned = method.run(problem, cell.config, seed, learning, progress.step)
-            ridge = getattr(cell.config, "diag_reg", DIAG_REG)
-            of = Scoring(cell.kernel, ridge, data, seed, directory, progress.step)
-            fields = cell.scorer.score(learned, of)
+            ridge = cell.config.diag_reg
+            scoring = Scoring(cell.kernel, ridge, data, seed, directory, progress.step)
+            fields = cell.scorer.score(learned, scoring)
     except (Diverged, Unsolvable) as error:
         return close("failed", reason=str(error), **getattr(error, "extra", {}))
     except KeyboardInterrupt:

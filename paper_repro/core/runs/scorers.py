@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -71,9 +72,11 @@ class Scorer(Protocol):
 
     Attributes:
       algorithm: what rows call it, `KRR` or `NN`.
+      uses_kernel: it evaluates the kernel of its cell.
     """
 
     algorithm: ClassVar[str]
+    uses_kernel: ClassVar[bool]
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -99,6 +102,7 @@ class KRR:
     """
 
     algorithm: ClassVar[str] = "KRR"
+    uses_kernel: ClassVar[bool] = True
     kernel: KernelSpec | None = None
     diag_reg: float | None = None
 
@@ -122,14 +126,18 @@ class KRR:
     def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
         """See `Scorer.score`; what the run has measured with this kernel is not computed again."""
         facts = learned.record
-        metrics = facts.get("metrics") if self == KRR() else None
+        metrics, took = facts.get("metrics") if self == KRR() else None, 0.0
         if not metrics:
             ridge = of.diag_reg if self.diag_reg is None else self.diag_reg
             kernel_fn, test = of.data.kernel_fn, of.data.test
             if self.kernel not in (None, of.kernel):
                 kernel_fn = of.data.execution.kernel(self.kernel)
                 test = of.data.test_for(kernel_fn)
+            if parameters := facts.get("extra", {}).get("parameters"):
+                kernel_fn = kernel_fn.with_parameters(parameters)
+            started = time.monotonic()
             found = score_set(learned, test, kernel_fn, ridge)
+            took = time.monotonic() - started
             metrics = {
                 "test_accuracy": found.accuracy,
                 "test_mse": found.mse,
@@ -138,7 +146,7 @@ class KRR:
         return {
             **metrics,
             "step": facts["step"],
-            "seconds": facts["seconds"],
+            "seconds": None if facts["seconds"] is None else facts["seconds"] + took,
             "budget": facts["budget"],
             **facts.get("extra", {}),
         }
@@ -155,6 +163,7 @@ class FiniteNetwork:
     """
 
     algorithm: ClassVar[str] = "NN"
+    uses_kernel: ClassVar[bool] = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -179,32 +188,17 @@ class FiniteNetwork:
             "n_test": found.n,
             "step": facts["step"],
             "seconds": None,
+            "width": settings.width,
+            "chosen": chosen.point,
+            "tried": chosen.tried,
+            **facts.get("beside_network", {}),
             "budget": {
                 "steps": settings.steps,
                 "width": settings.width,
                 "settings_tried": len(chosen.tried),
-                **_spent(facts["budget"]),
+                **facts.get("beside_network", {}).get("budget", {}),
             },
-            "width": settings.width,
-            "chosen": chosen.point,
-            "tried": chosen.tried,
-            "support": None,
-            "krr_accuracy": facts.get("metrics", {}).get("test_accuracy"),
-            **{k: v for k, v in facts.get("extra", {}).items() if k in _OF_STORED},
         }
-
-
-_OF_STORED = ("support", "krr_accuracy", "support_size")
-
-
-def _spent(budget: Mapping[str, Any]) -> dict[str, Any]:
-    """What the set took, beside what the network takes."""
-    spent = {name: value for name, value in budget.items() if name.startswith("kip_")}
-    if "target_batch" in budget:
-        spent |= {"kip_steps": budget["steps"], "kip_target_batch": budget["target_batch"]}
-    if budget.get("reduced"):
-        spent["reduced"] = True
-    return spent
 
 
 def choose_network(

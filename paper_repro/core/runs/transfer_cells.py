@@ -155,7 +155,7 @@ def file_set(path: Path, data: Dataset, zca: bool) -> LearnedSet:
 
 def is_file_set(learned: LearnedSet) -> bool:
     """Whether a set came as an npz, so that its record says nothing of a run."""
-    return "config" not in learned.record
+    return not learned.record.get("config")
 
 
 def method_of_set(learned: LearnedSet) -> Method:
@@ -199,7 +199,7 @@ def cell_on(
         origin.images_per_class,
         _named(learned, record["file_sha256"]),
         origin.learned_labels,
-        getattr(origin.config, "augmentation", None),
+        origin.config.augmentation,
         is_checked=budget.n_test == origin.cut.n_test,
         learned=learned,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels import from_name
+from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.krr import DIAG_REG, Score, predict
 from paper_repro.core.krr import score as score_predictions
 from paper_repro.core.labels import centred_one_hot
@@ -108,6 +108,7 @@ def score_by_record(
     transform: Transform,
     data: Dataset,
     rows: np.ndarray | slice = slice(None),
+    execution: Execution = Execution(),
 ) -> Score:
     """KRR accuracy and MSE of a set with the kernel and the ridge that its record names.
 
@@ -116,12 +117,13 @@ def score_by_record(
       transform: preprocessing from raw images to kernel inputs.
       data: the data set whose test images are predicted.
       rows: the test images to predict; all by default.
+      execution: how the kernel is computed.
 
     Raises:
       UserError: an unknown architecture or kernel.
     """
     record = learned.record
-    kernel_fn = from_name(record["architecture"], record["kernel"])
+    kernel_fn = execution.kernel(KernelSpec(record["architecture"], record["kernel"]))
     test = held_out(kernel_fn, transform, data.x_test[rows], data.y_test[rows], data.n_classes)
     return score(learned, test, kernel_fn, record["diag_reg"])
 

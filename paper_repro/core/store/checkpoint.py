@@ -75,6 +75,14 @@ SECONDS = 30.0
 """Time between two saved states of a run."""
 
 
+def foreign(directory: Path) -> UserError:
+    """The error that refuses the directory of another run."""
+    return UserError(
+        f"{directory} holds another run (other data, settings or seed, or an earlier version of "
+        "this project): choose another --out, or delete that directory"
+    )
+
+
 class Resume:
     """The resumable state of one run in a directory of its own.
 
@@ -107,10 +115,7 @@ class Resume:
         if self.found is None:
             return
         if self.found.metadata.get("identity") != identity:
-            raise UserError(
-                f"{directory} holds another run (other data, settings or seed, or an earlier "
-                "version of this project): choose another --out, or delete that directory"
-            )
+            raise foreign(directory)
         self._before = float(self.found.metadata.get("seconds", 0))
 
     @property
@@ -133,10 +138,6 @@ class Resume:
         self._rolling.save(tensors, {"identity": self._identity, "seconds": seconds, **facts})
         self._saved = time.monotonic()
 
-    def forget(self) -> None:
-        """Delete the states: the run is finished and recorded elsewhere."""
-        self._rolling.delete()
-
 
 class Rolling:
     """The latest resumable state of a run, and the one before it, in `directory`."""
@@ -152,11 +153,6 @@ class Rolling:
         if self.latest.exists():
             os.replace(self.latest, self.previous)
         os.replace(self._staged, self.latest)
-
-    def delete(self) -> None:
-        """Remove all states."""
-        for path in (self.latest, self._staged, self.previous):
-            path.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
         """The latest state that is whole; None where a run has not started.

@@ -80,11 +80,12 @@ ROW_FIELDS: dict[str, Field] = {
 """Every field of a row; more keys (width, support_size, validation_accuracy, ...) are welcome.
 
 `test_accuracy` is a fraction of `n_test` images, `test_mse` has the 0.5 factor, `seconds` are the
-run's own (of the last session, but for KIP), `peak_mb` (MiB) is the process's up to its end, with
-the runs before it in the same command, `budget` what was spent (steps, target_batch, n_train, ...),
-`started` an ISO 8601 time with its zone. `step` is that of the method that made the set and null
-for methods without steps (rows of the cheap-kernel table's networks have the network's steps), as
-is `transform_sha256` without a fitted transform.
+run's own (all sessions together for KIP and LS, else of the last one), `peak_mb` (MiB) is the
+process's up to its end, with the runs before it in the same command, `budget` what was spent
+(steps, target_batch, n_train, ...), `started` an ISO 8601 time with its zone. `step` is that of the
+method that made the set and null for methods without steps (older rows of networks that trained on
+a set of the same run have the network's steps), as is `transform_sha256` without a fitted
+transform.
 """
 
 

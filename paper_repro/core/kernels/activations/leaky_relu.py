@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.activations import compiled as of
 from paper_repro.core.kernels.activations.base import Activation
 from paper_repro.core.kernels.activations.relu import ReLU, ReLUForm
@@ -15,7 +16,7 @@ from paper_repro.core.kernels.activations.relu import ReLU, ReLUForm
 
 @dataclasses.dataclass(frozen=True)
 class LeakyReLU(Activation):
-    """Pointwise max(x, 0) + slope min(x, 0).
+    """Pointwise max(x, 0) + slope min(x, 0), for a slope in [0, 1).
 
     Both expectations are slope times those of the identity plus (1 - slope)^2 times a ReLU's, since
     E[u relu(v)] is half of E[u v].
@@ -23,10 +24,14 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
+    def __post_init__(self):
+        if not 0 <= self.slope < 1:
+            raise UserError(f"the slope of a LeakyReLU must be in [0, 1), not {self.slope}")
+
     @property
     def label(self) -> str:
         """See `Activation.label`."""
-        return f"LeakyReLU{self.slope:g}"
+        return f"LeakyReLU{np.format_float_positional(self.slope, trim='-')}"
 
     @property
     def _gain(self) -> float:

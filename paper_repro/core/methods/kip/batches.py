@@ -1,4 +1,4 @@
-"""What a KIP step draws, from (seed, step) alone: targets, the kernel, the supports it moves."""
+"""What a KIP step draws from (seed, step) alone: targets, the kernel, the supports it updates."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from paper_repro.core.methods.kip.log import METRICS, support_path
 from paper_repro.core.methods.method import Kept, Method, Pairs, Progress
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.sets.naming import labels_tag
 from paper_repro.core.store.json_lines import JsonLines
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class KIP(Method):
 
     def tag(self, config: KIPConfig) -> str:
         """See `Method.tag`."""
-        labels = "learned" if config.learn_labels else "fixed"
-        return f"{labels}-{'noaug' if config.augmentation is None else 'aug'}"
+        return labels_tag(config.learn_labels, config.augmentation is not None)
 
     def learns_labels(self, config: KIPConfig) -> bool:
         """See `Method.learns_labels`."""
@@ -90,6 +90,14 @@ class KIP(Method):
     def pairs(self, config: KIPConfig, n_support: int, n_train: int) -> Pairs:
         """See `Method.pairs`."""
         return Pairs(updates=config.steps * n_support * (n_support + config.target_batch))
+
+    def work(self, config: KIPConfig) -> int:
+        """See `Method.work`."""
+        return config.steps * config.target_batch
+
+    def alternatives(self, config: KIPConfig) -> tuple[str, ...]:
+        """See `Method.alternatives`."""
+        return config.random_architectures or ()
 
     def published_budget(self, n_train: int) -> str:
         """See `Method.published_budget`."""

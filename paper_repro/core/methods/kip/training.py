@@ -71,6 +71,8 @@ def run(
         raise UserError("patience needs a validation set: hold out part of the training images")
     if problem.alternatives and kernel.parameters:
         raise UserError("a kernel with learned parameters cannot be drawn anew every step")
+    if bool(config.random_architectures) != bool(problem.alternatives):
+        raise UserError("random_architectures and the problem's alternatives belong together")
     log, losses = Log(directory / METRICS), Log(directory / "losses.jsonl")
     state = initial_state(problem, kernel, config, seed)
     resume = Resume(directory, problem.identity(config.settings, seed))
@@ -148,12 +150,14 @@ def _record(
     }
     if selected["parameters"]:
         extra["parameters"] = selected["parameters"]
+    before = {"kip_steps": steps_run, **({"reduced": True} if budget.get("reduced") else {})}
     return {
         "step": selected["step"],
         "seconds": seconds,
         "budget": budget,
         "metrics": metrics,
         "extra": extra,
+        "beside_network": {"support_step": selected["step"], "budget": before},
     }
 
 
