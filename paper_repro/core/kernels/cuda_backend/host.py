@@ -36,7 +36,7 @@ class HostDevice:
     def launch(self, program: Program, name: str, grid: int, *arguments: object) -> None:
         """Call `name`, whose loops take the place of the grid."""
         del grid
-        function = getattr(self._library(program), name)
+        function = getattr(self._library(program, name), name)
         function.restype = None
         function(*(self._argument(a) for a in arguments))
 
@@ -61,13 +61,14 @@ class HostDevice:
             return ctypes.c_void_p(value.ctypes.data)
         return ctypes.c_longlong(value) if isinstance(value, np.int64) else ctypes.c_int(value)
 
-    def _library(self, program: Program) -> ctypes.CDLL:
-        key = hashlib.sha256(program.text.encode()).hexdigest()[:24]
+    def _library(self, program: Program, name: str) -> ctypes.CDLL:
+        text = program.unit(name)
+        key = hashlib.sha256(text.encode()).hexdigest()[:24]
         if key not in self._libraries:
             library = self._folder / f"{key}.so"
             if not library.exists():
                 source = self._folder / f"{key}.cpp"
-                source.write_text(f"#define WARPS {program.forward_warps}\n{program.text}")
+                source.write_text(text)
                 command = [compiler(), *_FLAGS, "-o", str(library), str(source)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:

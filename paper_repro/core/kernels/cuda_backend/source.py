@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paper_repro.core.kernels.arccosine import P, T, coincident
+from paper_repro.core.kernels.arccosine import INVERSE_TWO_PI, P, T, coincident
 from paper_repro.core.kernels.planner import Plan
 
 _FILES = ("lanes.h", "ntk.h", "reverse.h", "entry.h")
+_REVERSE = ("reverse", "fold")
 MAX_COLUMNS = 32
 """Columns of an image: half a warp, two columns a lane."""
 
@@ -37,6 +38,15 @@ class Program:
     forward_bytes: int
     reverse_bytes: int
     gradient_size: int
+
+    def warps(self, name: str) -> int:
+        """Warps of a block of the kernel `name`."""
+        return self.reverse_warps if name in _REVERSE else self.forward_warps
+
+    def unit(self, name: str) -> str:
+        """The translation unit that has the kernel `name`: one has all of a pass."""
+        head = f"#define PASS {int(name in _REVERSE)}\n#define WARPS {self.warps(name)}\n"
+        return head + self.text
 
 
 def refusal(plan: Plan, dtype: np.dtype) -> str | None:
@@ -97,8 +107,10 @@ def program(plan: Plan, dtype: np.dtype) -> Program:
     # Pixels and deviations of the first segment in rows of 32 columns, then later deviations.
     sums = planes * first.height * 32 + later_features
     batch = 32 * reverse_warps
-    scratch = max([2 * _batch(s, batch) * s.height * s.width for s in later], default=0)
-    reverse_bytes = (2 * (layout.starts[-1] + scratch) + sums) * size
+    # Adjoints and, of half the size, those of the deviations.
+    cells = max([_batch(s, batch) * s.height * s.width for s in later], default=0)
+    scratch = cells + -(-cells // 2)
+    reverse_bytes = (2 * (layout.starts[-1] + scratch) + sums + sums % 2) * size
     numbers |= {
         "GRADIENT_SIZE": gradient_size,
         "SUMS": sums,
@@ -112,6 +124,8 @@ def program(plan: Plan, dtype: np.dtype) -> Program:
         "READOUT_WEIGHT": plan.readout_weight,
         "THRESHOLD": coincident(dtype),
         "TINY": 1e-150 if is_double else 1e-18,
+        "SMALL": 1e-140 if is_double else 1e-15,
+        "INVERSE_TWO_PI": INVERSE_TWO_PI,
     }
     name = "double" if is_double else "float"
     lines = [f"typedef {name} REAL;", f"#define REAL_BYTES {size}"]
