@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any, Literal, get_args
 
 from paper_repro.core.architecture import Architecture, Dense, Flatten, ReLU, from_name
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 
-Backend = Literal["auto", "jax", "numba", "neural_tangents"]
+Backend = Literal["auto", "jax", "numba", "cuda", "neural_tangents"]
 
 _OPTIONS = {
     "numba": ("threads",),
     "jax": ("tile_pairs",),
+    "cuda": (),
     "neural_tangents": ("tile_pairs",),
     "closed form": (),
 }
@@ -36,9 +38,10 @@ def network_kernel(
 
     Args:
       architecture: layers, or a name that `architecture.from_name` takes.
-      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `neural_tangents` (the slow oracle), or
-        `auto`: numba where JAX's default device is a CPU, else jax. Fully connected networks have
-        a closed form, which numba and jax share.
+      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `cuda` (an NVIDIA GPU),
+        `neural_tangents` (the slow oracle), or `auto`: numba where JAX's default device is a CPU,
+        cuda where it is an NVIDIA GPU and the `cuda` extra is installed, else jax. Fully connected
+        networks have a closed form, which numba, jax and cuda share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
       threads: of the numba backend; None for all cores that the process may use. Results do not
@@ -77,6 +80,10 @@ def network_kernel(
         from paper_repro.core.kernels.numba_backend.kernel import NumbaKernel
 
         return NumbaKernel(architecture, dtype, get, **options)
+    if backend == "cuda":
+        from paper_repro.core.kernels.cuda_backend.kernel import CudaKernel
+
+        return CudaKernel(architecture, dtype, get, **options)
     from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
 
     return JaxKernel(architecture, dtype, get, **options)
@@ -103,4 +110,7 @@ def _fully_connected_depth(architecture: Architecture) -> int:
 def _backend_of_device() -> Backend:
     import jax
 
-    return "numba" if jax.default_backend() == "cpu" else "jax"
+    if jax.default_backend() == "cpu":
+        return "numba"
+    on_nvidia = "nvidia" in jax.devices()[0].device_kind.lower()
+    return "cuda" if on_nvidia and importlib.util.find_spec("cuda.bindings") else "jax"

@@ -27,14 +27,14 @@ GLOBAL pack(const REAL* images, const REAL* std, long long count, REAL* out) {
   }
 }
 
-// Entries (n1, n2) of packed images, a block each; with `symmetric` on and above the diagonal.
+// Entries (n1, n2) of `rows1` and `rows2` of packed images, a block each; with `symmetric` on and above the diagonal.
 GLOBAL __launch_bounds__(WARPS * 32, FORWARD_BLOCKS)
-forward(const REAL* __restrict__ images1, const REAL* __restrict__ images2, int n1, int n2, int ntk, int symmetric, REAL* out) {
+forward(const REAL* __restrict__ images1, const REAL* __restrict__ images2, const int* rows1, const int* rows2, int n1, int n2, int ntk, int symmetric, REAL* out) {
   SHARED(ALL_TILES)
   FOR_BLOCKS(block, n1 * n2) {
     int i = block / n2, j = block % n2;
     if (symmetric && j < i) continue;
-    forward_pair<SEGMENTS>(images1 + (long long)i * IMAGE_SIZE, images2 + (long long)j * IMAGE_SIZE, tiles);
+    forward_pair<SEGMENTS>(images1 + (long long)rows1[i] * IMAGE_SIZE, images2 + (long long)rows2[j] * IMAGE_SIZE, tiles);
     REAL value = readout(tiles, ntk);
     FIRST_THREAD out[(long long)i * n2 + j] = value;
   }
@@ -42,7 +42,7 @@ forward(const REAL* __restrict__ images1, const REAL* __restrict__ images2, int 
 #else
 // Gradients (parts, n1, GRADIENT_SIZE): a block adds those of one image and `per_part` targets.
 GLOBAL __launch_bounds__(WARPS * 32, 1)
-reverse(const REAL* __restrict__ images1, const REAL* __restrict__ images2, const REAL* cotangent, int n1, int n2, int per_part, int parts, int ntk, REAL* out) {
+reverse(const REAL* __restrict__ images1, const REAL* __restrict__ images2, const int* rows1, const int* rows2, const REAL* cotangent, int n1, int n2, int per_part, int parts, int ntk, REAL* out) {
   SHARED(ALL_TILES + SCRATCH + (SUMS + 1) / 2)
   R2* scratch = tiles + ALL_TILES;
   REAL* sums = (REAL*)(scratch + SCRATCH);
@@ -51,7 +51,7 @@ reverse(const REAL* __restrict__ images1, const REAL* __restrict__ images2, cons
     FOR_THREADS(n, SUMS) sums[n] = 0;
     SYNC;
     for (int j = part * per_part; j < stop; j++)
-      reverse_pair(images1 + (long long)i * IMAGE_SIZE, images2 + (long long)j * IMAGE_SIZE, cotangent[(long long)i * n2 + j], ntk, tiles, scratch, sums);
+      reverse_pair(images1 + (long long)rows1[i] * IMAGE_SIZE, images2 + (long long)rows2[j] * IMAGE_SIZE, cotangent[(long long)i * n2 + j], ntk, tiles, scratch, sums);
     REAL* to = out + ((long long)part * n1 + i) * GRADIENT_SIZE;
     FOR_THREADS(n, GRADIENT_SIZE) to[n] = sums[sums_position(n)];
   }

@@ -52,10 +52,6 @@ class HostDevice:
         """What is in memory, flat."""
         return memory
 
-    def part(self, memory: np.ndarray, start: int, size: int) -> np.ndarray:
-        """`size` numbers from `start`."""
-        return memory[start : start + size]
-
     def _argument(self, value: object) -> object:
         if isinstance(value, np.ndarray):
             return ctypes.c_void_p(value.ctypes.data)

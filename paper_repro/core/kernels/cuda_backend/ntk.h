@@ -358,11 +358,14 @@ DEV REAL readout(const R2* tiles, bool ntk) {
 }
 
 // ---------------------------------------------------------------- packing
+// A zero deviation leaves the correlation zero where it divides; NaN stays NaN.
+DEV REAL at_least_tiny(REAL s) { return s < REAL(TINY) ? REAL(TINY) : s; }
+
 // One number of a packed image: images (n, H, W, CHANNELS), deviations (n, FEATURES_IN).
 DEV REAL packed_value(const REAL* image, const REAL* std, int at) {
   if (at >= LATER) {
     int f = N * H * W + at - LATER;
-    return f < FEATURES_IN ? (std[f] > REAL(TINY) ? std[f] : REAL(TINY)) : REAL(0);
+    return f < FEATURES_IN ? at_least_tiny(std[f]) : REAL(0);
   }
   int odd = at >= PLANES * H * 32, pitch = 32 + 2 * odd;
   if (odd) at -= PLANES * H * 32;
@@ -370,6 +373,5 @@ DEV REAL packed_value(const REAL* image, const REAL* std, int at) {
   bool inside = x >= 0 && x < W;
   if (plane < CHANNELS) return inside ? image[(y * W + x) * CHANNELS + plane] : REAL(0);
   if (!inside) return REAL(1);
-  REAL s = std[((plane - CHANNELS) * H + y) * W + x];
-  return s > REAL(TINY) ? s : REAL(TINY);
+  return at_least_tiny(std[((plane - CHANNELS) * H + y) * W + x]);
 }

@@ -12,6 +12,7 @@ from paper_repro.core.kernels.arccosine import INVERSE_TWO_PI, P, T, coincident
 from paper_repro.core.kernels.planner import Plan
 
 _FILES = ("lanes.h", "ntk.h", "reverse.h", "entry.h")
+_FORWARD = ("pack", "forward")
 _REVERSE = ("reverse", "fold")
 MAX_COLUMNS = 32
 """Columns of an image: half a warp, two columns a lane."""
@@ -42,6 +43,14 @@ class Program:
     def warps(self, name: str) -> int:
         """Warps of a block of the kernel `name`."""
         return self.reverse_warps if name in _REVERSE else self.forward_warps
+
+    def shared_bytes(self, name: str) -> int:
+        """Dynamic shared memory of a block of the kernel `name`."""
+        return {"forward": self.forward_bytes, "reverse": self.reverse_bytes}.get(name, 0)
+
+    def kernels(self, name: str) -> tuple[str, ...]:
+        """The kernels of the unit that has `name`."""
+        return _REVERSE if name in _REVERSE else _FORWARD
 
     def unit(self, name: str) -> str:
         """The translation unit that has the kernel `name`: one has all of a pass."""
