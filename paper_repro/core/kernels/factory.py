@@ -112,5 +112,9 @@ def _backend_of_device() -> Backend:
 
     if jax.default_backend() == "cpu":
         return "numba"
-    on_nvidia = "nvidia" in jax.devices()[0].device_kind.lower()
-    return "cuda" if on_nvidia and importlib.util.find_spec("cuda.bindings") else "jax"
+    is_nvidia = "nvidia" in jax.devices()[0].device_kind.lower()
+    return "cuda" if is_nvidia and _has("cuda") and _has("cuda.bindings") else "jax"
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
