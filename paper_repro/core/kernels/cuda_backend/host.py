@@ -14,7 +14,7 @@ import numpy as np
 
 from paper_repro.core.kernels.cuda_backend.source import Program
 
-_FLAGS = ("-O2", "-march=native", "-std=c++17", "-shared", "-fPIC", "-Wno-unknown-pragmas")
+_FLAGS = ("-O1", "-march=native", "-std=c++17", "-shared", "-fPIC", "-Wno-unknown-pragmas")
 
 
 def compiler() -> str | None:
