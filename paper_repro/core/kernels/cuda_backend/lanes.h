@@ -57,7 +57,8 @@ DEV REAL sum_lanes(V v) {
   return v;
 }
 #define SYNC __syncthreads()
-#define FOR_WARPS for (int warp = threadIdx.x >> 5, once = 1; once; once = 0)
+DEV int warp_id() { return __shfl_sync(~0u, (int)threadIdx.x >> 5, 0); }
+#define FOR_WARPS for (int warp = warp_id(), once = 1; once; once = 0)
 #define FOR_THREADS(item, count) for (int item = threadIdx.x; item < (count); item += WARPS * 32)
 #else
 #include <cmath>

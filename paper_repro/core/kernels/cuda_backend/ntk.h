@@ -250,15 +250,15 @@ DEV void forward_offsets(const R2* image1, const R2* image2, int dy, int dx_low,
 }
 
 // Offsets of one class of columns and one residue of rows, none of which adds to another's cells.
-template <int CLASS> DEV void forward_phase(const R2* image1, const R2* image2, int py, R2* out) {
-  const int count = class_size(CLASS), pairs = (count + 1) / 2;
+template <int ODD> DEV void forward_phase(const R2* image1, const R2* image2, int py, int first_dx, int count, R2* out) {
+  const int pairs = (count + 1) / 2, step = ODD ? 4 : 2;
   const int n_dy = (2 * RY + 1 - py + 2) / 3;
   FOR_WARPS for (int slot = warp; slot < n_dy * pairs; slot += WARPS) {
     int dy = -RY + py + 3 * (slot / pairs), first = slot % pairs;
     bool both = pairs + first < count;
-    int low = class_first(CLASS) + class_step(CLASS) * first;
-    int high = both ? low + class_step(CLASS) * pairs : low;
-    forward_offsets<(CLASS > 0)>(image1, image2, dy, low, high, both, out);
+    int low = first_dx + step * first;
+    int high = both ? low + step * pairs : low;
+    forward_offsets<ODD>(image1, image2, dy, low, high, both, out);
   }
   SYNC;
 }
@@ -266,9 +266,12 @@ template <int CLASS> DEV void forward_phase(const R2* image1, const R2* image2, 
 DEV void first_segment(const R2* image1, const R2* image2, R2* out) {
 #pragma unroll 1
   for (int py = 0; py < 3 && py <= 2 * RY; py++) {
-    forward_phase<0>(image1, image2, py, out);
-    if (class_size(1)) forward_phase<1>(image1, image2, py, out);
-    if (class_size(2)) forward_phase<2>(image1, image2, py, out);
+    forward_phase<0>(image1, image2, py, class_first(0), class_size(0), out);
+#pragma unroll 1
+    for (int c = 1; c < 3; c++) {
+      const int first = c == 1 ? class_first(1) : class_first(2), size = c == 1 ? class_size(1) : class_size(2);
+      if (size) forward_phase<1>(image1, image2, py, first, size, out);
+    }
   }
 }
 

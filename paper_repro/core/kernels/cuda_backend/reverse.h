@@ -199,9 +199,10 @@ DEV void staggered_step(Reverse& r, int warp, int clock, const R2* image1, const
 DEV void first_segment_reverse(const R2* image1, const R2* image2, const R2* adjoints, REAL* sums) {
 #ifdef __CUDACC_RTC__
   Reverse r;
+  const int warp = warp_id();
 #pragma unroll 1
   for (int clock = 0; clock < STEPS; clock++) {
-    staggered_step(r, threadIdx.x >> 5, clock, image1, image2, adjoints, sums);
+    staggered_step(r, warp, clock, image1, image2, adjoints, sums);
     SYNC;
   }
 #else
