@@ -9,15 +9,15 @@ from pathlib import Path
 import kernel_oracle as oracle
 import numpy as np
 import pytest
-
 from paper_repro.core.architecture import conv, convnet, convnet3, from_name
+from paper_repro.core.kernels.planner import plan
+
 from paper_repro.core.kernels import network_kernel
 from paper_repro.core.kernels.cuda_backend.compile import compiled, resources
 from paper_repro.core.kernels.cuda_backend.host import HostDevice, compiler
 from paper_repro.core.kernels.cuda_backend.kernel import CudaKernel
 from paper_repro.core.kernels.cuda_backend.source import SHARED_BYTES, program, refusal
 from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
-from paper_repro.core.kernels.planner import plan
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 needs_nvrtc = pytest.mark.skipif(
