@@ -125,8 +125,8 @@ def krr(
       (8, 2)
     """
     k_ss = np.asarray(kernel_fn(learned.images))
-    k_st = np.asarray(kernel_fn(learned.images, x))
-    return predict(k_st.T, k_ss, learned.labels, diag_reg)
+    k_ts = np.asarray(kernel_fn(x, learned.images))
+    return predict(k_ts, k_ss, learned.labels, diag_reg)
 
 
 def _run(

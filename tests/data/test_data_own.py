@@ -62,7 +62,7 @@ WRONG = {
     "bool images": (X > 99, Y, r"255 \* images\.astype"),
     "images of several shapes": ([X[0], X[1, :3]], Y[:2], "bring all of them to one shape"),
     "labels from 300": (X, Y + 300, "return_inverse"),
-    "one class": (X, 0 * Y, "two at least"),
+    "one class": (X, 0 * Y, "at least two are needed"),
     "one-hot labels": (X, np.eye(4)[Y], r"labels\.argmax\(1\)"),
     "a column of labels": (X, Y[:, None], r"labels\[:, 0\]"),
     "named labels": (X, Y.astype(str), "return_inverse"),

@@ -5,6 +5,7 @@ python small_transfer.py --out DIR --data-dir DIR --steps 3000
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import small_table
@@ -111,8 +112,8 @@ def main(out: Path, data_dir: Path, steps: int = 3_000) -> None:
         data_dir: where `small.npz` is.
         steps: of each network.
     """
-    checkpoint.SECONDS = 0.0
-    run_cells(SCRIPT, [cell(steps)], [0], RunOptions("smoke", out=out, data_dir=data_dir))
+    with mock.patch.object(checkpoint, "SECONDS", 0.0):
+        run_cells(SCRIPT, [cell(steps)], [0], RunOptions("smoke", out=out, data_dir=data_dir))
 
 
 def small_data(directory: Path) -> Path:

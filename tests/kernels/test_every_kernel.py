@@ -31,7 +31,6 @@ JAX = {
     *itertools.product(["conv-2-leakyrelu0.1"], oracle.GETS, ["float32", "float64"]),
     ("convnet", "ntk", "float32"),
     ("convnet-erf", "ntk", "float32"),
-    ("convnet-erf", "ntk", "float64"),
     ("conv-3", "nngp", "float64"),
 }
 # Kernels of every kind, for what holds for all of them: one line each.
@@ -56,7 +55,7 @@ def _cases():
                 )
 
 
-@pytest.mark.parametrize(("name", "shape", "get", "dtype", "backend"), _cases())
+@pytest.mark.parametrize(("name", "shape", "get", "dtype", "backend"), list(_cases()))
 def test_values_and_gradients_are_those_of_neural_tangents(name, shape, get, dtype, backend):
     x1, x2, cotangent, found = oracle.expected(name, shape)
     cross, same, gradient = found[get]

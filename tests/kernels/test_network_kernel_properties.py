@@ -148,7 +148,7 @@ def test_images_prepared_by_another_kernel_are_prepared_anew(backend):
 
 @pytest.mark.parametrize("backend", ["numba", "jax"])
 def test_empty_batches(backend):
-    kernel_fn = network_kernel("convnet", backend=backend)
+    kernel_fn = network_kernel(arch.convnet(1), backend=backend)
     x = _images(0, 2, (8, 8, 3))
     assert kernel_fn(x[:0], x).shape == (0, 2)
     assert kernel_fn(x, x[:0]).shape == (2, 0)
@@ -163,7 +163,9 @@ def test_empty_batches(backend):
 @pytest.mark.parametrize("backend", ["numba", "jax", "fc"])
 def test_whole_matrices_take_prepared_images(backend):
     kernel_fn = (
-        network_kernel("fc1") if backend == "fc" else network_kernel("convnet", backend=backend)
+        network_kernel("fc1")
+        if backend == "fc"
+        else network_kernel(arch.convnet(1), backend=backend)
     )
     x1, x2 = _images(0, 3, (8, 8, 3)), _images(1, 4, (8, 8, 3))
     cotangent = _images(2, 3, (4,))
@@ -215,7 +217,7 @@ def test_views_of_jax_arrays_compile_nothing_anew():
 
 def test_float64_entries_under_jit_need_float64_in_jax():
     x = _images(0, 2, (8, 8, 3))
-    for name in ("fc1", "convnet"):
+    for name in ("fc1", "conv-1"):
         kernel_fn = network_kernel(name, backend="jax", dtype="float64")
         with pytest.raises(UserError, match="enable_x64"):
             jax.jit(kernel_fn)(x, x)

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_table
+from commands import command
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess import ZCA, Standard, fitted, load, save, storage
+from paper_repro.core.preprocess.__main__ import main
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.preprocess.vectors import SHIPPED, check_vector, make_vector, read_vectors
 
@@ -326,15 +328,14 @@ def test_the_shipped_vector_of_cifar10_holds(cifar10):
 
 def test_the_command_verifies_the_shipped_vector(cifar10):
     fitted(cifar10, "zca")
-    command = [sys.executable, "-m", "paper_repro.core.preprocess"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "paper_repro.core.preprocess"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "test vector holds" in done.stdout
 
 
 def preprocess(*options):
-    command = [sys.executable, "-m", "paper_repro.core.preprocess", *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command(main, *options)
 
 
 def test_the_command_saves_a_transform_as_it_is_asked_to_be_fitted(tmp_path):
@@ -358,9 +359,9 @@ def test_the_command_saves_a_transform_as_it_is_asked_to_be_fitted(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--n-train", 10], "give --save FILE too"),
-        (["--regularisation", 1], "give --save FILE too"),
-        (["--save", "a", "--write", "b"], "give one of them"),
+        (["--n-train", 10], "add --save FILE"),
+        (["--regularisation", 1], "add --save FILE"),
+        (["--save", "a", "--write", "b"], "give either --write or --save, not both"),
         (["--save", "."], ". is a directory: name a file"),
         (["--save", "a", "--n-train", 241], "between 1 and 240, the training images of small"),
         (["--save", "a", "--n-train", 0], "not 0"),

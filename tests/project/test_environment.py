@@ -127,7 +127,7 @@ def test_the_neural_tangents_backend_works_without_tensorflow():
 def test_the_main_job_does_not_import_torch_or_tensorflow():
     loaded = modules_after(
         "import paper_repro.core, paper_repro.table_cheap_kernels\n"
-        "from paper_repro.core.runs import context, gallery, procedures, runner"
+        "from paper_repro.core.runs import export, gallery, runner, scorers"
     )
     assert not loaded & {"torch", "tensorflow", "neural_tangents"}
 

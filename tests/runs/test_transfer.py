@@ -110,6 +110,26 @@ def test_a_set_is_found_by_what_it_is(sets):
     assert find_set(list(sets.values()), "small", 10, "LS to NN") is None
 
 
+def test_of_several_sets_zca_goes_first_then_natural_targets_then_fixed_labels(sets):
+    def kind(name, **changes):
+        changed = {**sets["fixed-noaug"].record, **changes}
+        return dataclasses.replace(sets["fixed-noaug"], name=name, record=changed)
+
+    ranked = [
+        kind("e", zca=True),
+        kind("d", zca=True, learned_labels=True),
+        kind("c", zca=True, augmentation=True),
+        kind("b"),
+        kind("a", augmentation=True, learned_labels=True),
+    ]
+    for first in range(len(ranked)):
+        for order in (ranked[first:], [*ranked[:first:-1], ranked[first]]):
+            assert find_set(order, "small", 2, "KIP to NN") is ranked[first]
+    assert find_set(ranked, "small", 2, "KIP to NN", True) is ranked[1]
+    assert find_set(ranked, "small", 2, "KIP to NN", augmentation=True) is ranked[2]
+    assert find_set(ranked, "small", 2, "KIP to NN", True, True) is ranked[4]
+
+
 def test_cross_entropy_is_tried_at_one_scale_only():
     grid = Settings(1, 1, (0.1,), (1e-3,), (1.0, 4.0), loss=("mse", "xent"))
     assert [(p["loss"], p["label_scale"]) for p in grid.points] == [
@@ -490,7 +510,7 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(50,))
     with pytest.raises(UserError, match="not a checkpoints directory"):
         command(table2_transfer, tmp_path, tmp_path, data)
-    with pytest.raises(UserError, match="the paper preset spends"):
+    with pytest.raises(UserError, match="the paper preset always spends"):
         table2_transfer.main(options=RunOptions("paper", out=tmp_path), steps=3)
     for script in (table2_transfer, figure3_width, figure4_hyperparameters):
         with pytest.raises(UserError, match="width must be at least 1, not 0"):

@@ -162,7 +162,10 @@ def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path
         (["--datasets", "mine", "--ipc"], "--ipc needs at least one value"),
         (["--datasets", "mine", "--kernel", "RBF"], "invalid choice 'RBF' for argument '--kernel'"),
         (["--datasets", "mine", "--scale", "2"], "ConvNet has no scale: only RBF and Laplace do"),
-        (["--datasets", "mine", "--architectures", "RBF", "--learn-scale"], "LS learns no scale"),
+        (
+            ["--datasets", "mine", "--architectures", "RBF", "--learn-scale"],
+            "LS cannot learn a scale",
+        ),
         (["--datasets", "mine", "--steps", "-1"], "steps must be at least"),
         (["--datasets", "dots"], "unknown data set 'dots'"),
         (["--datasets", "mine", "--methods", "DSA"], "unknown method 'DSA'"),

@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ran(data):
-    """options -> the rows of LS and one KIP step, the kernels made for them, and their directory."""
+    """options -> the rows of LS and one KIP step, the kernels made for them, and their place."""
     made = {}
 
     def run(*options):

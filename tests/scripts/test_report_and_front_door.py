@@ -10,7 +10,7 @@ from paper_repro import __main__ as front_door
 from paper_repro import report
 from paper_repro import scripts as registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs.coverage import Progress, coverage, finished_rows, progress
+from paper_repro.core.runs.coverage import Counts, counts, coverage, finished_rows
 from paper_repro.core.store.rows import append_row
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 
@@ -116,15 +116,15 @@ def test_report_without_results_is_one_line_and_exit_code_2(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_progress_counts_cells_and_not_smoke(tmp_path):
+def test_cells_are_counted_and_not_those_of_smoke_runs(tmp_path):
     path = tmp_path / "t.jsonl"
     for seed in range(2):
         append_row(path, make_row(seed=seed))
         append_row(path, make_row(seed=seed, method="LS", config={"m": "LS"}, preset="paper"))
     append_row(path, make_row(config={"s": 0}, architecture="RBF", preset="smoke"))
     append_row(path, make_row(seed=5, architecture="FC2", status="failed"))
-    assert progress(finished_rows(tmp_path, "t")) == Progress(cells=2, paper_cells=1, rows=4)
-    assert progress(finished_rows(tmp_path, "none")).rows == 0
+    assert counts(finished_rows(tmp_path, "t")) == Counts(cells=2, paper_cells=1, rows=4)
+    assert counts(finished_rows(tmp_path, "none")).rows == 0
 
 
 def test_coverage_names_what_sets_cells_apart():

@@ -243,7 +243,7 @@ def test_the_papers_budget_is_not_to_be_changed(option, tmp_path):
 
 
 def test_options_of_kip_need_a_kip_cell():
-    with pytest.raises(UserError, match="for the KIP cells"):
+    with pytest.raises(UserError, match="need KIP cells of the ConvNet"):
         table1.main(Selection(methods=("LS",)), random_kernel=True)
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import command, without_pictures
 from PIL import Image
 
 from paper_repro import table_cheap_kernels
@@ -111,9 +112,29 @@ def test_nothing_is_left_half_written(smoke):
     assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("command", [MODULE, FILE], ids=["module", "file"])
-def test_help_shows_examples_within_two_seconds_of_a_core(command, tmp_path):
-    runs = [run(*command, "--help", cwd=tmp_path) for _ in range(3)]
+def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
+    arguments = ("--preset", "smoke", "--ipc", "1", "--initial", "noise", "--out", tmp_path)
+    with without_pictures():
+        for options in (["--methods", "KIP", "--learn-scale"], ["--methods", "KIP (a + l)"]):
+            done = command(table_cheap_kernels.main, *arguments, *options)
+            assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / f"{SCRIPT}.jsonl", smoke=True)
+    found = [(row["architecture"], row["config"].get("learn_scale", False)) for row in rows]
+    assert found == [("RBF", True), ("RBF", False), ("FC1", False)]
+    assert {row["config"]["initial"] for row in rows} == {"noise"}
+    assert rows[0]["parameters"]["scale"] != 1.0 and "parameters" not in rows[1]
+    table = table_cheap_kernels.table(rows)
+    assert all(cell.ours is None for cell in table.cells)
+    lines = [tuple(cell.label.values())[3:] for cell in table.appendices[-1].cells]
+    assert lines == [("noise", "learned"), ("noise", "fixed"), ("noise", "fixed")]
+    for wrong in (["--methods", "LS"], ["--methods", "LS", "--learn-scale"]):
+        done = command(table_cheap_kernels.main, *arguments, *wrong)
+        assert done.returncode == 2 and "KIP cells" in done.stderr
+
+
+@pytest.mark.parametrize("words", [MODULE, FILE], ids=["module", "file"])
+def test_help_shows_examples_within_two_seconds_of_a_core(words, tmp_path):
+    runs = [run(*words, "--help", cwd=tmp_path) for _ in range(3)]
     for done in runs:
         assert (done.returncode, done.stderr) == (0, "")
         assert "Examples:" in done.stdout

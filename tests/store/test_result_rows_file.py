@@ -164,8 +164,7 @@ def test_concurrent_writers_lose_nothing_and_finish_a_seed_once(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
         import sys
-        import result_rows
-from result_rows import make_row
+        from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         for seed in range(12):
             append_row(sys.argv[1], make_row(seed=seed, writer=sys.argv[2]))
@@ -184,8 +183,7 @@ def test_a_writer_waits_for_the_one_before_it(tmp_path):
     append_row(path, make_row())
     code = """
         import sys
-        import result_rows
-from result_rows import make_row
+        from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         print("ready", flush=True)
         append_row(sys.argv[1], make_row(seed=1))
@@ -206,8 +204,7 @@ def test_a_killed_writer_leaves_a_file_that_reads_and_grows(tmp_path):
     path = tmp_path / "r.jsonl"
     code = """
         import sys
-        import result_rows
-from result_rows import make_row
+        from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         for seed in range(100_000):
             append_row(sys.argv[1], make_row(seed=seed, status="failed", ballast="x" * 100_000))
@@ -235,8 +232,8 @@ def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
     before = path.read_bytes()
     code = """
         import resource, sys
-                import result_rows
-from result_rows import make_row
+        from pathlib import Path
+        from result_rows import make_row
         from paper_repro.core.store.rows import append_row
         size = Path(sys.argv[1]).stat().st_size + 100
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

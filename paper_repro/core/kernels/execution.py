@@ -46,7 +46,7 @@ class Execution:
 
     @property
     def recorded(self) -> dict[str, str]:
-        """What result rows say of it; threads and pools change no bit."""
+        """What result rows say of it; threads change no bit, block sizes of a pool the last."""
         return {"backend": self.backend, "dtype": self.dtype}
 
     def kernel(self, spec: KernelSpec) -> Kernel:

@@ -99,9 +99,8 @@ def score(
 
         progress(0, total)
     k_ss = np.asarray(kernel_fn(support))
-    # The held-out images second: there they fill the lanes of the CPU backend.
-    k_st = np.asarray(kernel_fn(support, held_out.prepared, progress=report))
-    return score_predictions(predict(k_st.T, k_ss, learned.labels, diag_reg), held_out.y)
+    k_ts = np.asarray(kernel_fn(held_out.prepared, support, progress=report))
+    return score_predictions(predict(k_ts, k_ss, learned.labels, diag_reg), held_out.y)
 
 
 def score_by_record(
