@@ -46,8 +46,8 @@ class CudaDevice:
             from cuda.bindings import driver
         except ImportError as error:
             raise UserError(
-                "the cuda backend needs the packages cuda-bindings and nvidia-cuda-nvrtc: "
-                "pip install 'kip-repro[cuda]'"
+                "the cuda backend needs the packages cuda-bindings and nvidia-cuda-nvrtc: in a "
+                "clone, pip install '.[cuda]'"
             ) from error
         self._driver = driver
         self._check(driver.cuInit(0))

@@ -190,8 +190,9 @@ class CudaKernel(PlannedKernel):
 def _on_the_cpu() -> contextlib.AbstractContextManager:
     """A context in which JAX compiles and runs for the CPU.
 
-    There the pullback of the norms is right to rounding. What XLA compiled of it for an H100 (jax
-    0.11.2) was wrong by a few percent, so no gradient of this backend goes through XLA on a card.
+    There the pullback of the norms is right to rounding. Compiled by XLA for an H100 (jax 0.11.2)
+    it was suspect of errors of a few percent, so no gradient of this backend goes through XLA on
+    a card.
 
     Raises:
       UserError: JAX was told to leave the CPU out.
