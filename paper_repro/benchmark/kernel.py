@@ -56,14 +56,14 @@ def kernel(
         json: print one JSON object with `rows` instead of a table.
         architectures: names as everywhere; by default all.
         shapes: cifar10 (32x32x3) and mnist (28x28x1).
-        backends: ours to time: numba, jax.
+        backends: ours to time: numba, jax, cuda.
         dtypes: float32, float64.
         growth: also time 1,000 to 100,000 pairs of the paper's ConvNet.
     """
     if unknown := set(shapes) - set(SHAPES):
         raise UserError(f"unknown shape {unknown.pop()!r}: choose {', '.join(SHAPES)}")
-    if unknown := set(backends) - {"numba", "jax"}:
-        raise UserError(f"unknown backend {unknown.pop()!r}: choose numba, jax")
+    if unknown := set(backends) - {"numba", "jax", "cuda"}:
+        raise UserError(f"unknown backend {unknown.pop()!r}: choose numba, jax, cuda")
     if quick:
         shapes, growth = ("cifar10",), False
         architectures = architectures or ("convnet",)
@@ -102,7 +102,7 @@ def compare(
     rows = []
     for backend in backends:
         ours = factory.network_kernel(architecture, backend=backend, dtype=dtype)
-        n1, n2 = (8, 128) if backend == "numba" or name.startswith("fc") else (4, 32)
+        n1, n2 = (8, 128) if backend != "jax" or name.startswith("fc") else (4, 32)
         prepared = ours.prepare(x1[:n1]), ours.prepare(x2[:n2])
         masked = np.zeros((n1, n2), dtype)
         masked[:2, :2] = seeds[:2, :2]

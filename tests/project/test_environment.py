@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = dict(re.findall(r"^([\w.-]+)==([^\s\\;]+)", LOCK, re.MULTILINE))
-NOT_LOCKED = {"torch"}
+NOT_LOCKED = {"torch", "cuda-bindings", "nvidia-cuda-nvrtc"}
 
 
 def requirements(*extras):

@@ -26,8 +26,9 @@ class Execution:
     """How kernels are computed. Results of two executions differ by rounding alone.
 
     Attributes:
-      backend: numba (CPU cores), jax (CPU, GPU or TPU), neural_tangents (the slow oracle), or
-        auto: numba where JAX's device is a CPU and the network has a numba form, else jax.
+      backend: numba (CPU cores), jax (CPU, GPU or TPU), cuda (an NVIDIA GPU), neural_tangents (the
+        slow oracle), or auto: numba where JAX's device is a CPU and the network has a numba form,
+        cuda where it is an NVIDIA GPU and the cuda extra is installed, else jax.
       dtype: type of the kernel entries, float32 or float64; the solve is float64 always.
       threads: number of threads of the numba backend; default one for each core.
       pool: the place where blocks of kernel matrices are evaluated; None for this process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any, get_args
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import dot_product
-from paper_repro.core.kernels.activations import Activation
+from paper_repro.core.kernels.activations import Activation, ReLU
 from paper_repro.core.kernels.architecture import Architecture, Dense, Flatten, from_name
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.pool import Pool
@@ -18,9 +19,11 @@ from paper_repro.core.kernels.spec import Backend, KernelSpec
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import neural_tangents
+    from paper_repro.core.kernels.cuda_backend import kernel as cuda_backend
     from paper_repro.core.kernels.jax_backend import kernel as jax_backend
     from paper_repro.core.kernels.numba_backend import kernel as numba_backend
 else:
+    cuda_backend = lazy.module("paper_repro.core.kernels.cuda_backend.kernel")
     jax_backend = lazy.module("paper_repro.core.kernels.jax_backend.kernel")
     neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
     numba_backend = lazy.module("paper_repro.core.kernels.numba_backend.kernel")
@@ -30,6 +33,7 @@ _CLOSED_FORM = "closed form"
 _OPTIONS = {
     "numba": ("threads",),
     "jax": ("tile_pairs",),
+    "cuda": (),
     "neural_tangents": ("tile_pairs",),
     _CLOSED_FORM: (),
 }
@@ -53,9 +57,11 @@ def network_kernel(
 
     Args:
       architecture: layers, or a name that `architecture.from_name` takes.
-      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `neural_tangents` (the slow oracle), or
-        `auto`: numba where JAX's default device is a CPU, else jax. Fully connected networks have
-        a closed form, which numba and jax share.
+      backend: `numba` (CPU cores), `jax` (CPU, GPU, TPU), `cuda` (an NVIDIA GPU; networks that it
+        does not execute go to jax, with one notice), `neural_tangents` (the slow oracle), or
+        `auto`: numba where JAX's default device is a CPU, cuda where it is an NVIDIA GPU and the
+        `cuda` extra is installed, else jax. Fully connected networks have a closed form, which
+        numba, jax and cuda share.
       dtype: float32 or float64, of the entries.
       get: `ntk` or `nngp`, the default of the returned kernel.
       threads: number of threads of the numba backend; None for all cores that the process may
@@ -91,6 +97,8 @@ def network_kernel(
         return neural_tangents.NeuralTangentsKernel(architecture, dtype, get, **options)
     if backend == "numba":
         return numba_backend.NumbaKernel(architecture, dtype, get, **options)
+    if backend == "cuda":
+        return cuda_backend.CudaKernel(architecture, dtype, get, **options)
     return jax_backend.JaxKernel(architecture, dtype, get, **options)
 
 
@@ -115,7 +123,7 @@ def kernel_of(
     else:
         architecture = from_name(spec.architecture)
         resolved = _resolved(architecture, backend)
-        unused = resolved == _CLOSED_FORM or (backend == "auto" and resolved == "jax")
+        unused = resolved == _CLOSED_FORM or (backend == "auto" and resolved in ("jax", "cuda"))
         kernel = network_kernel(
             architecture,
             backend=backend,
@@ -134,14 +142,29 @@ def _resolved(architecture: Architecture, backend: Backend) -> str:
     if backend != "neural_tangents" and _fully_connected_depth(architecture):
         return _CLOSED_FORM
     if backend == "auto":
-        on_cpu = jax.default_backend() == "cpu"
-        return "numba" if on_cpu and not _without_numba_form(architecture) else "jax"
+        return _of_device(architecture)
     if backend == "numba" and (missing := _without_numba_form(architecture)):
         raise UserError(
             f"the numba backend has no {missing}, which {architecture.name} needs: use "
             "backend='jax' or 'auto'"
         )
     return backend
+
+
+def _of_device(architecture: Architecture) -> str:
+    """The backend that suits JAX's default device."""
+    if jax.default_backend() == "cpu":
+        return "jax" if _without_numba_form(architecture) else "numba"
+    is_relu = all(
+        isinstance(layer, ReLU) for layer in architecture.layers if isinstance(layer, Activation)
+    )
+    is_nvidia = "nvidia" in jax.devices()[0].device_kind.lower()
+    return "cuda" if is_relu and is_nvidia and _has("cuda", "cuda.bindings") else "jax"
+
+
+def _has(*modules: str) -> bool:
+    """Whether modules are installed; a package comes before what is in it."""
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 def _without_numba_form(architecture: Architecture) -> str:

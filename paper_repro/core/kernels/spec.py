@@ -8,7 +8,7 @@ from typing import Literal
 
 from paper_repro.core.errors import UserError
 
-Backend = Literal["auto", "numba", "jax", "neural_tangents"]
+Backend = Literal["auto", "numba", "jax", "cuda", "neural_tangents"]
 
 DISTANCES = ("RBF", "Laplace")
 """Kernels of the distance between two images, which no network has."""

@@ -23,6 +23,7 @@ PACKAGES = (
     "datasets",
     "huggingface-hub",
 )
+ON_A_CARD = ("jax-cuda12-plugin", "jax-cuda13-plugin", "cuda-bindings", "nvidia-cuda-nvrtc")
 DISTRIBUTION = "kip-repro"
 SOURCE = ("paper_repro", "pyproject.toml", "requirements.lock")
 
@@ -37,7 +38,10 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Version of Python, of this project and of what it computes with; None if not installed."""
+    """Version of Python, of this project and of what it computes with; None if not installed.
+
+    Of what only runs on an NVIDIA card use (`ON_A_CARD`), what is installed.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in (*PACKAGES, DISTRIBUTION):
         try:
@@ -45,16 +49,19 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     found["paper_repro"] = found.pop(DISTRIBUTION)
+    for name in ON_A_CARD:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 
 def hardware() -> dict[str, Any]:
     """CPU model and vector set, cores this process may use, memory in GiB, accelerator or None.
 
-    The accelerator is known only when JAX is loaded; this never loads it. The name of the machine
-    is not recorded.
+    The accelerator is known only when JAX is loaded; this never loads it. Beside an NVIDIA one
+    stands the version of its driver. The name of the machine is not recorded.
     """
-    return {
+    found = {
         "cpu": _cpu_model(),
         "simd": _simd(),
         "cores": available_cores(),
@@ -63,6 +70,8 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
     }
+    driver = _driver() if found["gpu"] else None
+    return found | ({"gpu_driver": driver} if driver else {})
 
 
 def available_cores() -> int:
@@ -151,6 +160,16 @@ def _ram_gb() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def _driver() -> str | None:
+    """Version of the NVIDIA driver, where Linux says it."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(errors="replace")
+        for word in text.split():
+            if word[:1].isdigit() and word.count(".") >= 1:
+                return word
+    return None
 
 
 def _accelerator() -> str | None:

@@ -109,13 +109,7 @@ class JaxKernel(PlannedKernel):
                 n = rows.stop - rows.start
                 dx[rows] += np.asarray(d_image)[:n]
                 d_norms[rows] += np.asarray(d_feature)[:n]
-            size = max(1, min(_IMAGES, len(p1)))
-            for rows, part in padded(p1.images, size):
-                seeds = np.zeros((size, d_norms.shape[1]), self.dtype)
-                seeds[: rows.stop - rows.start] = d_norms[rows]
-                pulled = np.asarray(_norms_vjp(planned, part, seeds))
-                dx[rows] += pulled[: rows.stop - rows.start]
-        return dx
+        return dx + norms_vjp(planned, p1.images, d_norms)
 
     def _tile_shape(self, planned: Plan, n1: int, n2: int) -> tuple[int, int]:
         return tile_shape(n1, n2, self.tile_pairs or default_pairs(planned, self.dtype))
@@ -156,6 +150,25 @@ class JaxKernel(PlannedKernel):
         if self._has_made(x):
             return images, jnp.asarray(x.features[0], self.dtype)
         return images, _norm_rows(planned, images)
+
+
+def norms_vjp(planned: Plan, images: np.ndarray, d_norms: np.ndarray) -> np.ndarray:
+    """Gradient of `sum(d_norms * norms)` with respect to images (n, H, W, C), of their dtype.
+
+    Args:
+      planned: the plan for the images.
+      images: (n, H, W, C), float32 or float64.
+      d_norms: cotangents (n, n_features) of the images' norms.
+    """
+    dx = np.zeros_like(images)
+    size = max(1, min(_IMAGES, len(images)))
+    with precision(images.dtype):
+        for rows, part in padded(images, size):
+            n = rows.stop - rows.start
+            seeds = np.zeros((size, d_norms.shape[1]), images.dtype)
+            seeds[:n] = d_norms[rows]
+            dx[rows] = np.asarray(_norms_vjp(planned, part, seeds))[:n]
+    return dx
 
 
 def _parts(p: Prepared, size: int) -> Iterator[tuple[slice, tuple[jax.Array, jax.Array]]]:
