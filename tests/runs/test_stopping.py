@@ -3,6 +3,7 @@
 What goes on to the end undisturbed does so in this process: starting another takes seconds.
 """
 
+import contextlib
 import functools
 import json
 import random
@@ -58,7 +59,14 @@ class Runs:
     def wait_for_a_state(self, out, process):
         """Until the process has saved one, wherever it began."""
         state, now = self.directory(out) / "state.safetensors", time.time_ns()
-        self.wait(process, lambda: state.exists() and state.stat().st_mtime_ns > now)
+
+        def saved():
+            # Between its two renames a save leaves the file without its name for a moment.
+            with contextlib.suppress(FileNotFoundError):
+                return state.stat().st_mtime_ns > now
+            return False
+
+        self.wait(process, saved)
 
     def directory(self, out):
         return small_table.run_of(out, self.steps, self.architecture)

@@ -238,12 +238,12 @@ def test_long_learned_images_bound_the_learning_rate(tmp_path):
         directory = tmp_path / stability
         key = jax.random.key(0)
         choose(settings, "ConvNet", long, (natural, labels), key, directory)
-        bounds[stability] = json.loads((directory / "tried.jsonl").read_text().splitlines()[0])
+        bounds[stability] = json.loads((directory / "tried.jsonl").read_text().splitlines()[1])
     assert bounds["both"]["bound"] < bounds["validation"]["bound"] / 32  # near 8 ** 2
     settings = Settings(**NETWORK, stability="both")
     short = 0.1 * natural[:10], labels[:10]
     choose(settings, "ConvNet", short, (natural, labels), jax.random.key(0), tmp_path / "short")
-    found = json.loads((tmp_path / "short/tried.jsonl").read_text().splitlines()[0])
+    found = json.loads((tmp_path / "short/tried.jsonl").read_text().splitlines()[1])
     assert found == bounds["validation"]
 
 
@@ -300,8 +300,8 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
     command = [str(word) for word in script]
     run = small_transfer.run_of(tmp_path, STEPS)
     log = run / "tried.jsonl"
-    for lines in (1, 2):
-        state = run / f"point_{lines - 1:03d}" / "state.previous.safetensors"
+    for lines in (2, 3):  # the identity, the bound, then a line a point
+        state = run / f"point_{lines - 2:03d}" / "state.previous.safetensors"
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 300
         while not state.exists() or len(log.read_text().splitlines()) < lines:
@@ -311,7 +311,7 @@ def test_a_run_killed_in_both_settings_ends_in_the_same_bits(uninterrupted, data
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert len(log.read_text().splitlines()) < 3  # it was stopped before the end
+    assert len(log.read_text().splitlines()) < 4  # it was stopped before the end
     subprocess.run(command, check=True, capture_output=True)
     assert outcome(tmp_path) == uninterrupted
     assert files_of(run) == ["support.safetensors"]
@@ -515,3 +515,14 @@ def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
     for script in (table2_transfer, figure3_width, figure4_hyperparameters):
         with pytest.raises(UserError, match="width must be at least 1, not 0"):
             script.main(options=options, width=0)
+
+
+def test_the_grid_of_another_call_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((10, 8, 8, 3)).astype(np.float32), np.eye(10) - 0.1
+    settings, key = Settings(**NETWORK), jax.random.key(0)
+    choose(settings, "FC1", (x, y), (x, y), key, tmp_path)
+    tried = (tmp_path / "tried.jsonl").read_bytes()
+    with pytest.raises(UserError, match="holds another run"):
+        choose(settings, "FC1", (x + 1, y), (x, y), key, tmp_path)
+    assert (tmp_path / "tried.jsonl").read_bytes() == tried

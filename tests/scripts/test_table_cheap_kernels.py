@@ -125,7 +125,7 @@ def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
     assert rows[0]["parameters"]["scale"] != 1.0 and "parameters" not in rows[1]
     table = table_cheap_kernels.table(rows)
     assert all(cell.ours is None for cell in table.cells)
-    lines = [tuple(cell.label.values())[3:] for cell in table.appendices[-1].cells]
+    lines = [tuple(cell.label.values())[4:] for cell in table.appendices[-1].cells]
     assert lines == [("noise", "learned"), ("noise", "fixed"), ("noise", "fixed")]
     for wrong in (["--methods", "LS"], ["--methods", "LS", "--learn-scale"]):
         done = command(table_cheap_kernels.main, *arguments, *wrong)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from typing import Any
 
-import jax
 import numpy as np
 
-from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.cuda_backend.device import cuda_device
 from paper_repro.core.kernels.cuda_backend.source import Program, program, refusal
@@ -141,8 +138,7 @@ class CudaKernel(PlannedKernel):
         device.launch(program_, "fold", blocks, partial, np.int64(size), parts, whole)
         gradient = device.download(whole).reshape(n1, -1)
         n_pixels = int(np.prod(p1.shape[1:]))
-        with _on_the_cpu():
-            pulled = norms_vjp(self.plan(p1.shape[1:]), p1.images, gradient[:, n_pixels:])
+        pulled = norms_vjp(self.plan(p1.shape[1:]), p1.images, gradient[:, n_pixels:])
         dx = gradient[:, :n_pixels] + pulled.reshape(n1, -1)
         dx[np.isnan(dx).any(1)] = np.nan
         return dx.reshape(p1.shape)
@@ -185,22 +181,3 @@ class CudaKernel(PlannedKernel):
         if store is None:
             rows, store = np.arange(len(p), dtype=np.int32), self._packed(p)
         return store, self.device.upload(np.asarray(rows, np.int32))
-
-
-def _on_the_cpu() -> contextlib.AbstractContextManager:
-    """A context in which JAX compiles and runs for the CPU.
-
-    There the pullback of the norms is right to rounding. Compiled by XLA for an H100 (jax 0.11.2)
-    it was suspect of errors of a few percent, so no gradient of this backend goes through XLA on
-    a card.
-
-    Raises:
-      UserError: JAX was told to leave the CPU out.
-    """
-    try:
-        return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError as error:
-        raise UserError(
-            "gradients of the cuda backend need JAX's CPU device beside the card: set "
-            "JAX_PLATFORMS=cuda,cpu or leave it unset"
-        ) from error

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.jax_backend.execute import (
     Norms,
@@ -21,7 +22,7 @@ from paper_repro.core.kernels.jax_backend.tiles import default_pairs, padded, ti
 from paper_repro.core.kernels.kernel import Get
 from paper_repro.core.kernels.plan import Plan
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.precision import precision
+from paper_repro.core.kernels.precision import on_the_cpu, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
 
@@ -149,7 +150,23 @@ class JaxKernel(PlannedKernel):
         images = jnp.asarray(images_of(x), self.dtype)
         if self._has_made(x):
             return images, jnp.asarray(x.features[0], self.dtype)
-        return images, _norm_rows(planned, images)
+        on_gpu = jax.default_backend() == "gpu"
+        return images, _norm_rows(planned, _not_differentiated(images) if on_gpu else images)
+
+
+@jax.custom_vjp
+def _not_differentiated(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _refuse_gradient(_, __):
+    raise UserError(
+        "gradients under jit or grad on a GPU go through a program that XLA compiles wrongly there "
+        "(by 3 % and more, jax 0.11.2): use kernel_fn.vjp, which takes that part on the CPU"
+    )
+
+
+_not_differentiated.defvjp(lambda x: (x, None), _refuse_gradient)
 
 
 def norms_vjp(planned: Plan, images: np.ndarray, d_norms: np.ndarray) -> np.ndarray:
@@ -162,7 +179,7 @@ def norms_vjp(planned: Plan, images: np.ndarray, d_norms: np.ndarray) -> np.ndar
     """
     dx = np.zeros_like(images)
     size = max(1, min(_IMAGES, len(images)))
-    with precision(images.dtype):
+    with on_the_cpu(), precision(images.dtype):
         for rows, part in padded(images, size):
             n = rows.stop - rows.start
             seeds = np.zeros((size, d_norms.shape[1]), images.dtype)

@@ -71,8 +71,8 @@ def run(
         raise UserError("patience needs a validation set: hold out part of the training images")
     if problem.alternatives and kernel.parameters:
         raise UserError("a kernel with learned parameters cannot be drawn anew every step")
-    if bool(config.random_architectures) != bool(problem.alternatives):
-        raise UserError("random_architectures and the problem's alternatives belong together")
+    if config.random_architectures and not problem.alternatives:
+        raise UserError("random_architectures needs the kernels of them as problem.alternatives")
     log, losses = Log(directory / METRICS), Log(directory / "losses.jsonl")
     state = initial_state(problem, kernel, config, seed)
     resume = Resume(directory, problem.identity(config.settings, seed))
