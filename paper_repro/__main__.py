@@ -37,7 +37,8 @@ def main(results: Path = Path("results")) -> None:
     """
     print(
         "Dataset Distillation with Infinitely Wide Convolutional Networks, reproduced.\n\n"
-        "Nothing has been timed on a GPU yet: what the gpu preset spends stands there instead.\n"
+        "The line 'one GPU' says what the gpu preset spends. On an H100 a KIP step of ten MNIST\n"
+        "images against 5,000 targets took 0.34 s; no larger step has been timed on a GPU.\n"
         "Done: cells by data set and images per class, x3 for three runs (draws or settings);\n"
         "under the script that ran them, though tables share cells.\n"
     )
@@ -57,7 +58,7 @@ def _describe(script: Script, results: Path) -> None:
     print(script.name)
     _put("reproduces", script.reproduces)
     _put("two cores", script.two_cores)
-    _put("one GPU", f"time not measured; {script.gpu}")
+    _put("one GPU", script.gpu)
     _put(
         "done",
         f"{_count(done.cells, 'cell')} in {results}/{script.name}.jsonl "

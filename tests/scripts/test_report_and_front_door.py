@@ -164,7 +164,7 @@ def test_the_front_door_answers_and_lists_what_was_run(tmp_path):
         for said in (script.reproduces, script.two_cores, script.gpu):
             assert said in listing
     assert listing.count("                CIFAR-10 1: KIP\n") == len(registry.scripts())
-    assert listing.count("time not measured") == len(registry.scripts())
+    assert listing.count("\n    one GPU ") == len(registry.scripts())
 
 
 def test_the_front_door_names_every_runnable_module():
