@@ -49,10 +49,10 @@ class Recipe:
     Attributes:
       datasets: official names, or <name> of <name>.npz in the data directory.
       ipc: images per class.
-      methods: one or several of LS, KIP, "KIP (l)" (learned labels), "KIP (a)" (augmented) and
-        "KIP (a + l)".
-      architectures: what the kernel is of: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ... or the
-        distances RBF and Laplace.
+      methods: one or several by their names in the tables, such as LS, KIP, "KIP (l)" (learned
+        labels) and "KIP (a + l)" (augmented, too); an unknown name gets the list of all.
+      architectures: what the kernel is of: ConvNet, ConvNet3, Conv-8, Myrtle-5, FC1, ..., with
+        another activation at the end as in ConvNet-Erf, or the distances RBF and Laplace.
       kernel: NTK or NNGP of a network.
       preprocess: standard or zca; default zca for color images, standard for gray ones.
       initial: start KIP from natural images, or from noise of the same scale.

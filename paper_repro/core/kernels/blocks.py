@@ -2,7 +2,8 @@
 
 Everything larger than a block is put together here: blocks are cut by row number, evaluated by the
 kernel's pool, and added up in the order in which they were cut. So memory is bounded, there is
-progress on the way, and results do not depend on the pool. Backends see single blocks alone.
+progress on the way, and pools of the same `block_rows` give the same bits. Backends see single
+blocks alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where kernel blocks are evaluated: in this process, or wherever a `Pool` sends them.
 
 `kernels.blocks` cuts a matrix into blocks by row number, gives them to a pool in that order, and
-adds up what comes back in that order. So results do not depend on the pool: neither on the number
-of its workers nor on which of them is done first.
+adds up what comes back in that order. So results depend neither on the number of workers nor on
+which of them is done first. Of a pool only `block_rows` matters: it decides the order of sums.
 
 A pool is one file here. It needs three things: how many rows of the second argument make a block,
 a way to keep images where blocks are evaluated, and a `map`.
