@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 LONG = (
     "test_notebooks.py",
     "test_table1_comparison.py",
@@ -27,3 +29,12 @@ for _name, _value in _CACHE.items():
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """See `commands.without_pictures`."""
+    import commands  # it imports JAX, which reads the names above
+
+    with commands.without_pictures():
+        yield

@@ -39,11 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {"width": 4, "steps": 3, "learning_rate_factor": (0.1,), "l2": (1e-3,)}
 NETWORK |= {"label_scale": (4.0,), "n_validation": 20}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with commands.without_pictures():
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

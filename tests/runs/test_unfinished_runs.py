@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small_table
 import small_transfer
-from commands import command, without_pictures
+from commands import command
 
 from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.errors import UserError
@@ -19,11 +19,7 @@ from paper_repro.core.sets.catalogue import read_set
 from paper_repro.core.store.files import exclusive
 from paper_repro.core.store.rows import read_rows, run_directory
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with without_pictures():
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

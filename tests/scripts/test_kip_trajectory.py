@@ -1,7 +1,7 @@
 """The first KIP steps beside the official ones: rows of this table and of no other."""
 
 import pytest
-from commands import command, without_pictures
+from commands import command
 
 from paper_repro import figure_kip_trajectory as trajectory
 from paper_repro import table1_comparison, table_a3_ablation
@@ -13,11 +13,7 @@ from paper_repro.core.tables import published
 
 SCRIPT = trajectory.SCRIPT
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with without_pictures():
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")

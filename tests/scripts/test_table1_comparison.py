@@ -3,11 +3,12 @@
 import collections
 import json
 import os
+import shutil
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from commands import command, without_pictures
+from commands import command
 
 from paper_repro import table1_comparison as table1
 from paper_repro import table_a3_ablation as ablation
@@ -17,7 +18,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.fitting import ZCA_REGULARISATION
 from paper_repro.core.runs.options import Selection
 from paper_repro.core.runs.scorers import KRR
-from paper_repro.core.sets.catalogue import read_set
+from paper_repro.core.sets.catalogue import INDEX, read_set
 from paper_repro.core.store.row_schema import problem_with
 from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables import published
@@ -25,11 +26,7 @@ from paper_repro.core.tables import published
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = table1.SCRIPT
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with without_pictures():
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def run(*arguments, script=table1, **environment):
@@ -116,13 +113,15 @@ def test_options_that_evaluate_only_cannot_honour_are_refused(script, options, t
     assert done.stderr.endswith(f" leave out {names}\n")
 
 
-def test_sets_are_scored_again_and_cells_without_one_are_named():
-    sets = ROOT / "checkpoints"
+def test_sets_are_scored_again_and_cells_without_one_are_named(tmp_path):
+    sets, name = tmp_path, "mnist-convnet-ipc1-standard-ls"
+    shutil.copytree(ROOT / "checkpoints" / name, sets / name)
+    (sets / INDEX).write_text(json.dumps({"sets": [name]}))
     chosen = ("--datasets", "mnist", "--ipc", "1", "50", "--methods", "LS")
     done = run("--evaluate-only", *chosen, "--checkpoints", sets)
     assert done.returncode == 0, done.stderr
     scored, missing = done.stdout.splitlines()
-    record = read_set(sets, "mnist-convnet-ipc1-standard-ls").record
+    record = read_set(sets, name).record
     percent = f"{100 * record['metrics']['test_accuracy']:.2f} %"
     assert scored.startswith(f"{record['name']}: test accuracy {percent}, MSE ")
     assert f"on 10,000 images (record: {percent}," in scored

@@ -4,7 +4,7 @@ import dataclasses
 from unittest import mock
 
 import pytest
-from commands import command, without_pictures
+from commands import command
 
 from paper_repro import table_a3_ablation as ablation
 from paper_repro.core.store.rows import read_rows
@@ -12,11 +12,7 @@ from paper_repro.core.tables import published
 
 SCRIPT = ablation.SCRIPT
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    with without_pictures():
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
