@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import kernel_oracle as oracle
 import numpy as np
 import pytest
+from cuda_host import HostDevice, compiler
 
 from paper_repro.core.kernels import factory, network_kernel
 from paper_repro.core.kernels.architecture import conv, convnet, convnet3, from_name
 from paper_repro.core.kernels.cuda_backend import kernel as cuda_kernel
 from paper_repro.core.kernels.cuda_backend.compile import compiled, resources
-from paper_repro.core.kernels.cuda_backend.host import HostDevice, compiler
 from paper_repro.core.kernels.cuda_backend.kernel import CudaKernel
 from paper_repro.core.kernels.cuda_backend.source import SHARED_BYTES, program, refusal
 from paper_repro.core.kernels.jax_backend.kernel import JaxKernel

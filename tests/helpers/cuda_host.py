@@ -1,4 +1,4 @@
-"""The kernels built by the C++ compiler of this machine: the same arithmetic without a GPU."""
+"""The CUDA kernels built by the C++ compiler of this machine: the same arithmetic without a GPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compiler() -> str | None:
 
 
 class HostDevice:
-    """Has the methods of `device.CudaDevice`, on NumPy arrays; slow, for tests.
+    """Has the methods of `cuda_backend.device.CudaDevice`, on NumPy arrays.
 
     Args:
       folder: where compiled programs are kept; a temporary folder by default.
