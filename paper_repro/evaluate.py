@@ -15,15 +15,17 @@ import types
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from paper_repro.core import cli
-from paper_repro.core.data import load_dataset
+from paper_repro.core.data import Dataset, load_dataset
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.kernels.execution import ExecutionArguments
-from paper_repro.core.preprocess import fitted, load, usual
-from paper_repro.core.preprocess.transform import digest
+from paper_repro.core.preprocess import NAMES, Standard, Transform, fitted, from_file, usual
+from paper_repro.core.preprocess.transform import checked, digest, require_pixels
 from paper_repro.core.runs.progress import ProgressBars
 from paper_repro.core.sets import scoring
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -31,7 +33,7 @@ from paper_repro.core.store.files import sha256_of_file
 from paper_repro.core.store.provenance import provenance
 from paper_repro.core.tables.statistics import binomial_interval
 
-PREPROCESS = ("zca", "standard", "none")
+PREPROCESS = (*NAMES, "none")
 QUIET_SECONDS = 3.0
 """A computation that takes longer shows its progress."""
 
@@ -42,9 +44,11 @@ class Protocol:
 
     Attributes:
       dataset: the data set whose test images are predicted.
-      preprocess: what the test images go through, as the set was made: zca, standard or none (raw
-        pixels); default zca for RGB, else standard.
-      transform: a fitted transform saved by this project, instead of `preprocess`.
+      preprocess: what the test images go through, as the set was made: zca, standard, none (raw
+        pixels), or the whitening of another project (zca-rfad, zca-mtt, zca-frepo); default zca
+        for RGB, else standard.
+      transform: the set's own preprocessing instead: a transform that this project saved
+        (safetensors), or a recipe (JSON, see `paper_repro.core.preprocess.recipe_file`).
       raw: the images in the file are raw pixels in 0..255 and go through the same preprocessing.
       architecture: RBF, Laplace, convnet, convnet3, conv-N, myrtle-N, fcN; networks also with
         another activation, as convnet-erf.
@@ -83,11 +87,12 @@ def main(
         python -m paper_repro.evaluate kip.npz --dataset cifar10 --preprocess zca
         python -m paper_repro.evaluate photos.npz --dataset cifar10 --raw --n-test 1000
         python -m paper_repro.evaluate kip.npz --dataset mnist --preprocess standard --json
-        python -m paper_repro.evaluate theirs.npz --transform theirs.safetensors --n-test 2000
+        python -m paper_repro.evaluate theirs.npz --transform theirs.json --n-test 2000
+        python -m paper_repro.evaluate mtt.npz --preprocess zca-mtt
 
     Args:
-        file: npz with `images` (NHWC or NCHW) and `labels` (class numbers, or one row an image:
-            one-hot, or learned on the scale of one-hot minus 1/K).
+        file: npz with `images` (NHWC or NCHW) and `labels`: class numbers, or one row an image,
+            probabilities (rows sum to 1) or on the scale of one-hot minus 1/K.
         protocol: how it is scored.
         json: print one JSON object.
     """
@@ -115,10 +120,10 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
       protocol: how it is scored.
 
     Returns:
-      accuracy (a fraction), mse (with the 0.5 factor), n_test, interval (95 % binomial, of the
-      accuracy), n_support, seconds, the protocol with its defaults resolved, sha256 of the file,
-      transform_sha256 (None without a transform), and what it was scored with: versions, hardware,
-      git.
+      accuracy (a fraction), mse (with the 0.5 factor), mse_of_zero (of predicting 0), n_test,
+      interval (95 % binomial, of the accuracy), n_support, seconds, the protocol with its
+      defaults resolved, sha256 of the file, transform_sha256 (None without a transform), and what
+      it was scored with: versions, hardware, git.
 
     Raises:
       UserError: bad file, name or number; the message says which.
@@ -136,12 +141,12 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     data = load_dataset(protocol.dataset, protocol.data_dir)
     given = LearnedSet.from_npz(file, data.image_shape, data.n_classes)
     preprocess = str(protocol.transform or protocol.preprocess or usual(data))
-    raw = protocol.raw or protocol.preprocess == "none"
-    images, fit = given.pixels if raw else given.kernel_inputs, None
+    fit = None
     if protocol.preprocess != "none":
-        fit = load(protocol.transform) if protocol.transform else fitted(data, preprocess)
-    if protocol.raw:
-        images = fit.apply(images, protocol.execution.dtype)
+        fit = (
+            from_file(protocol.transform, data) if protocol.transform else fitted(data, preprocess)
+        )
+    images = _inputs(given, protocol, data, fit)
     support = LearnedSet.of(images, given.labels)
     first = slice(protocol.n_test)
     test = scoring.held_out(kernel_fn, fit, data.x_test[first], data.y_test[first], data.n_classes)
@@ -152,9 +157,18 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
             progress.step(done, of, {})
 
         found = scoring.score(support, test, kernel_fn, protocol.diag_reg, report)
+    nothing = 0.5 * float(np.mean(np.square(test.y)))
+    if found.mse > nothing:
+        say(
+            f"note: the MSE, {found.mse:.4g}, is worse than that of predicting 0 everywhere "
+            f"({nothing:.4g}). A few natural images may give that; of a learned set, check that "
+            "its labels are in the order of the data set's classes and on the scale of one-hot "
+            f"minus 1/K, its images on the kernel's scale, and that it was made with {preprocess}"
+        )
     return {
         "accuracy": found.accuracy,
         "mse": found.mse,
+        "mse_of_zero": nothing,
         "n_test": found.n,
         "interval": binomial_interval(found.accuracy, found.n),
         "n_support": len(images),
@@ -170,6 +184,22 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         "sha256": sha256_of_file(file),
         **provenance(),
     }
+
+
+def _inputs(
+    given: LearnedSet, protocol: Protocol, data: Dataset, fit: Transform | None
+) -> np.ndarray:
+    """The images of a set as the kernel takes them."""
+    if fit is None:
+        pixels, standard = checked(given.images), Standard.fit(data.x_train)
+        require_pixels(pixels, standard.mean, standard.std, f"{given.path}: the images")
+        return pixels
+    if not protocol.raw:
+        return given.kernel_inputs
+    try:
+        return fit.apply(given.images, protocol.execution.dtype)
+    except UserError as error:
+        raise UserError(f"{given.path}: {error}") from error
 
 
 def _kernel(protocol: Protocol) -> KernelSpec:

@@ -1,4 +1,4 @@
-"""Centred one-hot labels and class-balanced draws."""
+"""The scale of labels, one-hot minus 1/K, and class-balanced draws."""
 
 from __future__ import annotations
 
@@ -26,9 +26,37 @@ def centred_one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.eye(n_classes)[labels] - 1 / n_classes
 
 
-def is_one_hot(labels: np.ndarray) -> bool:
-    """Whether labels (n, n_classes) are zeros with a single one in every row."""
-    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
+SUM_TOLERANCE = 1e-3
+"""How far a row may be from summing to 1, or to 0: float16 probabilities of 100 classes."""
+
+
+def on_centred_scale(labels: np.ndarray) -> tuple[np.ndarray, str]:
+    """Labels on the scale of one-hot minus 1/K, and what was done to them, in words.
+
+    Rows that sum to 1 (one-hot, a softmax) lose 1/K; rows that sum to 0 are on that scale already;
+    anything else cannot be told from its sums and is taken as it is.
+
+    Args:
+      labels: finite, (n, K).
+
+    Returns:
+      float64 (n, K), and the remark, empty where rows sum to 0.
+
+    Example:
+      >>> on_centred_scale(np.array([[0.9, 0.1]]))
+      (array([[ 0.4, -0.4]]), 'the labels sum to 1 in every row: 1/2 is taken off each')
+    """
+    labels = np.asarray(labels, np.float64)
+    sums, n_classes = labels.sum(1), labels.shape[1]
+    if (np.abs(sums - 1) <= SUM_TOLERANCE).all():
+        remark = f"the labels sum to 1 in every row: 1/{n_classes} is taken off each"
+        return labels - 1 / n_classes, remark
+    if (np.abs(sums) <= SUM_TOLERANCE).all():
+        return labels, ""
+    return labels, (
+        f"the rows of the labels sum to between {sums.min():.3g} and {sums.max():.3g}, neither "
+        "to 0 nor to 1: they are taken as they are"
+    )
 
 
 def is_centred_one_hot(labels: np.ndarray) -> bool:

@@ -101,7 +101,9 @@ def test_float_pixels_are_not_taken_for_preprocessed_ones_nor_fractions_for_pixe
             score(tmp_path / f"{name}.npz")
     for change in ({"raw": True}, {"preprocess": "none"}):
         assert score(tmp_path / "bytes.npz", **change)["accuracy"] > 0.3
-        with pytest.raises(UserError, match=r"fractions\.npz: .* in 0\.\.1: multiply by 255"):
+        with pytest.raises(
+            UserError, match=r"fractions\.npz: the images have a spread .*: multiply them by 255"
+        ):
             score(tmp_path / "fractions.npz", **change)
 
 
@@ -112,7 +114,7 @@ def test_sets_that_were_made_are_never_taken_for_pixels():
             n = len(kept.images)
             for part in (slice(n), *(slice(i, i + 1) for i in range(n))):
                 given = LearnedSet.of(kept.images[part], kept.labels[part])
-                assert given.kernel_inputs is given.pixels is given.images
+                assert given.kernel_inputs is given.images
                 found += 1
     assert found > 500
     nothing = np.zeros((2, 28, 28, 1))  # what becomes of constant images
@@ -221,7 +223,8 @@ def test_options_that_contradict_each_other_are_refused(support, options, says, 
 def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
     place, _, path = small
     score_small(place, path)
-    assert capsys.readouterr().err == ""
+    natural = capsys.readouterr().err.splitlines()  # nine of them are no good support
+    assert [line.split(",")[0] for line in natural] == ["note: the MSE"]
     monkeypatch.setattr("paper_repro.evaluate.QUIET_SECONDS", 0.0)
     monkeypatch.setattr("paper_repro.core.runs.progress.LOG_SECONDS", 0.0)
     monkeypatch.setattr("paper_repro.core.kernels.kernel.Kernel.block_side", 30)
@@ -233,6 +236,7 @@ def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
             f"white.npz: kernel entries: {done}/891, at most 0.0 min left"
             for done in (351, 621, 891)
         ),
+        *natural,
     ]
 
 
@@ -266,3 +270,55 @@ def test_refuses_unknown_settings(support, change):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nothing\.npz"):
         score(tmp_path / "nothing.npz")
+
+
+def test_a_set_with_its_own_transform_scores_as_numpy_computes(small, tmp_path, capsys):
+    """Another project's ZCA: rounded constants, centred, an absolute ridge, no norm per image."""
+    place, data, _ = small
+    mean, std, ridge = np.array([0.5, 0.49, 0.45]), np.array([0.2, 0.21, 0.22]), 0.25
+    recipe = {
+        "name": "theirs",
+        "source": "a test",
+        "pixel_range": 1,
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "whitening": {"centred": True, "regularisation": ridge, "relative": False},
+    }
+    (tmp_path / "theirs.json").write_text(json.dumps(recipe))
+
+    # Twelve lines of NumPy, with an RBF kernel.
+    x_train, x_test = (
+        ((x / 255 - mean) / std).reshape(len(x), -1) for x in (data.x_train, data.x_test)
+    )
+    s, u = np.linalg.eigh(np.cov(x_train.T, ddof=0))
+    white = u / np.sqrt(s + ridge) @ u.T
+    x_s, x_t = ((x - x_train.mean(0)) @ white for x in (x_train[:30], x_test))
+    y_s, y_t = (np.eye(3)[y] - 1 / 3 for y in (data.y_train[:30], data.y_test))
+    kernel = [np.exp(-0.002 * ((a[:, None] - x_s) ** 2).sum(-1)) for a in (x_s, x_t)]
+    alpha = np.linalg.solve(kernel[0] + 1e-6 * np.eye(30), y_s)
+    accuracy = np.mean((kernel[1] @ alpha).argmax(1) == data.y_test)
+    mse = 0.5 * np.mean((kernel[1] @ alpha - y_t) ** 2)
+
+    np.savez(tmp_path / "set.npz", images=x_s.reshape(-1, 8, 8, 3), labels=y_s)
+    np.savez(tmp_path / "raw.npz", images=data.x_train[:30], labels=data.y_train[:30])
+    found = {}
+    for name, options in (("set", []), ("raw", ["--raw"])):
+        words = ["--transform", tmp_path / "theirs.json", "--data-dir", place, "--json", *options]
+        words += ["--architecture", "RBF", "--dtype", "float64"]
+        command(tmp_path / f"{name}.npz", *words, "--scale", 0.002 * 192, dataset="small")
+        found[name] = json.loads(capsys.readouterr().out)
+        assert found[name]["accuracy"] == accuracy
+        assert found[name]["mse"] == pytest.approx(mse, rel=1e-10)
+    plain = score_small(place, tmp_path / "set.npz", architecture="RBF", scale=0.002 * 192)
+    assert plain["accuracy"] != accuracy and plain["mse"] != pytest.approx(mse, rel=1e-3)
+
+
+def test_worse_than_nothing_is_said_with_the_usual_causes(small, tmp_path, capsys):
+    place, data, path = small
+    images = np.load(path)["images"]
+    np.savez(tmp_path / "wrong.npz", images=images, labels=30.0 * np.eye(3)[data.y_train[:9]])
+    found = score_small(place, tmp_path / "wrong.npz")
+    said = capsys.readouterr().err.splitlines()
+    assert found["mse"] > found["mse_of_zero"] == pytest.approx(0.5 * 2 / 9)
+    assert "sum to between 30 and 30, neither to 0 nor to 1" in said[0]
+    assert "is worse than that of predicting 0 everywhere (0.1111)" in said[1]

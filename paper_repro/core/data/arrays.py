@@ -1,4 +1,4 @@
-"""The four arrays of a data set: the rules every set obeys, and their digests."""
+"""Arrays that came from outside: their dtypes, the four of a data set, and their digests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,67 @@ from paper_repro.core.store.files import sha256_of_array
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 MIN_TRAIN = 10  # a tenth of the training images is held out for validation
+
+
+LARGEST_WHOLE = 2**53
+"""float64 holds every whole number up to this one."""
+
+
+def plain_numbers(values: np.ndarray, what: str) -> np.ndarray:
+    """`values` in a dtype that this project computes with, every value kept exactly.
+
+    Args:
+      values: an array or nested lists. Booleans become uint8, float16 and bfloat16 float32, wider
+        floats float64; another byte order becomes this machine's.
+      what: what a message calls them, as "the images".
+
+    Raises:
+      UserError: lists of different lengths, a dtype that is no number (text, complex, void,
+        objects), or numbers that float64 cannot hold; the dtype is named.
+
+    Example:
+      >>> plain_numbers(np.array([0.5, 2], ">f2"), "the images")
+      array([0.5, 2. ], dtype=float32)
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise UserError(f"{what} are no array ({error}): bring all to one shape first") from error
+    dtype = array.dtype
+    if dtype.kind == "b":
+        return array.astype(np.uint8)
+    if dtype.kind in "iu":
+        if array.size and max(int(array.max()), -int(array.min())) > LARGEST_WHOLE:
+            raise UserError(
+                f"{what} are {dtype} with values beyond 2^53, which float64 cannot hold: save "
+                "smaller numbers"
+            )
+        return np.asarray(array, np.int64 if dtype.itemsize == 8 else dtype.newbyteorder("="))
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+        return np.asarray(array, dtype.newbyteorder("="))
+    if np.can_cast(dtype, np.float32):
+        return array.astype(np.float32)
+    if dtype.kind == "f":
+        narrow = array.astype(np.float64)
+        if not np.array_equal(narrow, array, equal_nan=True):
+            raise UserError(
+                f"{what} are {dtype}, with digits that float64 cannot hold: save "
+                "x.astype('float64')"
+            )
+        return narrow
+    raise UserError(not_numbers(dtype, what))
+
+
+def not_numbers(dtype: np.dtype, what: str) -> str:
+    """The message that refuses a dtype: what it is, and what to save instead."""
+    advice = {
+        "V": "as bfloat16 is saved by NumPy: save x.astype('float32')",
+        "c": "complex: save x.real if that is all there is",
+        "U": "text: save numbers",
+        "S": "text: save numbers",
+        "O": "Python objects: save plain numeric arrays",
+    }.get(dtype.kind, "not numbers: save x.astype('float32')")
+    return f"{what} are of dtype {dtype}, {advice}"
 
 
 def normalise(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:

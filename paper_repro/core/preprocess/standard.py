@@ -9,7 +9,13 @@ import numpy as np
 
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
-from paper_repro.core.preprocess.transform import aligned_empty, blocks, checked, to_uint8
+from paper_repro.core.preprocess.transform import (
+    aligned_empty,
+    blocks,
+    checked,
+    require_pixels,
+    to_uint8,
+)
 
 if TYPE_CHECKING:
     from paper_repro.core.preprocess import compiled
@@ -67,6 +73,7 @@ class Standard:
     def apply(self, images: np.ndarray, dtype: str | np.dtype = "float32") -> np.ndarray:
         """See `Transform.apply`."""
         images = checked(images, self.image_shape)
+        require_pixels(images, self.mean, self.std)
         n_pixels = self.image_shape[0] * self.image_shape[1]
         flat = np.ascontiguousarray(images).reshape(len(images), -1)
         out = aligned_empty(flat.shape, dtype)

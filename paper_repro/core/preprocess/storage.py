@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.preprocess.affine import Affine
 from paper_repro.core.preprocess.standard import Standard
 from paper_repro.core.preprocess.transform import Transform
 from paper_repro.core.preprocess.zca import ZCA
@@ -63,6 +64,16 @@ def _build(settings: dict[str, str], tensors: dict[str, np.ndarray]) -> Transfor
     standard = Standard(tensors["mean"], tensors["std"], shape)
     if settings["kind"] == "standard":
         return standard
+    if settings["kind"] == "affine":
+        return Affine(
+            standard,
+            settings["unit_norm"] == "true",
+            tensors["centre"],
+            tensors["matrix"],
+            float(settings["mean_norm"]),
+            settings["name"],
+            settings["source"],
+        )
     if settings["kind"] == "zca":
         return ZCA(
             standard,

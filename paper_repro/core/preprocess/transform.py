@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from paper_repro.core.data.arrays import plain_numbers
 from paper_repro.core.errors import UserError
 from paper_repro.core.store.files import sha256_of_content
 
@@ -40,31 +41,79 @@ class Transform(Protocol):
 
 
 def checked(images: np.ndarray, image_shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """`images` if they are finite NHWC images (of `image_shape`).
+    """`images` if they are finite NHWC images (of `image_shape`), in a dtype of `plain_numbers`.
 
     Raises:
-      UserError: wrong number of axes, another shape than fitted, NaN or infinite pixels.
+      UserError: wrong number of axes, another shape than fitted, a dtype that holds no numbers,
+        NaN or infinite pixels.
     """
-    images = np.asarray(images)
+    images = plain_numbers(images, "the images")
     if images.ndim != 4:
         raise UserError(f"images must be NHWC with four axes, got shape {images.shape}")
     if image_shape is not None and images.shape[1:] != tuple(image_shape):
         raise UserError(
             f"this transform was fitted on images {tuple(image_shape)}, got {images.shape[1:]}"
         )
-    if not np.issubdtype(images.dtype, np.number):
-        raise UserError(f"images must be numbers, got dtype {images.dtype}")
     if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
         bad = int(np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))[0])
         raise UserError(f"image {bad} has NaN or infinite pixels: remove or repair it")
     return images
 
 
-def is_fraction(images: np.ndarray) -> bool:
-    """Whether images are floats in 0..1, not all 0, as pixels divided by 255 are."""
-    if not np.issubdtype(images.dtype, np.floating) or not images.size:
-        return False
-    return 0 < images.max() <= 1 and images.min() >= 0
+SPREAD_RATIO = 25
+"""Pixels whose spread is so much smaller or larger than the fitted images' are on another scale."""
+
+_USUAL_PIXELS = 120.0, 63.0
+"""Level and spread for a recipe without constants, which says nothing of them (CIFAR-10's)."""
+
+_LOOKED_AT = 256
+"""Images whose spread is measured: all images of one call are on one scale."""
+
+
+def require_pixels(
+    images: np.ndarray, mean: np.ndarray, std: np.ndarray, where: str = "the images"
+) -> None:
+    """Refuse images that are not raw pixels on the scale of those a transform was fitted on.
+
+    Fractions, pixels in -1..1, standardised images and 16-bit pixels differ from pixels in 0..255
+    by their spread; images that are all of one value cannot be told and pass.
+
+    Args:
+      images: (n, H, W, C), of `plain_numbers`.
+      mean: per channel, of the fitted images' pixels.
+      std: per channel.
+      where: what the message calls the images.
+
+    Raises:
+      UserError: the spread differs by more than `SPREAD_RATIO`; says what to multiply by.
+    """
+    some = images[:_LOOKED_AT]
+    if not some.size or (some.dtype == np.uint8 and some.max() > 1):
+        return
+    level, spread = float(some.mean(dtype=np.float64)), float(some.std(dtype=np.float64))
+    usual_level, usual = float(np.mean(mean)), float(np.sqrt(np.mean(np.square(std))))
+    if usual_level == 0:
+        usual_level, usual = _USUAL_PIXELS
+    if spread == 0 or usual / SPREAD_RATIO <= spread <= usual * SPREAD_RATIO:
+        return
+    advice = {
+        "multiply them by 255": (255 * level, 255 * spread),
+        "pass 127.5 * (images + 1)": (127.5 * (level + 1), 127.5 * spread),
+        "they look standardised already, so they must not go through it again": (
+            usual_level + usual * level,
+            usual * spread,
+        ),
+        "multiply them by 1/257": (level / 257, spread / 257),
+    }
+
+    def distance(choice: str) -> float:
+        moved, scaled = advice[choice]
+        return abs(np.log(scaled / usual)) + abs(moved - usual_level) / usual
+
+    raise UserError(
+        f"{where} have a spread (standard deviation) of {spread:.3g}, those that the transform was "
+        f"fitted on {usual:.3g}, so they are not pixels from 0 to 255: {min(advice, key=distance)}"
+    )
 
 
 def blocks(n: int) -> Iterator[slice]:

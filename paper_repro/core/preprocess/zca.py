@@ -66,12 +66,8 @@ class ZCA:
         if not (np.isfinite(regularisation) and regularisation > 0):
             raise UserError(f"the ZCA regularisation must be positive, not {regularisation}")
         standard = Standard.fit(images)
+        require_whitenable(images.shape[1:])
         d = int(np.prod(images.shape[1:]))
-        if d > LARGEST:
-            raise UserError(
-                f"ZCA of {images.shape[1:]} images needs a {d} x {d} matrix ({8e-9 * d * d:.0f} GB "
-                "several times over): make the images smaller, or take standard preprocessing"
-            )
         covariance = np.zeros((d, d))
         norms = 0.0
         for rows in blocks(len(images)):
@@ -136,6 +132,20 @@ class ZCA:
     def _power(self, exponent: float) -> np.ndarray:
         scaled = self.eigenvectors * (self.eigenvalues + self.ridge) ** exponent
         return scaled @ self.eigenvectors.T
+
+
+def require_whitenable(image_shape: tuple[int, ...]) -> None:
+    """Refuse images whose covariance would not fit into memory.
+
+    Raises:
+      UserError: more than `LARGEST` numbers in an image.
+    """
+    d = int(np.prod(image_shape))
+    if d > LARGEST:
+        raise UserError(
+            f"ZCA of {image_shape} images needs a {d} x {d} matrix ({8e-9 * d * d:.0f} GB several "
+            "times over): make the images smaller, or take standard preprocessing"
+        )
 
 
 def layer_norm(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,6 @@ import numpy as np
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.labels import is_centred_one_hot
-from paper_repro.core.preprocess.transform import is_fraction
 from paper_repro.core.sets.sources import Arrays, InMemory, NpzFile, Source
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -109,15 +108,26 @@ class LearnedSet:
     def classes(self) -> np.ndarray:
         """int64 (n,), the class that each image stands for.
 
-        Where it is not stated, it is the class of the fixed label, or, of learned labels, that
-        of the place: images are ordered by class.
+        Where it is not stated, it is the class of the fixed label. Of learned labels it is that of
+        the place, images being ordered by class, if the largest label of every image agrees.
+
+        Raises:
+          UserError: it is not stated, and the labels do not tell it.
         """
         stated = self.arrays.classes
         if stated is not None:
             return stated
+        largest = self.labels.argmax(1)
         if self.has_fixed_labels:
-            return self.labels.argmax(1)
-        return slot_classes(len(self.images) // self.n_classes, self.n_classes)
+            return largest
+        by_place = slot_classes(self.images_per_class, self.n_classes)
+        if off := int((largest != by_place).sum()):
+            raise UserError(
+                f"{self._where} does not say which class each image stands for, and {off} of its "
+                f"{len(largest)} labels are not largest at the class of images ordered by class: "
+                "add an integer array `classes`"
+            )
+        return by_place
 
     @property
     def path(self) -> Path | None:
@@ -166,17 +176,6 @@ class LearnedSet:
                 f"{self._where}: the images {what}, so they look like raw "
                 "pixels: save them after preprocessing (evaluate takes raw ones with --raw)"
             )
-        return self.images
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The images as raw ones, (n, H, W, C) of the file's dtype.
-
-        Raises:
-          UserError: floats in 0..1, where the pixels of data sets are in 0..255.
-        """
-        if is_fraction(self.images):
-            raise UserError(f"{self._where}: the images are pixels in 0..1: multiply by 255")
         return self.images
 
     @property

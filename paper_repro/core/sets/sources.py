@@ -8,9 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
+from paper_repro.core.data.arrays import plain_numbers
+from paper_repro.core.data.notice import say
 from paper_repro.core.data.npz import read_npz
 from paper_repro.core.errors import UserError
-from paper_repro.core.labels import centred_one_hot, is_one_hot
+from paper_repro.core.labels import centred_one_hot, on_centred_scale
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.files import sha256_of_file
 
@@ -88,8 +90,8 @@ class NpzFile:
     Attributes:
       path: the file.
       image_shape: (H, W, C) of the data set; NCHW images are transposed to it.
-      n_classes: K. Labels are (n, K) on the scale of one-hot minus 1/K; class numbers (n,) and
-        plain one-hot rows are brought there.
+      n_classes: K. Labels are (n, K), see `labels.on_centred_scale`, or class numbers (n,) or
+        (n, 1), of any numeric dtype.
     """
 
     path: Path
@@ -97,35 +99,49 @@ class NpzFile:
     n_classes: int
 
     def read(self) -> Arrays:
-        """The arrays, labels in float64.
+        """The arrays, labels in float64 on the scale of one-hot minus 1/K.
+
+        Prints one line where the labels were brought there, or where their scale is not clear.
 
         Raises:
-          UserError: not such a file, shapes that do not fit the data set, or values that are not
-            finite.
+          UserError: not such a file, a dtype that holds no numbers, shapes that do not fit the
+            data set, or values that are not finite.
         """
         try:
             arrays = read_npz(self.path, ("images", "labels"), ("classes",))
         except FileNotFoundError as error:
             raise UserError(f"no support set at {self.path}") from error
-        images, labels = self._images(arrays["images"]), arrays["labels"]
-        if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
-            labels = centred_one_hot(labels, self.n_classes)
-        if labels.shape != (len(images), self.n_classes):
-            raise UserError(
-                f"{self.path}: labels {labels.shape} do not fit {len(images)} images of "
-                f"{self.n_classes} classes"
-            )
-        for name, array in (("images", images), ("labels", labels)):
+        arrays = {
+            name: plain_numbers(array, f"{self.path}: the {name}") for name, array in arrays.items()
+        }
+        for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise UserError(f"{self.path}: the {name} have NaN or infinite values")
-        if is_one_hot(labels):
-            labels = centred_one_hot(labels.argmax(1), self.n_classes)
+        images = self._images(arrays["images"])
+        labels = self._labels(arrays["labels"], len(images))
         classes = arrays.get("classes")
         if classes is not None:
-            if classes.shape != (len(images),) or not np.issubdtype(classes.dtype, np.integer):
+            classes = _class_numbers(classes)
+            if classes is None or len(classes) != len(images):
                 raise UserError(f"{self.path}: classes must be {len(images)} class numbers")
-            classes = classes.astype(np.int64)
-        return Arrays(np.ascontiguousarray(images), np.asarray(labels, np.float64), classes)
+        return Arrays(np.ascontiguousarray(images), labels, classes)
+
+    def _labels(self, labels: np.ndarray, n: int) -> np.ndarray:
+        numbers = _class_numbers(labels)
+        if numbers is not None and len(numbers) == n:
+            try:
+                return centred_one_hot(numbers, self.n_classes)
+            except UserError as error:
+                raise UserError(f"{self.path}: {error}") from error
+        if labels.shape != (n, self.n_classes):
+            raise UserError(
+                f"{self.path}: labels {labels.shape} do not fit {n} images of {self.n_classes} "
+                f"classes: give {(n, self.n_classes)}, or one class number an image"
+            )
+        labels, remark = on_centred_scale(labels)
+        if remark:
+            say(f"note: {self.path.name}: {remark}")
+        return labels
 
     def _images(self, images: np.ndarray) -> np.ndarray:
         height, width, channels = self.image_shape
@@ -139,3 +155,12 @@ class NpzFile:
                 f"{tuple(self.image_shape)} (NHWC) or {(channels, height, width)} (NCHW)"
             )
         return images
+
+
+def _class_numbers(values: np.ndarray) -> np.ndarray | None:
+    """int64 (n,) of whole numbers (n,) or (n, 1); None if `values` are no such numbers."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or (values != np.rint(values)).any():
+        return None
+    return values.astype(np.int64)
