@@ -1,4 +1,4 @@
-"""Other projects' preprocessing against NumPy, in files and by name, and pixels on another scale."""
+"""Other projects' preprocessing against NumPy, by name and in files; pixels on another scale."""
 
 import json
 
@@ -155,11 +155,11 @@ def test_recipes_that_are_wrong_are_refused_by_key(data, tmp_path, changes, says
 def test_constants_need_their_scale(data, tmp_path):
     path = tmp_path / "theirs.json"
     path.write_text(json.dumps({k: v for k, v in RECIPE.items() if k != "pixel_range"}))
-    with pytest.raises(UserError, match="say whether mean and std are of pixels in 0..1"):
+    with pytest.raises(UserError, match="say whether mean and std are of pixels in"):
         from_file(path, data)
     for content in ("{", "[]", "\xff"):
         path.write_text(content, encoding="latin-1")
-        with pytest.raises(UserError, match="theirs.json"):
+        with pytest.raises(UserError, match=r"theirs\.json"):
             from_file(path, data)
 
 

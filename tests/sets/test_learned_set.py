@@ -35,7 +35,7 @@ def test_a_set_of_arrays_knows_its_classes():
     by_place = LearnedSet.of(IMAGES, learned_labels()[order])
     assert not by_place.has_fixed_labels
     np.testing.assert_array_equal(by_place.classes, [0, 0, 1, 1, 2, 2])
-    with pytest.raises(UserError, match="3 of its 6 labels are not largest at .*`classes`"):
+    with pytest.raises(UserError, match=r"3 of its 6 labels are not largest at .*`classes`"):
         _ = LearnedSet.of(IMAGES, learned_labels()).classes
     stated = LearnedSet.of(IMAGES, learned_labels(), classes=CLASSES)
     np.testing.assert_array_equal(stated.classes, CLASSES)
