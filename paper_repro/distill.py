@@ -18,7 +18,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
 
 from paper_repro.core import cli
@@ -32,6 +31,7 @@ from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.gallery import draw
 from paper_repro.core.runs.options import RunArguments, RunOptions
+from paper_repro.core.runs.prepared_data import require_enough
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
 from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.store.rows import finished, rows_for
@@ -158,7 +158,10 @@ def main(
     cells = []
     for data in _loaded(recipe, options.data_dir):
         _refuse_other_images(data, rows_for(COMMAND, out), out)
-        cells += recipe.cells(data, budget)
+        wanted = recipe.cells(data, budget)
+        for cell in wanted:
+            require_enough(cell, data)
+        cells += wanted
     unfinished = run_cells(COMMAND, cells, used, options)
     if unfinished.missing:
         raise next(iter(unfinished.missing.values()))
@@ -184,17 +187,10 @@ def _export(
 
 
 def _loaded(recipe: Recipe, data_dir: Path | None) -> list[Dataset]:
-    """The data sets, each with images enough and a name that a release can carry."""
+    """The data sets, each with a name that a release can carry."""
     found = [load_dataset(name, data_dir) for name in recipe.datasets]
     for data in found:
         require_releasable(data.name, data.class_names)
-        smallest = int(np.bincount(data.y_train, minlength=data.n_classes).min())
-        for images in recipe.ipc:
-            if not 1 <= images <= smallest:
-                raise UserError(
-                    f"images per class must be between 1 and {smallest} (the smallest class of "
-                    f"{data.title}), not {images}"
-                )
     return found
 
 

@@ -67,7 +67,16 @@ WRONG = {
     "a column of labels": (X, Y[:, None], r"labels\[:, 0\]"),
     "named labels": (X, Y.astype(str), "return_inverse"),
     "float labels": (X, Y.astype(float), "whole number"),
-    "negative labels": (X, Y - 1, "must count from 0"),
+    "unknown classes": (
+        X,
+        Y.astype(int) - 1,
+        r"30 of 120 labels are negative.*leave those images out",
+    ),
+    "two of them": (
+        X,
+        np.where(np.arange(len(Y)) == 3, -1, Y.astype(int)),
+        "1 of 120 labels are negative",
+    ),
     "fewer labels": (X, Y[:-1], "120 images but 119 labels"),
     "a class missing": (X, np.where(Y == 2, 3, Y), r"class '2' \(label 2\)"),
     "a class of one": (X, np.where(np.arange(len(Y)) == 5, 4, Y), r"class '4' \(label 4\)"),

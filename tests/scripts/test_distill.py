@@ -174,7 +174,17 @@ def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path
             ["--datasets", "mine", "--preprocess", "pca"],
             "invalid choice 'pca' for argument '--preproc",
         ),
-        (["--datasets", "mine", "--ipc", "1", "99"], "images per class must be between 1 and 16"),
+        (
+            ["--datasets", "mine", "--ipc", "1", "99"],
+            "images per class must be between 1 and 16, not 99: the smallest class has 16 of the "
+            "48 training images",
+        ),
+        (
+            # The cells without a validation split come first, and would be run.
+            ["--datasets", "mine", "--preset", "paper", "--ipc", "16"],
+            "not 16: the smallest class has 14 of the 44 training images of mine that KIP (l) "
+            "draws from (all but those held out for validation)",
+        ),
         (["--datasets", "mine", "--seeds", "-1"], "seeds must not be negative"),
     ],
 )

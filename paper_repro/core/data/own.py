@@ -62,9 +62,10 @@ def write_own(
         raise UserError(f"test_fraction must be between 0 and 1, not {test_fraction}")
     if seed < 0:
         raise UserError(f"the seed must not be negative, got {seed}")
-    images, labels = _images(_array(images, "images")), _labels(_array(labels, "labels"))
-    if len(images) != len(labels):
+    images, labels = _images(_array(images, "images")), _array(labels, "labels")
+    if labels.ndim and len(images) != len(labels):
         raise UserError(f"{len(images)} images but {len(labels)} labels: give one label per image")
+    labels = _labels(labels)
     names = _names(labels, class_names)
     train, test = _split(labels, names, test_fraction, np.random.default_rng(seed))
     require_releasable(path.stem, names)
@@ -162,7 +163,13 @@ def _labels(labels: np.ndarray) -> np.ndarray:
             "whole number an image: if they are names, pass "
             "np.unique(labels, return_inverse=True)[1]"
         )
-    if labels.size and not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+    if n := int((labels < 0).sum()):
+        raise UserError(
+            f"{n} of {len(labels)} labels are negative, as where the class is not known: leave "
+            "those images out, as images[labels >= 0] and labels[labels >= 0] do, or number the "
+            "classes from 0"
+        )
+    if labels.size and labels.max() >= MOST_CLASSES:
         raise UserError(
             f"the labels range from {labels.min()} to {labels.max()}, they must count from 0 and "
             f"stay below {MOST_CLASSES}: pass np.unique(labels, return_inverse=True)[1]"

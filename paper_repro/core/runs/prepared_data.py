@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paper_repro.core.data import Dataset, load_dataset
+from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Transform, fitted
@@ -69,9 +70,8 @@ class PreparedData:
     def problem(self, cell: Cell) -> Problem:
         """What the cell's method learns from."""
         data, held = self.dataset, cell.holds_out_validation
-        x, y = (data.x_fit, data.y_fit) if held else (data.x_train, data.y_train)
         found = Problem(
-            *(x, y, data.n_classes, self.transform),
+            *(*_drawn_from(cell, data), data.n_classes, self.transform),
             dataset=data,
             is_reduced=not cell.cut.is_whole,
         )
@@ -105,6 +105,37 @@ def prepared_data(cell: Cell, data_dir: Path | None, execution: Execution) -> Pr
       UserError: no such data set, or damaged files.
     """
     return _prepared(cell.dataset, cell.zca, cell.kernel, cell.cut, data_dir, execution)
+
+
+def require_enough(cell: Cell, data: Dataset) -> None:
+    """Refuse a cell that asks for more images per class than it could draw.
+
+    Args:
+      cell: what is to be run.
+      data: its data set, whole.
+
+    Raises:
+      UserError: the smallest class of the images it draws from, without those held out for
+        validation and those its preset leaves out, is too small.
+    """
+    n = cell.cut.n_train
+    kept = dataclasses.replace(data, x_train=data.x_train[:n], y_train=data.y_train[:n])
+    _, y = _drawn_from(cell, kept)
+    smallest = int(np.bincount(y, minlength=data.n_classes).min())
+    if not 1 <= cell.images_per_class <= smallest:
+        left_out = " but those held out for validation" if cell.holds_out_validation else ""
+        raise UserError(
+            f"images per class must be between 1 and {smallest}, not {cell.images_per_class}: the "
+            f"smallest class has {smallest} of the {len(y):,} training images of {data.title} "
+            f"that {cell.method} draws from (all{left_out})"
+        )
+
+
+def _drawn_from(cell: Cell, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The training images that a cell may learn from, with their labels."""
+    if cell.holds_out_validation:
+        return data.x_fit, data.y_fit
+    return data.x_train, data.y_train
 
 
 @functools.lru_cache(maxsize=1)
