@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,50 +109,69 @@ def build(
     _refuse_foreign(out)
     if checkpoints is None and not given.npz:
         checkpoints = CHECKPOINTS
-    sets = from_checkpoints(Path(checkpoints)) if checkpoints is not None else []
-    sets += from_npz(given, data_dir)
+    made = from_checkpoints(Path(checkpoints)) if checkpoints is not None else []
+    theirs = from_npz(given, data_dir)
+    sets = sorted([*made, *theirs.sets], key=lambda learned: learned.name)
     names = [learned.name for learned in sets]
     refuse_doubled(names, "the release")
     records = [learned.record for learned in sets]
     published = publication(records, repository, license_id, version, creator)
+
+    def find(learned: LearnedSet) -> tuple[Transform, dict[str, Any]]:
+        if learned in theirs.sets:
+            return theirs.transform, {"refitted": False, "origin": theirs.origin}
+        transform, refitted = transform_of(learned.record, transforms, data_dir)
+        return transform, {"refitted": refitted}
+
+    kinds = {learned.name: theirs.kind for learned in theirs.sets}
     with _staged(out) as folder:
-        ordered = sorted(sets, key=lambda learned: learned.name)
-        _fill(folder, ordered, transforms, data_dir, published)
-    return sorted(names)
+        _fill(folder, _by_transform(sets, kinds), find, published)
+    return names
 
 
 def _fill(
     folder: Path,
-    sets: list[LearnedSet],
-    transforms: Path | None,
-    data_dir: Path | None,
+    sets: Mapping[str, list[LearnedSet]],
+    find: Callable[[LearnedSet], tuple[Transform, dict[str, Any]]],
     published: Publication,
 ) -> None:
+    """Write everything.
+
+    Args:
+      folder: an empty folder.
+      sets: the sets, by the path of their transform.
+      find: gives a set's transform, and what its record says of that.
+      published: where, by whom, as which version, under which license.
+    """
     records, row_bytes, facts = [], {}, {}
     # Sets that share a transform come together, so that one at a time is in memory: the ZCA of
     # a CIFAR takes 150 MB.
-    for path, members in _by_transform(sets).items():
-        transform, shipped = None, ""
+    for path, members in sets.items():
+        transform, shipped, known = None, "", {}
         for learned in members:
             made_with = learned.record["transform_sha256"]
             if transform is None or made_with != shipped:
-                transform, refitted = transform_of(learned.record, transforms, data_dir)
+                transform, known = find(learned)
                 if shipped and digest(transform) != shipped:
                     raise UserError(f"the sets of {path} were made with different transforms")
                 shipped = digest(transform)
                 save(transform, folder / path)
                 facts[path] = TransformFacts.of(transform)
-            about = {"transform": path, "transform_sha256": shipped, "refitted": refitted}
+            about = {"transform": path, "transform_sha256": shipped, **known}
             record, row_bytes[learned.name] = _write_set(folder, learned, transform, about)
             records.append(record)
     records.sort(key=lambda record: record["name"])
     _describe(folder, records, facts, row_bytes, published)
 
 
-def _by_transform(sets: list[LearnedSet]) -> dict[str, list[LearnedSet]]:
+def _by_transform(
+    sets: Sequence[LearnedSet], kinds: Mapping[str, str]
+) -> dict[str, list[LearnedSet]]:
+    """The sets by the path of their transform, whose kind `kinds` may name for a set."""
     grouped: dict[str, list[LearnedSet]] = {}
     for learned in sets:
-        path = layout.transform(learned.record["dataset"], preprocessing(learned.record))
+        kind = kinds.get(learned.name, preprocessing(learned.record))
+        path = layout.transform(learned.record["dataset"], kind)
         grouped.setdefault(path, []).append(learned)
     return dict(sorted(grouped.items()))
 

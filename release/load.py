@@ -17,7 +17,6 @@ from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import is_name
-from paper_repro.core.sets.record import preprocessing
 from paper_repro.core.sets.sources import Arrays, InMemory
 from release.card.tables import RECOMMENDED, interval, percent
 from release.format import layout
@@ -121,7 +120,7 @@ def load(
 def _read(name: str, files: Source, as_: As) -> DistilledSet:
     folder = files.fetch([layout.record(name), layout.npz(name), layout.parquet(name)])
     record = read_record(folder, name)
-    path = layout.transform(record["dataset"], preprocessing(record))
+    path = record["release"]["transform"]
     folder = files.fetch([path])
     learned = from_release(folder, record)
     transform = load_transform(folder / path)

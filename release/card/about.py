@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paper_repro.core.methods import has_natural_images
-from paper_repro.core.sets.record import is_given, is_reduced, preprocessing
+from paper_repro.core.sets.record import is_given, is_reduced
 from release.card.metadata import hub_sources
 from release.card.tables import table
 from release.format import layout
@@ -80,8 +80,16 @@ def answers(records: Sequence[Mapping[str, Any]]) -> str:
     )
     if any(map(is_given, records)):
         selection += " How a set that was given as arrays was chosen is not known here."
+    transform = ""
+    if any(r["release"].get("origin") for r in records):
+        transform = (
+            " Of sets that were given as arrays it is what was stated or assumed, see above."
+        )
+    (whitened, shipped), *others = _ANSWERS
     complaint = "The maximum over test checkpoints is reported"
-    return table(["complaint", "here"], (*_ANSWERS, (complaint, selection)))
+    return table(
+        ["complaint", "here"], ((whitened, shipped + transform), *others, (complaint, selection))
+    )
 
 
 def limits(records: Sequence[Mapping[str, Any]]) -> str:
@@ -136,7 +144,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
                 str(hardware[key]) for key in ("cpu", "cores", "gpu") if hardware.get(key)
             ),
             "data SHA-256": f"`{r['data_sha256']}`",
-            "transform": f"`{layout.transform(r['dataset'], preprocessing(r))}`",
+            "transform": f"`{r['release']['transform']}`",
             "transform SHA-256": f"`{r['release']['transform_sha256']}`",
         }
         rows = [(key, value) for key, value in facts.items() if value not in (None, "")]

@@ -13,6 +13,7 @@ from release.card.tables import (
     hyperparameter_table,
     layout_table,
     results_table,
+    transform_origins,
     transform_table,
 )
 from release.format import layout
@@ -62,6 +63,8 @@ def _sections(
     shown = example(records)
     columns = "\n".join(f"- `{name}`: {text}" for name, text in COLUMNS.items())
     settings = facts[shown["release"]["transform"]].settings
+    origins = transform_origins(records, facts)
+    own = "must go through the transform" if origins else "must go through the very transform"
     return [
         f"# {metadata.PRETTY_NAME}",
         introduction(records, published),
@@ -73,7 +76,7 @@ def _sections(
         local_copy(),
         layout_table(),
         "## The exact transform",
-        "Test images must go through the very transform that the distilled images live behind. It "
+        f"Test images {own} that the distilled images live behind. It "
         "is shipped, fitted, with its inverse and a test vector; never fit it again on other "
         "images or per batch.",
         "- *standard*: `(x - mean) / std` per channel, mean and standard deviation over all "
@@ -85,7 +88,9 @@ def _sections(
         "- *inverse*: `x U (S + reg)^(1/2) U^T` gives back the layer-normalised image; its own "
         "mean and norm are lost. The column `image` rescales by the training set's mean norm, "
         "undoes the channel standardisation, rounds and clips.",
+        *([_AFFINE] if any(f.settings["kind"] == "affine" for f in facts.values()) else []),
         transform_table(facts),
+        *([origins] if origins else []),
         "Without this project's code:",
         _python(snippets.transform_snippet(shown, settings, published)),
         "## Labels",
@@ -112,6 +117,13 @@ def _sections(
         f"Please cite the papers; `{layout.CITATION}` has the software too.",
         bibtex(),
     ]
+
+
+_AFFINE = (
+    "- *another project's*: after the channel standardisation, and where the file says "
+    "`unit_norm` the mean and norm of every image, `(x - centre) matrix` of the flattened image if "
+    "the file holds these two."
+)
 
 
 def _python(code: str) -> str:

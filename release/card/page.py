@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from paper_repro.core.sets.record import preprocessing
 from release.card.metadata import PRETTY_NAME
 from release.card.tables import interval, percent
 from release.format import layout
+from release.format.records import preprocessing_of
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -83,7 +83,7 @@ def _set(record: Mapping[str, Any], folder: Path) -> str:
         "images": f"{record['images_per_class']} for each of {record['n_classes']} classes",
         "method": record["method"],
         "kernel": f"{record['architecture']} {record['kernel']}",
-        "preprocessing": preprocessing(record),
+        "preprocessing": preprocessing_of(record),
         "labels": labels,
         "step": "-" if record["step"] is None else f"{record['step']:,}",
         "KRR test accuracy": f"{percent(metrics['test_accuracy'])} % (95 % interval "

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from paper_repro.core.data import registry
-from paper_repro.core.sets.record import preprocessing
-from release.format.layout import transform
 from release.format.publication import Publication
 
 N_TEST = 2_000
@@ -69,6 +67,33 @@ def apply(raw):
 assert np.abs(apply(fit["test_input"]) - fit["test_output"]).max() < 1e-5
 """
 
+_AFFINE = """\
+import numpy as np
+from huggingface_hub import hf_hub_download
+from safetensors.numpy import load_file
+
+fit = load_file(
+    hf_hub_download(
+        "{repository}", "{transform}", repo_type="dataset", revision="{version}"
+    )
+)  # float64
+unit_norm = {unit_norm}
+
+
+def apply(raw):
+    \"\"\"uint8 (n, H, W, C) -> float32, what the kernel consumes.\"\"\"
+    x = ((raw - fit["mean"]) / fit["std"]).reshape(len(raw), -1)
+    if unit_norm:
+        x = x - x.mean(axis=1, keepdims=True)
+        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-8)
+    if "matrix" in fit:
+        x = (x - fit["centre"]) @ fit["matrix"]
+    return x.reshape(raw.shape).astype(np.float32)
+
+
+assert np.abs(apply(fit["test_input"]) - fit["test_output"]).max() < 1e-5
+"""
+
 _KRR = """\
 import numpy as np
 
@@ -111,9 +136,12 @@ def transform_snippet(
     record: Mapping[str, Any], settings: Mapping[str, str], published: Publication
 ) -> str:
     """Applying the shipped transform with NumPy alone; it checks itself on the test vector."""
-    template = _ZCA if record["zca"] else _STANDARD
-    path = transform(record["dataset"], preprocessing(record))
-    return template.format(transform=path, **_place(published), **settings)
+    template = {"zca": _ZCA, "standard": _STANDARD, "affine": _AFFINE}[settings["kind"]]
+    if settings["kind"] == "affine":
+        settings = {**settings, "unit_norm": settings["unit_norm"] == "true"}
+    return template.format(
+        transform=record["release"]["transform"], **_place(published), **settings
+    )
 
 
 def krr_snippet(record: Mapping[str, Any], published: Publication) -> str:

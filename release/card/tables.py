@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paper_repro.core.preprocess import Transform
-from paper_repro.core.sets.record import preprocessing
 from paper_repro.core.tables.statistics import binomial_interval
 from release.format import layout
 from release.format.manifest import MANIFEST
+from release.format.records import ASSUMED, preprocessing_of
 
 RECOMMENDED: dict[str, Any] = {
     "network": "ConvNet, width 1,024, standard parameterisation, W_std sqrt(2), b_std 0.1",
@@ -78,7 +78,7 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> str:
             r["title"],
             r["images_per_class"] * r["n_classes"],
             r["method"],
-            preprocessing(r),
+            preprocessing_of(r),
             "learned" if r["learned_labels"] else "fixed",
             f"{r['architecture']} {r['kernel']}",
             "-" if r["step"] is None else f"{r['step']:,}",
@@ -133,6 +133,41 @@ def transform_table(facts: Mapping[str, TransformFacts]) -> str:
         for path in sorted(facts)
     ]
     return table(["file", "lambda", "mean", "std", "mean norm"], rows)
+
+
+def transform_origins(
+    records: Sequence[Mapping[str, Any]], facts: Mapping[str, TransformFacts]
+) -> str:
+    """What is known of the transforms of sets that were given as arrays; empty without such sets.
+
+    Args:
+      records: the records of all sets.
+      facts: the facts of every transform, by its path.
+    """
+    lines = []
+    for path in sorted(facts):
+        for origin in sorted({o for r in records if (o := _origin(r, path)) is not None}):
+            names = ", ".join(r["name"] for r in records if _origin(r, path) == origin)
+            source = facts[path].settings.get("source")
+            whose = f" It is described in: {source}." if source else ""
+            if origin == ASSUMED:
+                known = (
+                    "assumed: whoever gave the set did not say what its images went through, and "
+                    "this is the usual preprocessing of such images. The score above is the only "
+                    "evidence for it."
+                )
+            else:
+                known = (
+                    "as stated by whoever gave the set; only the score above speaks for it, it was "
+                    f"not compared with the maker's own code.{whose}"
+                )
+            lines.append(f"- `{path}`, for {names}: {known}")
+    return "\n".join(lines)
+
+
+def _origin(record: Mapping[str, Any], path: str) -> str | None:
+    about = record["release"]
+    return about.get("origin") if about["transform"] == path else None
 
 
 def hyperparameter_table() -> str:

@@ -81,8 +81,8 @@ def fitting(
       where: the file or set, for the message.
 
     Raises:
-      UserError: wrong dtype or shape, NaN or infinity, or fixed labels that are not one-hot
-        minus 1/K of their class.
+      UserError: wrong dtype or shape, NaN or infinity, classes of different sizes, or fixed
+        labels that are not one-hot minus 1/K of their class.
     """
     n_classes = record["n_classes"]
     n = n_classes * record["images_per_class"]
@@ -100,6 +100,12 @@ def fitting(
         )
     if classes.shape != (n,) or not ((classes >= 0) & (classes < n_classes)).all():
         raise UserError(f"{where}: the classes are not {n} numbers from 0 to {n_classes - 1}")
+    counts = np.bincount(classes, minlength=n_classes)
+    if (counts != record["images_per_class"]).any():
+        raise UserError(
+            f"{where}: the classes have between {counts.min()} and {counts.max()} images: a "
+            f"release has as many of every class ({record['images_per_class']})"
+        )
     for name, array in (("images", images), ("labels", labels)):
         if not np.isfinite(array).all():
             raise UserError(f"{where}: the {name} have NaN or infinite values")

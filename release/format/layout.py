@@ -35,6 +35,12 @@ def transform(dataset: str, kind: str) -> str:
     return f"transforms/{dataset}-{kind}.safetensors"
 
 
+def kind_of(path: str, dataset: str) -> str | None:
+    """The kind in `transform(dataset, kind)`; None where `path` is no such path."""
+    found = re.fullmatch(rf"transforms/{re.escape(dataset)}-({NAME.pattern})\.safetensors", path)
+    return found[1] if found else None
+
+
 def images_picture(name: str) -> str:
     """All images of a set, through the inverse transform."""
     return f"pictures/{name}-images.png"

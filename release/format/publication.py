@@ -10,6 +10,7 @@ from typing import Any
 from paper_repro.core.data.registry import DATASETS
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods import has_natural_images
+from paper_repro.core.sets.record import is_given
 
 REPOSITORY = "kip-repro/distilled-datasets"
 """The dataset repository on the Hugging Face Hub; the one place that names it."""
@@ -62,9 +63,9 @@ def publication(
 ) -> Publication:
     """A checked publication of sets.
 
-    Without a license it is ours if every image was learned from an official data set, and `other`
-    if not: natural images, and those of one's own, stay under the terms they came with. Without a
-    creator it is the namespace of the repository.
+    Without a license it is ours if every image was learned here from an official data set, and
+    `other` if not: natural images, those of one's own, and sets that were given as arrays stay
+    under the terms they came with. Without a creator it is the namespace of the repository.
 
     Raises:
       UserError: no such name, identifier or version can be.
@@ -76,7 +77,10 @@ def publication(
     if not creator.strip() or not creator.isprintable():
         raise UserError(f"--creator {creator!r} is not a name")
     if license_id is None:
-        learned = all(r["dataset"] in DATASETS and not has_natural_images(r) for r in records)
+        learned = all(
+            r["dataset"] in DATASETS and not has_natural_images(r) and not is_given(r)
+            for r in records
+        )
         license_id = LICENSE if learned else OTHER
     if not is_license(license_id):
         raise UserError(

@@ -21,6 +21,11 @@ RELEASE: dict[str, Field] = {
 }
 """Every field of `release`, which a build adds to the record of a learned set."""
 
+STATED, ASSUMED = "stated", "assumed"
+"""What is known of the transform of a set that was given as arrays, the field `origin` of
+`release`: whoever gave the set said which it is, or nothing was said. Other sets have no such
+field: they were made with the transform that their record names."""
+
 
 def require_releasable(record: Mapping[str, Any], where: str) -> None:
     """Refuse a record that is wrong, or whose data set has a name that cannot be a file name.
@@ -49,10 +54,18 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(record.get("release"), dict):
         raise UserError(f"{path} lacks release, an object: {repair}")
     records.require_valid_fields(record["release"], RELEASE, f"{path}: release")
+    kind = layout.kind_of(record["release"]["transform"], record["dataset"])
+    if kind is None or record["release"].get("origin", STATED) not in (STATED, ASSUMED):
+        raise UserError(f"{path}: the transform of release or its origin is not one: {repair}")
     shape = record["release"]["image_shape"]
     if len(shape) != 3 or not all(type(side) is int and 0 < side <= 4096 for side in shape):
         raise UserError(f"{path}: image_shape {shape} is not (H, W, C)")
     return record
+
+
+def preprocessing_of(record: Mapping[str, Any]) -> str:
+    """What the images of a released set went through: `zca`, `standard`, or a given name."""
+    return layout.kind_of(record["release"]["transform"], record["dataset"])
 
 
 def as_learned(record: Mapping[str, Any]) -> dict[str, Any]:

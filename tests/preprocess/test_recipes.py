@@ -8,7 +8,7 @@ import small_table
 
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.preprocess import Standard, fitted, from_file, load, save
+from paper_repro.core.preprocess import fitted, from_file, load, save
 from paper_repro.core.preprocess.recipe import PRESETS, preset
 from paper_repro.core.preprocess.transform import digest
 
@@ -97,11 +97,15 @@ def test_a_recipe_in_a_file(data, tmp_path):
     np.testing.assert_allclose(found.reshape(len(x), -1), wanted, rtol=0, atol=1e-10)
     np.testing.assert_allclose(transform.invert(found).reshape(len(x), -1), x, rtol=0, atol=1e-9)
     only_constants = from_file(written(tmp_path, unit_norm=False, whitening=None), data)
-    assert isinstance(only_constants, Standard)
-    np.testing.assert_allclose(only_constants.std, [51, 63.75, 76.5], rtol=1e-14)
+    assert set(only_constants.tensors) == {"mean", "std"} and only_constants.name == "theirs"
+    np.testing.assert_allclose(only_constants.standard.std, [51, 63.75, 76.5], rtol=1e-14)
     no_constants = {"mean": None, "std": None, "pixel_range": 255}
     plain = from_file(written(tmp_path, unit_norm=False, whitening=None, **no_constants), data)
     np.testing.assert_array_equal(plain.apply(data.x_test, "float64"), data.x_test)
+    for transform in (only_constants, plain):
+        assert np.array_equal(transform.preview(transform.apply(data.x_test)), data.x_test)
+        save(transform, tmp_path / "kept.safetensors")
+        assert digest(load(tmp_path / "kept.safetensors")) == digest(transform)
 
 
 @pytest.mark.parametrize("axes", ["HWC", "CHW"])

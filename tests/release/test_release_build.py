@@ -226,9 +226,14 @@ def test_a_set_that_the_release_could_not_describe_is_refused_before_it_is_score
 
 
 def test_the_license_is_ours_for_official_data_and_asked_for_otherwise():
-    official = [{"dataset": "mnist", "method": "KIP"}, {"dataset": "cifar10", "method": "KIP (l)"}]
-    own = [*official, {"dataset": "shapes", "method": "KIP"}]
-    natural = [*official, {"dataset": "mnist", "method": "LS"}]
+    def record(dataset, method, preset="laptop"):
+        return {"dataset": dataset, "method": method, "preset": preset}
+
+    official = [record("mnist", "KIP"), record("cifar10", "KIP (l)")]
+    own = [*official, record("shapes", "KIP")]
+    natural = [*official, record("mnist", "LS")]
+    given = [*official, record("mnist", "KIP", preset=None)]
+    assert publication(given, "me/sets").license == "other"
     assert publication(official, "me/sets").license == "apache-2.0"
     assert publication(natural, "me/sets").license == "other"
     assert publication(own, "me/sets").license == "other"

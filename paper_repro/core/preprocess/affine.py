@@ -14,7 +14,7 @@ from paper_repro.core.preprocess.zca import layer_norm
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Affine:
-    """(x - centre) matrix, of images that were standardised and perhaps brought to unit norm.
+    """(x - centre) matrix, or x, of images that were standardised and perhaps brought to unit norm.
 
     Our own whitening is a `ZCA`; this is what a `recipe.Recipe` makes of another one.
 
@@ -22,7 +22,8 @@ class Affine:
       standard: what the pixels are standardised with, constants in units of 0..255.
       unit_norm: every image is centred by its own mean and divided by its own norm.
       centre: float64 (d,), subtracted from the flattened (H, W, C) image.
-      matrix: float64 (d, d); the output is the row vector times it.
+      matrix: float64 (d, d); the output is the row vector times it. None, as then is `centre`,
+        without a whitening.
       mean_norm: mean over the training images of the norm that was divided by; 1 without.
       name: what a release calls it.
       source: whose it is, and where that is written.
@@ -33,13 +34,15 @@ class Affine:
 
     standard: Standard
     unit_norm: bool
-    centre: np.ndarray
-    matrix: np.ndarray
+    centre: np.ndarray | None
+    matrix: np.ndarray | None
     mean_norm: float
     name: str
     source: str
 
     def __post_init__(self):
+        if self.matrix is None:
+            return
         d = int(np.prod(self.image_shape))
         if self.centre.shape != (d,) or self.matrix.shape != (d, d):
             raise UserError(
@@ -57,6 +60,8 @@ class Affine:
     @property
     def tensors(self) -> dict[str, np.ndarray]:
         """See `Transform.tensors`."""
+        if self.matrix is None:
+            return self.standard.tensors
         return {**self.standard.tensors, "centre": self.centre, "matrix": self.matrix}
 
     @property
@@ -78,7 +83,8 @@ class Affine:
         for rows in blocks(len(images)):
             x = self.standard.apply(images[rows], np.float64)
             x = layer_norm(x)[0] if self.unit_norm else x.reshape(len(x), -1)
-            out[rows] = ((x - self.centre) @ self.matrix).reshape(images[rows].shape)
+            x = x if self.matrix is None else (x - self.centre) @ self.matrix
+            out[rows] = x.reshape(images[rows].shape)
         return out
 
     def invert(self, x: np.ndarray) -> np.ndarray:
@@ -86,12 +92,14 @@ class Affine:
 
         Where the matrix is singular, the smallest image that is mapped to `x`.
         """
-        flat = np.asarray(x, np.float64).reshape(len(x), -1).T
-        try:
-            found = np.linalg.solve(self.matrix.T, flat)
-        except np.linalg.LinAlgError:
-            found = np.linalg.lstsq(self.matrix.T, flat, rcond=None)[0]
-        standardised = (found.T + self.centre).reshape(np.shape(x))
+        standardised = np.asarray(x, np.float64)
+        if self.matrix is not None:
+            flat = standardised.reshape(len(x), -1).T
+            try:
+                found = np.linalg.solve(self.matrix.T, flat)
+            except np.linalg.LinAlgError:
+                found = np.linalg.lstsq(self.matrix.T, flat, rcond=None)[0]
+            standardised = (found.T + self.centre).reshape(np.shape(x))
         return standardised if self.unit_norm else self.standard.invert(standardised)
 
     def preview(self, x: np.ndarray) -> np.ndarray:

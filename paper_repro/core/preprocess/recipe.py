@@ -18,7 +18,7 @@ from paper_repro.core.data.npz import read_npz
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess.affine import Affine
 from paper_repro.core.preprocess.standard import Standard
-from paper_repro.core.preprocess.transform import Transform, blocks
+from paper_repro.core.preprocess.transform import blocks
 from paper_repro.core.preprocess.zca import layer_norm, require_whitenable
 from paper_repro.core.store.files import sha256_of_content
 
@@ -88,25 +88,21 @@ class Recipe:
             arrays = _read_map(self.whitening.path)
         return sha256_of_content({"recipe": json.dumps(fields, sort_keys=True)}, arrays)
 
-    def fit(self, data: Dataset) -> Transform:
+    def fit(self, data: Dataset) -> Affine:
         """The transform of `data` that this recipe describes, in float64.
 
         Raises:
           UserError: constants or a map that do not fit the images, or images too large to whiten.
         """
         standard = self._standard(data)
-        if self.whitening is None and not self.unit_norm:
-            return standard
-        shape = data.image_shape
-        d = int(np.prod(shape))
-        centre, matrix, mean_norm = np.zeros(d), np.eye(d), 1.0
+        centre, matrix, mean_norm = None, None, 1.0
         if isinstance(self.whitening, Whitening) or self.unit_norm:
             moments = _Moments.of(data.x_train, standard, self.unit_norm)
             mean_norm = moments.mean_norm
         if isinstance(self.whitening, Whitening):
             centre, matrix = moments.whitening(self.whitening)
         elif isinstance(self.whitening, GivenMap):
-            centre, matrix = _given(self.whitening, shape)
+            centre, matrix = _given(self.whitening, data.image_shape)
         return Affine(standard, self.unit_norm, centre, matrix, mean_norm, self.name, self.source)
 
     def _standard(self, data: Dataset) -> Standard:

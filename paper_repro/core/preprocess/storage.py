@@ -68,8 +68,8 @@ def _build(settings: dict[str, str], tensors: dict[str, np.ndarray]) -> Transfor
         return Affine(
             standard,
             settings["unit_norm"] == "true",
-            tensors["centre"],
-            tensors["matrix"],
+            tensors.get("centre"),
+            tensors.get("matrix"),
             float(settings["mean_norm"]),
             settings["name"],
             settings["source"],
