@@ -196,8 +196,9 @@ def _inputs(
         return pixels
     if not protocol.raw:
         return given.kernel_inputs
+    raw = given.images
     try:
-        return fit.apply(given.images, protocol.execution.dtype)
+        return fit.apply(raw, protocol.execution.dtype)
     except UserError as error:
         raise UserError(f"{given.path}: {error}") from error
 

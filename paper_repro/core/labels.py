@@ -54,8 +54,8 @@ def on_centred_scale(labels: np.ndarray) -> tuple[np.ndarray, str]:
     if (np.abs(sums) <= SUM_TOLERANCE).all():
         return labels, ""
     return labels, (
-        f"the rows of the labels sum to between {sums.min():.3g} and {sums.max():.3g}, neither "
-        "to 0 nor to 1: they are taken as they are"
+        f"the rows of the labels sum to {sums.min():.3g} at least and {sums.max():.3g} at most, "
+        "not to 0 or 1: they are taken as they are"
     )
 
 

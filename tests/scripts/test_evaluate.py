@@ -320,5 +320,5 @@ def test_worse_than_nothing_is_said_with_the_usual_causes(small, tmp_path, capsy
     found = score_small(place, tmp_path / "wrong.npz")
     said = capsys.readouterr().err.splitlines()
     assert found["mse"] > found["mse_of_zero"] == pytest.approx(0.5 * 2 / 9)
-    assert "sum to between 30 and 30, neither to 0 nor to 1" in said[0]
+    assert "sum to 30 at least and 30 at most, not to 0 or 1" in said[0]
     assert "is worse than that of predicting 0 everywhere (0.1111)" in said[1]

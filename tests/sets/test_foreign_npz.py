@@ -54,7 +54,7 @@ def test_other_rows_are_taken_as_they_are_and_it_is_said(read, capsys):
     mixed = np.where(np.arange(N)[:, None] < 10, E, CENTRED)
     for labels in (3 * E, mixed):
         np.testing.assert_array_equal(read(labels).labels, labels)
-        assert "neither to 0 nor to 1: they are taken as they are" in capsys.readouterr().err
+        assert "not to 0 or 1: they are taken as they are" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "g", "u1", "u8", ">i4", "i8"])
@@ -73,6 +73,9 @@ def test_class_numbers_of_any_dtype(read, capsys, dtype, shape):
         ({"labels": CLASSES.astype("S2")}, "of dtype |S2, text"),
         ({"labels": E.astype("c8")}, "of dtype complex64, complex: save x.real"),
         ({"labels": E.astype(ml_dtypes.bfloat16)}, "bfloat16 is saved by NumPy: save x.astype"),
+        ({"labels": E, "images": IMAGES[:0]}, "holds no images"),
+        ({"labels": E.view([("y", "f8")])}, "the labels are records of y: save one array"),
+        ({"labels": E.astype("M8[s]")}, "dtype datetime64[s], not numbers"),
         ({"labels": CLASSES + 0.5}, "labels (20,) do not fit 20 images of 10 classes"),
         ({"labels": CLASSES + 1}, "class numbers 0..9"),
         ({"labels": CLASSES - 1.0}, "class numbers 0..9"),

@@ -65,6 +65,8 @@ def plain_numbers(values: np.ndarray, what: str) -> np.ndarray:
 
 def not_numbers(dtype: np.dtype, what: str) -> str:
     """The message that refuses a dtype: what it is, and what to save instead."""
+    if dtype.names:
+        return f"{what} are records of {', '.join(dtype.names)}: save one array of numbers"
     advice = {
         "V": "as bfloat16 is saved by NumPy: save x.astype('float32')",
         "c": "complex: save x.real if that is all there is",

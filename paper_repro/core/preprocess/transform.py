@@ -99,7 +99,8 @@ def require_pixels(
     advice = {
         "multiply them by 255": (255 * level, 255 * spread),
         "pass 127.5 * (images + 1)": (127.5 * (level + 1), 127.5 * spread),
-        "they look standardised already, so they must not go through it again": (
+        "they look standardised already, so they must not go through it again; multiply them by "
+        "255 if they are fractions after all": (
             usual_level + usual * level,
             usual * spread,
         ),

@@ -149,7 +149,9 @@ class NpzFile:
             images = images[..., None]
         if images.shape[1:] == (channels, height, width) != tuple(self.image_shape):
             images = images.transpose(0, 2, 3, 1)
-        if images.shape[1:] != tuple(self.image_shape) or not len(images):
+        if not len(images):
+            raise UserError(f"{self.path} holds no images")
+        if images.shape[1:] != tuple(self.image_shape):
             raise UserError(
                 f"{self.path}: images {images.shape} do not fit the data set, whose images are "
                 f"{tuple(self.image_shape)} (NHWC) or {(channels, height, width)} (NCHW)"
