@@ -2,9 +2,10 @@
 
     python -m paper_repro.report --results results
 
-No number is typed. Each script's table stands between two markers; what is written around them is
-kept. Its page in `results/pages` has its description and all of its runs. A `README.md` beside
-RESULTS.md that has the markers of the headline gets the lines of Table 1 that have been run.
+No number is typed. RESULTS.md opens with how many cells of every table are run, then shows each
+table in short, between two markers; what is written around them is kept. The page of a script in
+`results/pages` has its description, its table a line a cell, and all of its runs. A `README.md`
+beside RESULTS.md that has the markers of the headline gets Table 1 in short.
 """
 
 from __future__ import annotations
@@ -16,15 +17,24 @@ from typing import Any
 
 from paper_repro.core.cli import run
 from paper_repro.core.errors import UserError
-from paper_repro.core.pictures.table import render_png
+from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.store.files import write_atomic
 from paper_repro.core.store.rows import read_rows, rows_for
-from paper_repro.core.tables.render.markdown import render_headline, render_markdown
+from paper_repro.core.tables.render.markdown import (
+    inline,
+    legend,
+    render_coverage,
+    render_short,
+    render_wide,
+)
 from paper_repro.core.tables.render.pages import page_path, pictures_of, relative, render_page
 from paper_repro.scripts import TableModule, other_pictures, scripts
 
 HEADLINE = "table1_comparison"
 """The script whose table stands in the README, in short."""
+
+OVERVIEW = "overview"
+"""The marker of the bars that RESULTS.md opens with."""
 
 HEADER = """# Results
 
@@ -82,8 +92,10 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
     rows = all_rows(modules, results)
     for module in modules:
         table = module.table(rows[module.SCRIPT])
+        if table.wide is not None:
+            written.append(render_wide_png(table, _picture(results, module.SCRIPT)))
         for number, part in enumerate((table, *table.appendices)):
-            if part.cells:
+            if part.cells and (number or table.wide is None):
                 written.append(render_png(part, _picture(results, module.SCRIPT, number)))
         if hasattr(module, "draw"):
             written += module.draw(rows[module.SCRIPT], results)
@@ -113,20 +125,19 @@ def headline(modules: Sequence[TableModule], results: Path, readme: Path) -> dic
         for module in modules
         if module.SCRIPT == HEADLINE
     )
-    return {
-        readme: replace_between_markers(text, "headline", render_headline(table) + "\n", readme)
-    }
+    body = f"{render_wide(table)}\n\nOurs / the paper's, test accuracy in percent: {legend()}.\n"
+    return {readme: replace_between_markers(text, "headline", body, readme)}
 
 
 def pages(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:
     """The page of each script, which shows the pictures that are there now."""
-    found = {}
+    found, known = {}, all_rows(modules, results)
     for module in modules:
         script = module.SCRIPT
-        rows = read_rows(results / f"{script}.jsonl")
+        rows, table = read_rows(results / f"{script}.jsonl"), module.table(known[script])
         pictures = pictures_of(results, script, rows, other_pictures(script))
         found[page_path(results, script)] = render_page(
-            script, module.__doc__ or script, rows, results, out, pictures
+            script, module.__doc__ or script, table, rows, results, out, pictures
         )
     return found
 
@@ -135,15 +146,19 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
     """The text of `out` with every table between its markers renewed; new ones come last."""
     text = out.read_text(encoding="utf-8") if out.is_file() else HEADER
     rows = all_rows(modules, results)
-    for module in modules:
-        table = module.table(rows[module.SCRIPT])
-        picture = relative(_shown(results, module.SCRIPT), out.parent)
-        page = relative(page_path(results, module.SCRIPT), out.parent)
+    tables = {module.SCRIPT: module.table(rows[module.SCRIPT]) for module in modules}
+    links = {name: relative(page_path(results, name), out.parent) for name in tables}
+    body = f"{render_coverage(tables)}\n\nIn the tables, ours / the paper's: {legend()}.\n"
+    text = replace_between_markers(text, OVERVIEW, body, out)
+    for script, table in tables.items():
+        picture = relative(_shown(results, script), out.parent)
         body = (
-            f"{render_markdown(table)}\n![{table.title}]({picture})\n\n"
-            f"What the script does and costs, and every run: [{Path(page).stem}]({page}).\n"
+            f"## {inline(table.title)}\n\n{render_short(table)}\n\n"
+            f"![{table.title}]({picture})\n\n"
+            f"Budgets, intervals, verdicts in words, appendices and every run: "
+            f"[{script}]({links[script]}).\n"
         )
-        text = replace_between_markers(text, module.SCRIPT, body, out)
+        text = replace_between_markers(text, script, body, out)
     return text
 
 

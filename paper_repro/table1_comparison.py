@@ -50,6 +50,7 @@ from paper_repro.core.tables.cells import (
     CellSpec,
     ResultTable,
     TableCell,
+    Wide,
     build_cells,
     smoke_note,
 )
@@ -159,6 +160,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             *notes,
         ),
         appendices=(official_solves(rows, IMAGES_PER_CLASS), *_options(rows)),
+        wide=Wide(("Data set", "Images per class"), "Method"),
     )
 
 

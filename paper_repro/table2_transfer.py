@@ -55,6 +55,7 @@ from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import (
     CellSpec,
     ResultTable,
+    Wide,
     build_cells,
     cell_runs,
     smoke_note,
@@ -128,6 +129,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             ),
             *_files(rows),
         ),
+        wide=Wide(("Data set", "Images per class"), "Trained on"),
     )
 
 

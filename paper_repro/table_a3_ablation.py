@@ -37,7 +37,14 @@ from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import KIP_TO_NN
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, matches, smoke_note
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    Wide,
+    build_cells,
+    matches,
+    smoke_note,
+)
 from paper_repro.core.tables.published.records import AblationRow
 
 SCRIPT = "table_a3_ablation"
@@ -101,6 +108,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         cells,
         notes=notes,
         appendices=appendices,
+        wide=Wide(("ZCA", "Labels", "Augmentation"), "Images per class", "{} per class"),
     )
 
 

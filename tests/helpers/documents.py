@@ -306,4 +306,5 @@ def _is_module(name: str) -> bool:
 def documents() -> Iterator[Path]:
     """The documents of the repository that are written by hand, or committed as they are."""
     yield from (ROOT / name for name in ("README.md", "RESULTS.md", "checkpoints/README.md"))
+    yield from sorted((ROOT / "docs").glob("*.md"))
     yield from sorted((ROOT / "notebooks").glob("*.ipynb"))

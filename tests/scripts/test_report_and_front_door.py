@@ -12,14 +12,15 @@ from paper_repro import scripts as registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.runs.coverage import Counts, counts, coverage, finished_rows
 from paper_repro.core.store.rows import append_row
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
+from paper_repro.core.tables.cells import CellSpec, ResultTable, Wide, build_cells
 
 
-def fake_table(name, appendix=False):
+def fake_table(name, appendix=False, wide=None):
     def table(rows):
-        cells = build_cells([CellSpec({"Method": "KIP"}, {"method": "KIP"}, needs="a run")], rows)
+        label, match = {"Method": "KIP", "Size": "1"}, {"method": "KIP"}
+        cells = build_cells([CellSpec(label, match, needs="a run")], rows)
         more = [ResultTable("More", "", cells)] if appendix else []
-        return ResultTable(f"Table {name}", "", cells, appendices=more)
+        return ResultTable(f"Table {name}", "", cells, appendices=more, wide=wide)
 
     return SimpleNamespace(SCRIPT=name, table=table, __doc__=f"Script {name}.")
 
@@ -50,7 +51,8 @@ def test_a_report_is_made_from_nothing_and_again_unchanged(results, tmp_path):
     ]
     text = out.read_text()
     assert "every run: [a](results/pages/a.md)." in text
-    assert "39.3 ± 0.0 (n = 3)" in text
+    assert "39.3 ± 0.0 (n = 3)" in (results / "pages/a.md").read_text()
+    assert "## Table a\n" in text and "<!-- begin overview" in text
     assert "![Table a](results/a.png)" in text
     content = [p.read_bytes() for p in written]
     report.write_report(modules, results, out)
@@ -64,15 +66,17 @@ def test_what_is_written_by_hand_is_kept(results, tmp_path):
     out.write_text(before + out.read_text() + "\nAfter them.\n")
     append_row(results / "a.jsonl", make_row(seed=3, test_accuracy=0.5))
     report.write_report([fake_table("a"), fake_table("b")], results, out)
-    text = out.read_text()
+    text, page = out.read_text(), (results / "pages/a.md").read_text()
     assert text.startswith(before)
     assert "\nAfter them.\n\n<!-- begin b" in text
-    assert "(n = 4)" in text and "(n = 3)" not in text
+    assert "(n = 4)" in page and "(n = 3)" not in page
 
 
 def test_tables_share_their_cells(results, tmp_path):
-    text = report.report([fake_table("b"), fake_table("a")], results, tmp_path / "RESULTS.md")
-    assert text.count("(n = 3)") == 2
+    wide = Wide(("Size",), "Method")
+    modules = [fake_table("b", wide=wide), fake_table("a", wide=wide)]
+    text = report.report(modules, results, tmp_path / "RESULTS.md")
+    assert text.count("| 1 | 39.3 / |") == 2
 
 
 @pytest.mark.parametrize(
@@ -201,13 +205,12 @@ def test_the_front_door_names_a_corrupted_result_file(tmp_path):
 def test_the_headline_of_a_readme_holds_the_lines_that_were_run(results, tmp_path):
     readme, out = tmp_path / "README.md", tmp_path / "RESULTS.md"
     readme.write_text("before\n<!-- begin headline (generated) -->\n<!-- end headline -->\nafter\n")
-    modules = [fake_table(report.HEADLINE, True), fake_table("a")]
+    modules = [fake_table(report.HEADLINE, True, Wide(("Size",), "Method")), fake_table("a")]
     assert readme in report.write_report(modules, results, out)
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
-    head, _, *lines, _, _ = text.split("(generated) -->\n\n")[1].splitlines()
-    assert "Ours" in head and "Budget paper" not in head and "Difference" not in head
-    assert lines and all("(n = " in line for line in lines if line.startswith("|"))
+    head, _, line, *_ = text.split("(generated) -->\n\n")[1].splitlines()
+    assert (head, line) == ("| Size | KIP |", "| 1 | 39.3 / |")
     report.write_report(modules, results, out)
     assert readme.read_text() == text
 

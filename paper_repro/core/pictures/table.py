@@ -10,6 +10,7 @@ from paper_repro.core.pictures.canvas import DPI, literal, new_figure, save
 from paper_repro.core.tables.cells import ResultTable
 from paper_repro.core.tables.render import style
 from paper_repro.core.tables.render.text import NUMERIC, header, line, without_backticks
+from paper_repro.core.tables.wide import ours_text, paper_text, widened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # In inches, apart from the font sizes.
 SIZE, TITLE_SIZE = 9, 12
 LINE, PAD, GAP, MARGIN, OUTSET = 0.17, 0.075, 0.24, 0.25, 0.08
+_CLOSE = 0.035
 WRAP = 34  # characters in one line of a cell
 
 
@@ -70,6 +72,57 @@ def render_png(table: ResultTable, path: Path | str) -> Path:
     return save(figure, path, tight=False, colors=64)
 
 
+def render_wide_png(table: ResultTable, path: Path | str) -> Path:
+    """Write the table in its wide shape to `path`: ours above the paper's, on the verdict's colour.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    names, lines = widened(table)
+    leading = len(table.wide.rows)
+    heads = [_wrap(name, 12) for name in names]
+    keys = [list(key) for key, _ in lines]
+    widths = [
+        *_widths([heads[:leading], *keys]),
+        *(max(width, 0.72) for width in _widths([heads[leading:]])),
+    ]
+    head_height, row_height = _height(heads), 2 * LINE + 2 * _CLOSE
+    width = max(sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN, 6.5)
+    legend = "Test accuracy in percent, ours above the paper's. Empty: not run."
+    top = MARGIN + 0.24 + 2 * LINE + 0.12
+    figure = new_figure(width, top + head_height + row_height * len(lines) + MARGIN)
+    put = _Pen(figure, *figure.get_size_inches())
+    put.text(MARGIN, MARGIN + 0.12, without_backticks(table.title), size=TITLE_SIZE, weight="bold")
+    put.text(MARGIN, MARGIN + 0.24 + LINE / 2, legend, color="#555555")
+    x = MARGIN
+    for verdict in style.MARKS.values():
+        put.box(x, MARGIN + 0.26 + LINE, 0.12, 0.12, verdict)
+        put.text(x + 0.18, MARGIN + 0.24 + 1.5 * LINE, verdict, color="#555555", size=8)
+        x += 0.42 + 0.062 * len(verdict)
+    y = top
+    for number, (key, cells) in enumerate([(heads[:leading], ()), *lines]):
+        height = head_height if number == 0 else row_height
+        texts = [*key, *(heads[leading:] if number == 0 else cells)]
+        x = MARGIN
+        for column, (cell, cell_width) in enumerate(zip(texts, widths, strict=True)):
+            middle = x + cell_width / 2
+            if number == 0 or column < leading:
+                bold, va = ("bold", "center") if number == 0 else ("normal", "center_baseline")
+                at, ha = (x, "left") if column < leading else (middle, "center")
+                put.text(at, y + height / 2, cell, weight=bold, color="#222222", ha=ha, va=va)
+            elif cell is not None:
+                if cell.ours is not None:
+                    put.box(x, y + 0.025, cell_width, height - 0.05, cell.verdict)
+                    ink, high = style.ink(cell.verdict), y + _CLOSE + LINE / 2
+                    put.text(middle, high, ours_text(cell), weight="bold", color=ink, ha="center")
+                low = y + _CLOSE + 1.5 * LINE
+                put.text(middle, low, paper_text(cell), color="#777777", size=8, ha="center")
+            x += cell_width + GAP
+        y += height
+        put.rule(MARGIN, width - MARGIN, y, "#222222" if number == 0 else "#dddddd")
+    return save(figure, path, tight=False, colors=128)
+
+
 class _Pen:
     """Draws on a figure in inches from the upper left corner."""
 
@@ -79,8 +132,8 @@ class _Pen:
         self.axes.axis("off")
 
     def text(self, x: float, y: float, text: str, *, size: int = SIZE, **how: str) -> None:
-        how.setdefault("ha", "left")
-        self.axes.text(x, y, literal(text), fontsize=size, va="center", linespacing=1.25, **how)
+        how = {"ha": "left", "va": "center", **how}
+        self.axes.text(x, y, literal(text), fontsize=size, linespacing=1.25, **how)
 
     def box(self, x: float, y: float, width: float, height: float, verdict: str) -> None:
         from matplotlib.patches import Rectangle

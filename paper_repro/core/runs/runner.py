@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paper_repro.core import lazy
 from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
 from paper_repro.core.krr import Unsolvable
-from paper_repro.core.pictures.table import render_png
+from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.memory import keep_freed_memory
@@ -33,7 +33,7 @@ from paper_repro.core.store.rows import (
 )
 from paper_repro.core.tables.cells import ResultTable, TableCell
 from paper_repro.core.tables.render.markdown import render_markdown
-from paper_repro.core.tables.render.terminal import print_table
+from paper_repro.core.tables.render.terminal import print_table, print_wide
 
 if TYPE_CHECKING:
     from paper_repro.core.network import grid
@@ -128,8 +128,13 @@ def run_table(
     result = of.table(rows)
     gallery.draw(of.script, cells, rows, options, used[0])
     write_atomic(out / f"{of.script}.md", render_markdown(result))
-    render_png(result, out / f"{of.script}.png")
-    print_table(result.restricted(shown))
+    if result.wide is None:
+        render_png(result, out / f"{of.script}.png")
+    else:
+        render_wide_png(result, out / f"{of.script}.png")
+    kept = result.restricted(shown)
+    print_wide(kept)
+    print_table(_run_lines(kept) if result.wide is not None else kept)
     if beside is not None:
         other = of.table(rows_for(of.script, beside)).restricted(
             lambda cell: shown(cell) and cell.ours is not None
@@ -144,6 +149,15 @@ def run_table(
     if of.may_diverge:
         unfinished.diverged.clear()
     unfinished.require_none()
+
+
+def _run_lines(table: ResultTable) -> ResultTable:
+    """The lines of a table that were run; all of them where none was."""
+    return table.restricted(lambda cell: cell.ours is not None) if _has_runs(table) else table
+
+
+def _has_runs(table: ResultTable) -> bool:
+    return any(cell.ours is not None for cell in table.cells)
 
 
 def run_cells(

@@ -103,6 +103,21 @@ class TableCell:
 
 
 @dataclass(frozen=True)
+class Wide:
+    """Which label columns of a table become lines, and which one becomes columns.
+
+    Attributes:
+      rows: names of the label columns that begin a line.
+      column: the label column whose values become columns.
+      heading: what stands over such a column, `{}` being the value.
+    """
+
+    rows: tuple[str, ...]
+    column: str
+    heading: str = "{}"
+
+
+@dataclass(frozen=True)
 class ResultTable:
     """A table as the renderers take it.
 
@@ -112,6 +127,7 @@ class ResultTable:
       cells: the lines, in order; all with the same label columns.
       notes: lines under the table.
       appendices: further tables that belong to this one.
+      wide: the shape in which the table is printed in short; None prints a line a cell.
     """
 
     title: str
@@ -119,6 +135,7 @@ class ResultTable:
     cells: Sequence[TableCell]
     notes: Sequence[str] = ()
     appendices: Sequence[ResultTable] = ()
+    wide: Wide | None = None
 
     @property
     def label_columns(self) -> tuple[str, ...]:

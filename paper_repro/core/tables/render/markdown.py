@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paper_repro.core.tables.cells import ResultTable
+from paper_repro.core.tables.render import style
 from paper_repro.core.tables.render.text import CODE, NUMERIC, header, line
+from paper_repro.core.tables.wide import both, counted, widened
 
-_LEFT_OUT_OF_HEADLINE = ("Difference", "Budget paper")
-"""Columns that the short form leaves out."""
+_BAR = 38
+"""Characters of a bar."""
 
 
 def render_markdown(table: ResultTable, *, level: int = 2) -> str:
@@ -62,19 +64,47 @@ def _escaped(text: str) -> str:
     return text
 
 
-def render_headline(table: ResultTable) -> str:
-    """The short form of a table: a Markdown table of the cells with results of ours.
+def render_wide(table: ResultTable) -> str:
+    """The grid of a table in its wide shape: ours / paper, a coloured square for the verdict."""
+    names, lines = widened(table)
+    leading = len(table.wide.rows)
+    texts = [
+        [*key, *(f"{style.mark(c.verdict)} {both(c)}".strip() if c else "" for c in cells)]
+        for key, cells in lines
+    ]
+    return grid(names, texts, [number >= leading for number in range(len(names))])
 
-    One line of text where there is none.
+
+def render_short(table: ResultTable) -> str:
+    """What the front page shows of a table: its caption, its wide shape and its notes."""
+    parts = [inline(table.caption)] if table.caption else []
+    if table.wide is not None and table.cells:
+        parts.append(render_wide(table))
+    if table.notes:
+        parts.append("\n".join(f"- {inline(note)}" for note in table.notes))
+    return "\n\n".join(parts)
+
+
+def render_coverage(tables: Mapping[str, ResultTable]) -> str:
+    """A bar for each table: how many of its cells were run, and how many match.
+
+    Args:
+      tables: by the name of their script.
     """
-    cells = [cell for cell in table.cells if cell.ours is not None]
-    if not cells:
-        return "Nothing has been recorded yet."
-    names = header(table)
-    kept = [number for number, name in enumerate(names) if name not in _LEFT_OUT_OF_HEADLINE]
-    lines = [line(table, cell) for cell in cells]
-    return grid(
-        [names[i] for i in kept],
-        [[texts[i] for i in kept] for texts in lines],
-        [names[i] in NUMERIC for i in kept],
-    )
+    lines = []
+    for name, table in tables.items():
+        found = counted(table)
+        if not found.cells:
+            continue
+        full, half = (round(_BAR * n / found.cells) for n in (found.matching, found.run))
+        bar = "█" * full + "▒" * (half - full) + "░" * (_BAR - half)
+        lines.append(
+            [f"`{name}`", f"`{bar}`", str(found.cells), str(found.run), str(found.matching)]
+        )
+    names = ["Table", "matching █, other runs ▒, not run ░", "Cells", "Run", "Match"]
+    return grid(names, lines, [False, False, True, True, True])
+
+
+def legend() -> str:
+    """What the squares of `render_wide` mean."""
+    return "; ".join(f"{mark} {meaning}" for mark, meaning in style.MARKS.items())

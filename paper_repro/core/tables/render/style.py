@@ -11,6 +11,15 @@ _STYLES = {
     Verdict.LOWER_REDUCED: ("#fdecc8", "#7a4d00", "yellow"),
     Verdict.LOWER_FULL: ("#fbd9d6", "#97190f", "red"),
 }
+_MARKS = {
+    Verdict.MATCHES: "🟩",
+    Verdict.HIGHER: "🟦",
+    Verdict.LOWER_REDUCED: "🟨",
+    Verdict.LOWER_FULL: "🟥",
+}
+MARKS = {mark: str(verdict) for verdict, mark in _MARKS.items()}
+"""Coloured squares for Markdown, with what they mean."""
+
 _QUIET = ("#eeeeee", "#555555", "dim")
 
 
@@ -27,6 +36,11 @@ def ink(verdict: str) -> str:
 def terminal(verdict: str) -> str:
     """Rich style of a verdict."""
     return _style(verdict)[2]
+
+
+def mark(verdict: str) -> str:
+    """The coloured square of a verdict in Markdown; nothing where nothing was run."""
+    return _MARKS.get(verdict, "")
 
 
 def _style(verdict: str) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from paper_repro.core.tables.cells import ResultTable
 from paper_repro.core.tables.render import style
 from paper_repro.core.tables.render.text import COLUMNS, NUMERIC, header, line
+from paper_repro.core.tables.wide import both, widened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,13 +25,9 @@ def print_table(table: ResultTable, console: Console | None = None) -> None:
     Where the terminal is too narrow for one line a cell, budgets and verdict go on a second line.
     A pipe or a file gets plain text, 140 characters wide.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    if console is None:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=PIPE_WIDTH)
+    console = _console() if console is None else console
     legend = _Legend()
     names = list(header(table))
     rows = [legend.shorten(line(table, cell)) for cell in table.cells]
@@ -58,6 +55,53 @@ def print_table(table: ResultTable, console: Console | None = None) -> None:
         paragraph(f"- {note}", "  ")
     for appendix in table.appendices:
         print_table(appendix, console)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+
+
+def print_wide(table: ResultTable, console: Console | None = None) -> None:
+    """Print a table in its wide shape, ours / paper, coloured by the verdict.
+
+    A table without such a shape, and one that is too wide for the terminal, is left out.
+    """
+    from rich.text import Text
+
+    console = _console() if console is None else console
+    if table.wide is None or not table.cells:
+        return
+    names, lines = widened(table)
+    leading = len(table.wide.rows)
+    texts = [[*key, *(both(cell) for cell in cells)] for key, cells in lines]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    widths = [
+        max(width, *(len(word) for word in name.split()))
+        for width, name in zip(widths, names, strict=True)
+    ]
+    if sum(widths) + len(GAP) * (len(widths) - 1) > console.width:
+        return
+
+    def put(words: list[str], styles: list[str]) -> None:
+        padded = Text()
+        for number, (word, width, how) in enumerate(zip(words, widths, styles, strict=True)):
+            text = word.ljust(width) if number < leading else word.rjust(width)
+            padded.append(text, how).append(GAP)
+        padded.rstrip()
+        console.print(padded, soft_wrap=True)
+
+    console.print(Text(table.title, "bold"), soft_wrap=True)
+    console.print(Text("ours / paper, test accuracy in percent", "dim"), soft_wrap=True)
+    console.print()
+    heads = [textwrap.wrap(name, width) for name, width in zip(names, widths, strict=True)]
+    depth = max(map(len, heads))
+    for i in range(depth):
+        put([([""] * (depth - len(h)) + h)[i] for h in heads], ["bold"] * len(names))
+    for words, (_, cells) in zip(texts, lines, strict=True):
+        put(words, [""] * leading + [style.terminal(c.verdict) if c else "" for c in cells])
 
 
 class _Legend:
