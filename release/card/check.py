@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paper_repro.core.data.network import library
 from release.card import metadata
 from release.format import layout
 from release.format.publication import is_license
@@ -26,13 +27,12 @@ def check_card(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> list[s
       folder: the release.
       records: the records of the sets that could be read, by name.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData
-
+    hub = library("huggingface_hub")
     path = folder / layout.CARD
     try:
-        card = DatasetCard.load(path, ignore_metadata_errors=False)
+        card = hub.DatasetCard.load(path, ignore_metadata_errors=False)
         fields = card.data.to_dict()
-        DatasetCardData(**fields)
+        hub.DatasetCardData(**fields)
     except Exception as error:  # whatever broken YAML makes the library raise
         return [f"{layout.CARD}: the Hub cannot read its metadata ({_one_line(error)})"]
     problems = [
@@ -72,8 +72,6 @@ def _check_values(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _check_sets(fields: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    from datasets import Features
-
     configs = {entry["config_name"]: entry for entry in fields["configs"]}
     infos = {entry["config_name"]: entry for entry in fields["dataset_info"]}
     problems = []
@@ -85,7 +83,7 @@ def _check_sets(fields: Mapping[str, Any], records: Mapping[str, Mapping[str, An
         if configs[name] != metadata.config(name):
             problems.append(f"{layout.CARD}: the configuration {name} does not read its rows")
         expected = features(record, tuple(record["release"]["image_shape"]))
-        if Features._from_yaml_list(infos[name]["features"]) != expected:
+        if library("datasets").Features._from_yaml_list(infos[name]["features"]) != expected:
             problems.append(f"{layout.CARD}: dataset_info of {name} has other features")
         n = record["n_classes"] * record["images_per_class"]
         if [split["num_examples"] for split in infos[name]["splits"]] != [n]:

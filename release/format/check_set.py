@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paper_repro.core.data.network import library
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.preprocess.transform import digest
@@ -63,8 +64,7 @@ def check_set(
 
 def _check_rows(folder: Path, learned: LearnedSet, preview: np.ndarray | None) -> list[str]:
     """Load the configuration as a user does and compare with the npz, bit for bit."""
-    import datasets
-
+    datasets = library("datasets")
     name = learned.name
     datasets.disable_progress_bars()
     try:

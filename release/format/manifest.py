@@ -54,6 +54,10 @@ class Manifest:
     files: tuple[ManifestFile, ...]
 
 
+class UnreadableManifest(UserError):
+    """A file that is not a manifest of this version."""
+
+
 def is_safe(path: str) -> bool:
     """Whether `path` is a plain relative posix path that stays in its folder and is not hidden."""
     parts = path.split("/")
@@ -76,25 +80,44 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UserError(f"{path} is larger than a manifest can be: build the release again")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not a release folder: it has no {MANIFEST}") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error}): build the release again") from error
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(text: bytes, path: str) -> Manifest:
+    """The manifest with these bytes; `path` is where they are from.
+
+    Raises:
+      UnreadableManifest: it is not a manifest; what is wrong is named.
+    """
+    try:
+        content = json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise UnreadableManifest(
+            f"{path} cannot be read ({error}): build the release again"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
-        raise UserError(f"{path} has format {found!r}, not {FORMAT}: build the release again")
+        raise UnreadableManifest(
+            f"{path} has format {found!r}, not {FORMAT}: build the release again"
+        )
     version, repository = content.get("version"), content.get("repository")
     files = content.get("files")
     if not (isinstance(version, str) and isinstance(repository, str) and isinstance(files, list)):
-        raise UserError(
+        raise UnreadableManifest(
             f"{path} must have strings `version` and `repository` and a list `files`: build the "
             "release again"
         )
     read = tuple(_entry(path, entry) for entry in files)
     names = [entry.path for entry in read]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"{path} lists {doubled[0]} more than once: build the release again")
+        raise UnreadableManifest(
+            f"{path} lists {doubled[0]} more than once: build the release again"
+        )
     return Manifest(version, repository, read)
 
 
@@ -165,7 +188,7 @@ def check_listed(folder: Path, entries: Iterable[ManifestFile], links: bool = Fa
     return problems
 
 
-def _entry(manifest: Path, entry: Any) -> ManifestFile:
+def _entry(manifest: str, entry: Any) -> ManifestFile:
     if (
         isinstance(entry, dict)
         and set(entry) == {"path", "sha256", "size"}
@@ -176,7 +199,7 @@ def _entry(manifest: Path, entry: Any) -> ManifestFile:
         and entry["size"] >= 0
     ):
         return ManifestFile(entry["path"], entry["sha256"], entry["size"])
-    raise UserError(
+    raise UnreadableManifest(
         f"{manifest}: the entry {json.dumps(entry)[:200]} is not a path with its sha256 and size"
     )
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core.data.network import library
 from paper_repro.core.data.registry import DATASETS
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods import has_natural_images
@@ -111,12 +112,10 @@ def require_repository(name: str) -> None:
     Raises:
       UserError: it cannot.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
+    hub = library("huggingface_hub.utils")
     try:
-        validate_repo_id(name)
-    except HFValidationError as error:
+        hub.validate_repo_id(name)
+    except hub.HFValidationError as error:
         raise UserError(f"--repo {name!r} is not a repository name: {error}") from error
     if name.count("/") != 1:
         raise UserError(f"--repo {name!r} must be namespace/name")

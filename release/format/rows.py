@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paper_repro.core.data.network import library
 from paper_repro.core.errors import UserError
 from paper_repro.core.sets.learned_set import LearnedSet
 
@@ -26,15 +27,15 @@ COLUMNS = {
 
 def features(record: Mapping[str, Any], image_shape: tuple[int, ...]) -> Features:
     """The features of a configuration, as `datasets` and the Hub have them."""
-    from datasets import Array3D, ClassLabel, Features, Image, List, Value
-
-    return Features(
+    datasets = library("datasets")
+    value = datasets.Value
+    return datasets.Features(
         {
-            "image_whitened": Array3D(tuple(image_shape), "float32"),
-            "image": Image(),
-            "soft_label": List(Value("float32"), length=record["n_classes"]),
-            "label": ClassLabel(names=list(record["class_names"])),
-            "support_index": Value("int32"),
+            "image_whitened": datasets.Array3D(tuple(image_shape), "float32"),
+            "image": datasets.Image(),
+            "soft_label": datasets.List(value("float32"), length=record["n_classes"]),
+            "label": datasets.ClassLabel(names=list(record["class_names"])),
+            "support_index": value("int32"),
         }
     )
 
@@ -50,9 +51,8 @@ def write_parquet(path: Path, learned: LearnedSet, preview: np.ndarray) -> int:
     Returns:
       The size of the rows in memory, in bytes.
     """
-    from datasets import Dataset, disable_progress_bars
-
-    disable_progress_bars()
+    datasets = library("datasets")
+    datasets.disable_progress_bars()
     rows = {
         "image_whitened": list(learned.images),
         "image": [{"bytes": png(image), "path": None} for image in preview],
@@ -60,7 +60,9 @@ def write_parquet(path: Path, learned: LearnedSet, preview: np.ndarray) -> int:
         "label": learned.classes.tolist(),
         "support_index": list(range(len(learned.images))),
     }
-    dataset = Dataset.from_dict(rows, features=features(learned.record, learned.images.shape[1:]))
+    dataset = datasets.Dataset.from_dict(
+        rows, features=features(learned.record, learned.images.shape[1:])
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     return dataset.to_parquet(path)
 

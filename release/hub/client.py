@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from release.format.publication import require_repository
-from release.hub.errors import (
-    WHERE_TOKEN,
-    is_transient,
-    retry_after,
-    status_of,
-    user_error,
-)
-from release.hub.session import limit_waiting, limited, silent_about
+from release.hub.advice import Asked, where_token
+from release.hub.errors import in_short, is_transient, retry_after, status_of, user_error
+from release.hub.session import Server, limit_waiting, telling
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each repetition of a request."""
@@ -39,7 +34,7 @@ LONGEST_WAIT = 300
 """Seconds; a server that asks for a longer pause (Retry-After) ends the command instead."""
 
 _KIND = "dataset"
-_TOKEN = re.compile(r"[!-~]+")
+_WITH_BARS = "uploading"  # the client shows bars of its own
 
 Answer = TypeVar("Answer")
 
@@ -66,34 +61,25 @@ class Hub:
     """The repository `repository` (`namespace/name`) at HF_ENDPOINT, with the user's token.
 
     Raises:
-      UserError: the name is not one, or the token has characters no token has.
+      UserError: the name is not one, or the environment names no server or token that can be used.
     """
 
     def __init__(self, repository: str):
         require_repository(repository)
         self.repository = repository
-        self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-        try:
-            self.token = get_token()
-        except Exception as error:  # a CI service's token is fetched, which fails in many ways
-            kind = type(error).__name__
-            raise UserError(
-                f"could not read the Hugging Face token ({kind}): {WHERE_TOKEN}"
-            ) from None
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
-            # The HTTP library would quote it in its own error.
-            raise UserError(f"the token has a space or an unprintable character; {WHERE_TOKEN}")
+        self._server = Server.of_environment()
+        self.endpoint, self.token = self._server.endpoint, self._server.token
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)
 
     def require_token(self) -> None:
         """Raises `UserError` where no token is set."""
         if self.token is None:
-            raise UserError(f"no token is set: {WHERE_TOKEN}")
+            raise UserError(f"no token is set: {where_token(self.endpoint)}")
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """A context for all requests: limits their waiting and keeps the token out of the log."""
-        with silent_about(self.token), limited():
+        with self._server.session():
             yield
 
     def head(self) -> Head | None:
@@ -115,7 +101,16 @@ class Hub:
         return self._repeat("reading the repository", ask)
 
     def create(self, private: bool) -> Head:
-        """Make the repository unless it exists by now, and return its state."""
+        """Make the repository unless it exists by now, and return its state.
+
+        Args:
+          private: nobody but its owners may see it. Servers without private repositories take
+            that for granted and make a public one, so it is looked at, as somebody without a
+            token sees it too.
+
+        Raises:
+          UserError: it is not as it was asked for, or is not visible.
+        """
 
         def ask() -> None:
             try:
@@ -127,8 +122,42 @@ class Hub:
         self._repeat("creating the repository", ask)
         head = self.head()
         if head is None:
-            raise UserError(f"{self.repository} was created but is not visible: run it again")
+            raise UserError(
+                f"{self.repository} was created at {self.endpoint} but is not visible: look at "
+                "the permissions of the token there"
+            )
+        if private and (not head.private or self._is_visible_to_all()):
+            raise UserError(
+                f"{self.repository} is there now and is public, which is not what was asked for: "
+                f"{self.endpoint} makes no private ones, or someone made it meanwhile; nothing "
+                "was uploaded: remove it there or set it to private, or say --public"
+            )
         return head
+
+    def _is_visible_to_all(self) -> bool:
+        def ask() -> bool:
+            try:
+                self._api.repo_info(self.repository, repo_type=_KIND, token=False)
+            except HfHubHTTPError as error:
+                if is_transient(error):
+                    raise
+                return False
+            return True
+
+        return self._repeat("looking at the repository without a token", ask)
+
+    def read(self, path: str, revision: str) -> bytes:
+        """The content of a file at a commit or tag."""
+        url = hf_hub_url(
+            self.repository, path, repo_type=_KIND, revision=revision, endpoint=self.endpoint
+        )
+
+        def ask() -> bytes:
+            answer = get_session().get(url, headers=build_hf_headers(token=self._api.token))
+            hf_raise_for_status(answer)
+            return answer.content
+
+        return self._repeat(f"reading {path}", ask)
 
     def tags(self) -> dict[str, str]:
         """Commit of each tag."""
@@ -233,19 +262,24 @@ class Hub:
         self, doing: str, ask: Callable[[], Answer], waits: Sequence[float] | None = None
     ) -> Answer:
         """The result of `ask()`, repeated after each wait while its failure may pass."""
-        for wait in (*(WAITS if waits is None else waits), None):
+        asked = Asked(doing, self.repository, self.endpoint, self.token)
+        waits = WAITS if waits is None else waits
+        for n, wait in enumerate((*waits, None), 1):
             limit_waiting()
             try:
-                return ask()
-            except (HTTPError, OSError, RuntimeError, ValueError, KeyError) as error:
-                asked = retry_after(error)
-                if wait is None or not is_transient(error) or asked > LONGEST_WAIT:
-                    raise user_error(
-                        error,
-                        doing=doing,
-                        repository=self.repository,
-                        endpoint=self.endpoint,
-                        token=self.token,
-                    ) from None
-                time.sleep(max(wait, asked))
+                with (
+                    contextlib.nullcontext()
+                    if doing == _WITH_BARS
+                    else telling(doing, self.endpoint)
+                ):
+                    return ask()
+            except UserError:
+                raise
+            except Exception as error:  # of the client, which takes any answer for that of a Hub
+                pause = retry_after(error)
+                if wait is None or not is_transient(error) or pause > LONGEST_WAIT:
+                    raise user_error(error, asked) from None
+                wait = max(wait, pause)
+                say(f"{in_short(error, asked)}; trying again in {wait} s ({n} of {len(waits)})")
+                time.sleep(wait)
         raise AssertionError("the last wait is None")

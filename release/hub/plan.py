@@ -8,13 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paper_repro.core.errors import UserError
-from release.format.manifest import MANIFEST, ManifestFile
+from release.format.manifest import (
+    MANIFEST,
+    Manifest,
+    ManifestFile,
+    UnreadableManifest,
+    parse_manifest,
+)
 from release.hub.client import Head, Hub, RemoteFile
 
 KEPT = (".gitattributes",)
-"""Files of the repository that no release lists and no push deletes."""
+"""Files of the repository that no release lists and that every one of them may have."""
 
 _SHOWN = 3
+_LARGEST = 16 << 20  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +39,12 @@ class Release:
     tag: str
 
     def differences(self, remote: Mapping[str, RemoteFile]) -> list[str]:
-        """Paths that are missing, changed or too many in `remote`; none where it is the release."""
+        """Paths that are missing or changed in `remote`; none where it holds the release.
+
+        Other files may be there: those that people added to the repository.
+        """
         files = self.files
-        wrong = [path for path, entry in files.items() if not self._is(entry, remote.get(path))]
-        wrong += [path for path in remote if path not in files and path not in KEPT]
-        return sorted(wrong)
+        return sorted(p for p, entry in files.items() if not self._is(entry, remote.get(p)))
 
     def _is(self, entry: ManifestFile, remote: RemoteFile | None) -> bool:
         if remote is None or remote.size != entry.size:
@@ -62,14 +70,18 @@ class Plan:
     Attributes:
       head: the state of the repository; None where it has to be created, or is not visible.
       add: paths to upload, new or changed.
-      delete: paths of the repository that the release does not have.
-      released: the commit that has the tag already and holds exactly this release, if one does.
+      delete: paths of the release that is there, which this one does not have.
+      released: the commit that has the tag already and holds this release, if one does.
+      leave: other files of the repository, which people added or changed there.
+      replaced: paths to upload over what people added or changed there.
     """
 
     head: Head | None
     add: tuple[str, ...]
-    delete: tuple[str, ...]
-    released: str | None
+    delete: tuple[str, ...] = ()
+    released: str | None = None
+    leave: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 def plan(hub: Hub, release: Release, create: bool, public: bool) -> Plan:
@@ -83,7 +95,7 @@ def plan(hub: Hub, release: Release, create: bool, public: bool) -> Plan:
 
     Raises:
       UserError: no such repository, one that is private already, one with the tag on something
-        else, or one with files that are not part of any release.
+        else, or one with files but no release.
     """
     files, tag = release.files, release.tag
     head = hub.head()
@@ -93,7 +105,7 @@ def plan(hub: Hub, release: Release, create: bool, public: bool) -> Plan:
                 f"there is no data set repository {hub.repository} at {hub.endpoint}, or the "
                 "token may not see it: correct --repo, or add --create to make it"
             )
-        return Plan(None, tuple(sorted(files)), (), None)
+        return Plan(None, tuple(sorted(files)))
     if public and head.private:
         raise UserError(
             f"{hub.repository} exists and is private: --public is for a repository that --create "
@@ -107,16 +119,46 @@ def plan(hub: Hub, release: Release, create: bool, public: bool) -> Plan:
                 "not those of this release: a tag is never moved; build a new version, or choose "
                 "another --tag"
             )
-        return Plan(head, (), (), tagged)
+        return Plan(head, (), released=tagged)
     remote = hub.tree(head.commit) if head.commit else {}
-    changed = release.differences(remote)
-    delete = tuple(path for path in changed if path not in files)
-    if delete and MANIFEST not in remote:
-        raise UserError(
-            f"{hub.repository} contains {_some(delete)}, which is not part of any release and "
-            "would be deleted: remove what is not needed there, or build for another --repo"
-        )
-    return Plan(head, tuple(path for path in changed if path in files), delete, None)
+    add = tuple(release.differences(remote))
+    there = _manifest(hub, head, remote)
+    others = [path for path in remote if path not in files and path not in KEPT]
+    if there is None:
+        if others:
+            raise UserError(
+                f"{hub.repository} contains {_some(others)}, which is not part of any release that "
+                "this version reads: remove what is not needed there, or build for another --repo"
+            )
+        return Plan(head, add)
+    listed = {entry.path: entry for entry in there.files}
+    untouched = {path for path, entry in listed.items() if _may_be(entry, remote.get(path))}
+    return Plan(
+        head,
+        add,
+        delete=tuple(sorted(path for path in others if path in untouched)),
+        leave=tuple(sorted(path for path in others if path not in untouched)),
+        replaced=tuple(
+            path for path in add if path in remote and path not in untouched and path != MANIFEST
+        ),
+    )
+
+
+def _manifest(hub: Hub, head: Head, remote: Mapping[str, RemoteFile]) -> Manifest | None:
+    """The manifest of the release that is there; None where none is, or none that can be read."""
+    if head.commit is None or MANIFEST not in remote or remote[MANIFEST].size > _LARGEST:
+        return None
+    try:
+        return parse_manifest(hub.read(MANIFEST, head.commit), MANIFEST)
+    except UnreadableManifest:
+        return None
+
+
+def _may_be(entry: ManifestFile, remote: RemoteFile | None) -> bool:
+    """Whether a file of the repository is the listed one, as far as a listing shows."""
+    if remote is None or remote.size != entry.size:
+        return False
+    return remote.sha256 in (None, entry.sha256)
 
 
 def described(plan: Plan, hub: Hub, release: Release, public: bool) -> str:
@@ -136,10 +178,15 @@ def described(plan: Plan, hub: Hub, release: Release, public: bool) -> str:
     ]
     for path, entry in sorted(files.items()):
         verb = "upload" if path in plan.add else "keep"
-        lines.append(f"{verb:<11} {path}  {entry.size:,} bytes")
-    lines += [f"delete      {path if path.isprintable() else ascii(path)}" for path in plan.delete]
+        over = ", over one that was added or changed there" if path in plan.replaced else ""
+        lines.append(f"{verb:<11} {path}  {entry.size:,} bytes{over}")
+    lines += [f"delete      {_shown(path)}" for path in plan.delete]
+    lines += [f"leave       {_shown(path)}  added or changed there" for path in plan.leave]
     size = sum(files[path].size for path in plan.add)
-    lines.append(f"{len(plan.add)} files, {size:,} bytes to upload; {len(plan.delete)} to delete")
+    left = f"; {len(plan.leave)} of others to leave" if plan.leave else ""
+    lines.append(
+        f"{len(plan.add)} files, {size:,} bytes to upload; {len(plan.delete)} to delete{left}"
+    )
     return "\n".join(lines)
 
 
@@ -149,39 +196,56 @@ def carry_out(plan: Plan, hub: Hub, release: Release, public: bool) -> str:
     Raises:
       UserError: a request failed, or the commit does not hold the release; nothing was tagged then.
     """
-    files, tag = release.files, release.tag
     head = plan.head or hub.create(private=not public)
-    add, delete = plan.add, plan.delete
-    commit = head.commit
-    if plan.head is None and commit is not None:  # made meanwhile, or by an earlier try
-        changed = release.differences(hub.tree(commit))
-        add = tuple(path for path in changed if path in files)
-        if strangers := [path for path in changed if path not in files]:
-            raise UserError(
-                f"{hub.repository} was made by someone else meanwhile and holds "
-                f"{_some(strangers)}: nothing was changed; run the same command again to see what "
-                "it would do"
-            )
-    if add or delete or commit is None:
-        local = release.folder.resolve()
-        additions = hub.upload([(path, local / path) for path in add])
-        commit = hub.commit(
-            additions,
-            delete,
-            parent=head.commit,
-            title=f"Release {tag}",
-            is_made=lambda made: not release.differences(hub.tree(made)),
-        )
-        print(f"committed   {commit}")
-    wrong = release.differences(hub.tree(commit))
+    commit = _committed(plan, head, hub, release)
+    remote = hub.tree(commit)
+    wrong = release.differences(remote) + [path for path in plan.delete if path in remote]
     if wrong:
         raise UserError(
             f"commit {commit} of {hub.repository} does not hold the release ({', '.join(wrong)}): "
             "nothing was tagged; run the same command again"
         )
-    hub.tag(tag, commit)
-    print(f"tagged      {tag} on commit {commit}")
+    hub.tag(release.tag, commit)
+    print(f"tagged      {release.tag} on commit {commit}")
     return commit
+
+
+def _committed(plan: Plan, head: Head, hub: Hub, release: Release) -> str:
+    """The commit that holds the release, made where there is none yet."""
+    add, commit = plan.add, head.commit
+    if plan.head is None and commit is not None:  # made meanwhile, or by an earlier try
+        remote = hub.tree(commit)
+        add = tuple(release.differences(remote))
+        if strangers := [p for p in remote if p not in release.files and p not in KEPT]:
+            raise UserError(
+                f"{hub.repository} was made by someone else meanwhile and holds "
+                f"{_some(strangers)}: nothing was changed; run the same command again to see what "
+                "it would do"
+            )
+    if not (add or plan.delete or commit is None):
+        return commit
+    local = release.folder.resolve()
+    try:
+        additions = hub.upload([(path, local / path) for path in add])
+        commit = hub.commit(
+            additions,
+            plan.delete,
+            parent=head.commit,
+            title=f"Release {release.tag}",
+            is_made=lambda made: not release.differences(hub.tree(made)),
+        )
+    except UserError as error:
+        if plan.head is not None:
+            raise
+        raise UserError(
+            f"{error}; the repository {hub.repository} was created and is empty still"
+        ) from error
+    print(f"committed   {commit}")
+    return commit
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
 
 
 def _some(paths: Sequence[str]) -> str:

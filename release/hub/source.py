@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from paper_repro.core import lazy
+from paper_repro.core.data.network import require_usable_variables
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from release.format.manifest import MANIFEST, Manifest, check_listed, read_manifest
+
+if TYPE_CHECKING:
+    from release.hub import download as downloading
+else:
+    downloading = lazy.module("release.hub.download")
+
+_VERSION = re.compile(r"v?\d+\.\d")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Source:
             raise UserError(f"the manifest of {self.where} does not list {missing[0]}")
         folder = self.folder
         if self.commit is not None:
-            folder = _download(self.where, self.commit, paths)
+            folder = _fetched(self.where, self.commit, paths)
         entries = [listed[path] for path in paths]
         if problems := check_listed(folder, entries, links=self.commit is not None):
             raise UserError(f"{self.where} is damaged: {'; '.join(problems)}")
@@ -54,40 +66,16 @@ def open_source(source: str | Path, revision: str | None) -> Source:
         if revision is not None:
             raise UserError(f"{source} is a folder and has no revisions: leave revision out")
         return Source(str(source), Path(source), None, read_manifest(Path(source)))
-    folder = _download(source, revision, [MANIFEST])
+    folder = _fetched(source, revision, [MANIFEST])
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{source} is not the repository of a release: it has no {MANIFEST}")
+    manifest = read_manifest(folder)
+    if revision is not None and _VERSION.match(revision) and revision != manifest.version:
+        say(f"note: the release at {revision} of {source} says that it is {manifest.version}")
     # A snapshot's folder is named after its commit: later files come from the same one.
-    return Source(source, folder, folder.name, read_manifest(folder))
+    return Source(source, folder, folder.name, manifest)
 
 
-def _download(repository: str, revision: str | None, paths: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        return Path(
-            snapshot_download(
-                repository, repo_type="dataset", revision=revision, allow_patterns=list(paths)
-            )
-        )
-    except HFValidationError as error:
-        raise UserError(f"{repository!r} is neither a folder nor a repository name") from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"{repository} has no revision {revision!r} on the Hub") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"no data set {repository} on the Hub (or no access to it), and no such folder"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"{repository} cannot be reached and is not in the cache: go online once, or give "
-            "the folder of a download as source"
-        ) from error
-    except (HTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{repository} cannot be downloaded ({reason}): try again") from error
+def _fetched(repository: str, revision: str | None, paths: Sequence[str]) -> Path:
+    require_usable_variables()  # before the client reads them, when it is imported
+    return downloading.download(repository, revision, paths)

@@ -10,6 +10,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from paper_repro.core.data.network import (
+    library,
+    require_usable_variables,
+    via_proxy,
+    without_passwords,
+)
 from paper_repro.core.data.notice import say
 from paper_repro.core.data.parquet import SPLITS, decode_table
 from paper_repro.core.data.registry import HubSource, Spec
@@ -26,13 +32,20 @@ def fetch(spec: Spec) -> tuple[dict[str, np.ndarray], str]:
     With `HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE` set only the Hub's own cache is read.
 
     Raises:
-      Unavailable: the Hub cannot be reached or does not have it, within a few seconds.
+      Unavailable: the Hub cannot be reached or does not have it, within a few seconds; or a
+        variable of the environment keeps the libraries from asking.
     """
-    from huggingface_hub import constants, get_token
-
+    try:
+        require_usable_variables()
+        constants = library("huggingface_hub.constants")
+        token = library("huggingface_hub").get_token()
+        offline = _offline()
+    except Exception as error:  # a CI service's token is fetched, which fails in many ways
+        raise Unavailable(_first_line(error)) from error
     revision = None
-    if not _offline():
-        revision = probe(spec.hub, constants.ENDPOINT, get_token())
+    if not offline:
+        say(f"{spec.title}: asking {constants.ENDPOINT} (for up to {_PROBE_SECONDS} s)")
+        revision = probe(spec.hub, constants.ENDPOINT, token)
         say(f"{spec.title}: fetching {spec.hub.repo} from the Hugging Face Hub")
     try:
         tables = _load(spec, revision)
@@ -86,7 +99,7 @@ def probe(hub: HubSource, endpoint: str, token: str | None = None) -> str:
         if token and getattr(result, "code", None) == 401:
             # The Hub answers so for public data sets too.
             reason = "the stored token is not valid: correct HF_TOKEN, or run `hf auth logout`"
-        raise Unavailable(f"cannot be reached at {endpoint} ({reason})")
+        raise Unavailable(f"cannot be reached at {endpoint} ({reason}{via_proxy(endpoint)})")
     return result
 
 
@@ -110,12 +123,8 @@ def _training_file(hub: HubSource, siblings: list[dict[str, str]]) -> str:
 
 def _offline() -> bool:
     if "HF_DATASETS_OFFLINE" in os.environ:
-        import datasets.config
-
-        return datasets.config.HF_DATASETS_OFFLINE
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_OFFLINE
+        return library("datasets.config").HF_DATASETS_OFFLINE
+    return library("huggingface_hub.constants").HF_HUB_OFFLINE
 
 
 def _load(spec: Spec, revision: str | None):
@@ -142,4 +151,4 @@ def _load(spec: Spec, revision: str | None):
 
 def _first_line(error: object) -> str:
     text = str(getattr(error, "reason", error)).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    return without_passwords(text[0]) if text else type(error).__name__

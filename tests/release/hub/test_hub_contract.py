@@ -21,7 +21,7 @@ from tiny_release import CONFIG, arrays, make_release
 
 from paper_repro.core.errors import UserError
 from release.format.manifest import check_files, read_manifest
-from release.push import push
+from release.push import publish as push
 
 ELSEWHERE = os.environ.get("KIP_HUB_CONTRACT") == "1"
 

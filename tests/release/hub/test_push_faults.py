@@ -10,7 +10,7 @@ from tiny_release import REPO, make_release
 import release.hub.client
 import release.hub.session
 from paper_repro.core.errors import UserError
-from release.push import push
+from release.push import publish as push
 
 COMMIT = r"/api/datasets/tester/sets/commit/main"
 TAG = r"/api/datasets/tester/sets/tag/"

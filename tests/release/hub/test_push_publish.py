@@ -8,7 +8,7 @@ from hub_store import Entry
 from tiny_release import REPO, make_release
 
 from paper_repro.core.errors import UserError
-from release.push import push
+from release.push import publish as push
 
 CHANGES = ("POST", "PUT", "DELETE", "PATCH")
 

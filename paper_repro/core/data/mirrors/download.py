@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import ssl
 import tempfile
 import time
 import urllib.error
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from paper_repro.core.data.mirrors.packages import Location
+from paper_repro.core.data.network import via_proxy, without_passwords
 from paper_repro.core.data.notice import byte_progress
 from paper_repro.core.errors import Unavailable, UserError
 
@@ -55,11 +57,21 @@ def _fetch(location: Location, label: str, file: BinaryIO) -> None:
             try:
                 _append(location, file, progress, task)
                 return
-            except (http.client.HTTPException, OSError) as error:
-                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-                if refused or attempt + 1 == _ATTEMPTS:
-                    raise Unavailable(f"cannot download {location.url} ({error})") from error
+            # A ValueError: the address of a proxy that cannot be used.
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                if attempt + 1 == _ATTEMPTS or not _may_pass(error):
+                    reason = f"{without_passwords(str(error))}{via_proxy(location.url)}"
+                    raise Unavailable(f"cannot download {location.url} ({reason})") from error
                 time.sleep(2**attempt)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same download may succeed some seconds later."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500
+    if isinstance(error, urllib.error.URLError):  # a certificate that is not trusted stays so
+        return not isinstance(error.reason, (str, ssl.SSLCertVerificationError))
+    return not isinstance(error, (ValueError, http.client.InvalidURL))
 
 
 def _append(location: Location, file: BinaryIO, progress, task) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paper_repro.core.data.network import without_passwords
 from paper_repro.core.errors import Unavailable
 
 _QUERY_SECONDS = 60
@@ -150,5 +151,6 @@ def _run(command: Sequence[str], seconds: float = _QUERY_SECONDS) -> str:
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if "error" in line.lower()]
         lines = lines or [line.strip() for line in done.stderr.splitlines() if line[:2] == "E:"]
-        raise Unavailable(f"{command[0]} failed: {lines[0] if lines else 'no reason given'}")
+        reason = without_passwords(lines[0]) if lines else "no reason given"
+        raise Unavailable(f"{command[0]} failed: {reason}")
     return done.stdout
