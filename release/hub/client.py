@@ -34,6 +34,7 @@ LONGEST_WAIT = 300
 """Seconds; a server that asks for a longer pause (Retry-After) ends the command instead."""
 
 _KIND = "dataset"
+_LONGEST_ID = 40  # the client takes no longer one for a parent, and the Hub its first digits
 _WITH_BARS = "uploading"  # the client shows bars of its own
 
 Answer = TypeVar("Answer")
@@ -220,7 +221,7 @@ class Hub:
                     operations,
                     commit_message=title,
                     repo_type=_KIND,
-                    parent_commit=parent,
+                    parent_commit=parent and parent[:_LONGEST_ID],
                 )
             except HTTPError as error:
                 if status_of(error) != 412 and not is_transient(error):

@@ -57,8 +57,10 @@ class Release:
             content = (self.folder / entry.path).read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+        # Of 64 digits in a repository of git's newer format.
+        hashed = hashlib.sha256 if len(remote.blob_id) == 64 else hashlib.sha1
         return (
-            remote.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            remote.blob_id == hashed(b"blob %d\0" % len(content) + content).hexdigest()
             and hashlib.sha256(content).hexdigest() == entry.sha256
         )
 

@@ -17,7 +17,13 @@ def tiny_release(tmp_path):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def manners():
+    """What the running Hub does otherwise than the real one: fields of `hub_store.Manners`."""
+    return {}
+
+
+@pytest.fixture
+def hub(manners, tmp_path, monkeypatch):
     """A running Hub that this process and its children talk to, with the write token."""
     home = tmp_path / "hf"
     environment = {
@@ -30,14 +36,22 @@ def hub(tmp_path, monkeypatch):
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN_PATH", "HF_OIDC_RESOURCE"):
+    for name in (
+        "HF_HUB_OFFLINE",
+        "ALL_PROXY",
+        "all_proxy",
+        "SSL_CERT_FILE",
+        "HF_DATASETS_OFFLINE",
+        "HF_TOKEN_PATH",
+        "HF_OIDC_RESOURCE",
+    ):
         monkeypatch.delenv(name, raising=False)
     # The client read these when it was imported.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     disable_progress_bars()
-    with serve_hub() as running:
+    with serve_hub(**manners) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
         yield running
         huggingface_hub.close_session()

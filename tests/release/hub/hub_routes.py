@@ -1,6 +1,6 @@
 """What the loopback Hub answers, one function per endpoint; `x` is the request in progress.
 
-Data set repositories only. No Xet and no multipart upload: an LFS blob is one PUT.
+Data set repositories only. No Xet: an LFS blob is one PUT, or one for each part of it.
 """
 
 from __future__ import annotations
@@ -115,12 +115,16 @@ def lfs_batch(x: Exchange, repo: str) -> None:
         answer = dict(item)
         if item["oid"] not in x.hub.store.blobs:
             base = f"{x.hub.endpoint}/lfs/{quote(repo, safe='')}/{item['oid']}"
-            answer["actions"] = {
-                "upload": {"href": f"{base}?signature={item['oid'][::-1]}"},
-                "verify": {"href": f"{base}/verify"},
-            }
+            signed = f"?signature={item['oid'][::-1]}"
+            upload = {"href": f"{base}{signed}"}
+            if size := x.hub.manners.parts:
+                count = -(-item["size"] // size)
+                urls = {str(n): f"{base}/part/{n}{signed}" for n in range(1, count + 1)}
+                upload = {"href": f"{base}/complete", "header": {"chunk_size": str(size), **urls}}
+            answer["actions"] = {"upload": upload, "verify": {"href": f"{base}/verify"}}
         objects.append(answer)
-    x.send_json({"transfer": "basic", "objects": objects})
+    transfer = "multipart" if x.hub.manners.parts else "basic"
+    x.send_json({"transfer": transfer, "objects": objects})
 
 
 def lfs_put(x: Exchange, repo: str, oid: str) -> None:
@@ -131,6 +135,26 @@ def lfs_put(x: Exchange, repo: str, oid: str) -> None:
     x.hub.store.keep(oid, x.body)
     x.hub.uploaded.append(oid)
     x.send(200)
+
+
+def lfs_part(x: Exchange, repo: str, oid: str, number: str) -> None:
+    if x.query.get("signature") != [oid[::-1]]:
+        raise Refused(403, "The signature does not match")
+    if x.token is not None:
+        x.hub.leaks.append("token sent to the storage")
+    assert len(x.body) <= x.hub.manners.parts
+    x.hub.store.parts.setdefault(oid, {})[int(number)] = x.body
+    x.send(200, b"", {"ETag": f'"{number}"'})
+
+
+def lfs_complete(x: Exchange, repo: str, oid: str) -> None:
+    parts = x.hub.store.parts.get(oid, {})
+    named = [{"partNumber": n, "etag": f'"{n}"'} for n in range(1, len(parts) + 1)]
+    if x.json != {"oid": oid, "parts": named}:
+        raise Refused(400, "The parts are not those that came")
+    x.hub.store.keep(oid, b"".join(parts[n] for n in sorted(parts)))
+    x.hub.uploaded.append(oid)
+    x.send_json({"success": True})
 
 
 def lfs_verify(x: Exchange, repo: str, oid: str) -> None:
@@ -160,7 +184,7 @@ def resolve(x: Exchange, repo: str, revision: str, path: str) -> None:
     named = {"X-Repo-Commit": found.oid}
     entry = found.files.get(path)
     if entry is None:
-        return x.send(404, b"", {**named, "X-Error-Code": "EntryNotFound"})
+        raise Refused(404, "Entry not found", "EntryNotFound", named)
     if entry.sha256 is None:
         return send_content(x, path, entry, {**named, "ETag": f'"{entry.blob_id}"'})
     elsewhere = x.hub.endpoint.replace("127.0.0.1", "localhost")
@@ -205,6 +229,8 @@ ROUTES = [
     ("POST", REPO + r"/tag/(?P<revision>[^/]+)", tag),
     ("POST", r"/datasets/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", lfs_batch),
     ("PUT", r"/lfs/(?P<repo>[^/]+)/(?P<oid>[0-9a-f]{64})", lfs_put),
+    ("PUT", r"/lfs/(?P<repo>[^/]+)/(?P<oid>[0-9a-f]{64})/part/(?P<number>[0-9]+)", lfs_part),
+    ("POST", r"/lfs/(?P<repo>[^/]+)/(?P<oid>[0-9a-f]{64})/complete", lfs_complete),
     ("POST", r"/lfs/(?P<repo>[^/]+)/(?P<oid>[0-9a-f]{64})/verify", lfs_verify),
     (
         ("GET", "HEAD"),

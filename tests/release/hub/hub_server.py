@@ -3,10 +3,12 @@
     python tests/release/hub/hub_server.py
 
 which prints HF_ENDPOINT and HF_TOKEN and serves until it is ended. Data set repositories only:
-create, delete, info, refs, tree, paths-info, pre-upload, LFS batch with basic transfer, verify,
-commit, tag, resolve (large files redirect to another origin, as to a CDN), whoami. No Xet.
+create, delete, info, refs, tree, paths-info, pre-upload, LFS batch with transfer in one or several
+parts, verify, commit, tag, resolve (large files redirect to another origin, as to a CDN), whoami.
+No Xet.
 
-Faults are set on the running server: see `Hub.fail`, `Hub.cut`, `Hub.before`.
+How other servers differ is a switch of `serve_hub`: see `hub_store.Manners`. Faults are set on the
+running server: see `Hub.fail`, `Hub.cut`, `Hub.before`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_routes import ROUTES
-from hub_store import WRITE_TOKEN, Refused, Repository, Store
+from hub_store import WRITE_TOKEN, Manners, Refused, Repository, Store
+
+PAGE = b"<!DOCTYPE html><html><body>Please log in to the network.</body></html>"
 
 
 @dataclasses.dataclass
@@ -41,8 +45,9 @@ class Fault:
 class Hub:
     """A running server: its address, its store, what was asked of it, and its faults."""
 
-    def __init__(self) -> None:
-        self.store = Store()
+    def __init__(self, manners: Manners) -> None:
+        self.manners = manners
+        self.store = Store(manners)
         self.endpoint = ""
         self.asked: list[tuple[str, str]] = []
         self.uploaded: list[str] = []
@@ -119,7 +124,10 @@ class Exchange(BaseHTTPRequestHandler):
             try:
                 self.answer()
             except Refused as refused:
-                named = {"X-Error-Message": str(refused)}
+                if not self.hub.manners.error_codes:
+                    text = {"Content-Type": "text/plain", **refused.headers}
+                    return self.send(refused.status, str(refused).encode(), text)
+                named = {"X-Error-Message": str(refused), **refused.headers}
                 if refused.code:
                     named["X-Error-Code"] = refused.code
                 self.send(refused.status, json.dumps({"error": str(refused)}).encode(), named)
@@ -151,6 +159,8 @@ class Exchange(BaseHTTPRequestHandler):
     def send(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None):
         if self.silent:
             return self.hang_up()
+        if self.hub.manners.html:
+            status, content, headers = 200, PAGE, {"Content-Type": "text/html; charset=utf-8"}
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -181,9 +191,9 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve_hub(port: int = 0) -> Iterator[Hub]:
-    """A Hub with no repository and the account and tokens of `hub_store`."""
-    hub = Hub()
+def serve_hub(port: int = 0, **manners) -> Iterator[Hub]:
+    """A Hub with no repository and the account and tokens of `hub_store`, with these `Manners`."""
+    hub = Hub(Manners(**manners))
     handler = type("Handler", (Exchange,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True

@@ -15,16 +15,45 @@ LARGE = (".parquet", ".npz", ".safetensors", ".png", ".bin")
 ATTRIBUTES = "".join(f"*{end} filter=lfs diff=lfs merge=lfs -text\n" for end in LARGE).encode()
 
 
+@dataclasses.dataclass(frozen=True)
+class Manners:
+    """What other servers do otherwise than the Hub does.
+
+    Attributes:
+      private: repositories that are asked to be private are so ("kept"), are public though the
+        server says private ("claimed"), or are public ("none").
+      error_codes: refusals have X-Error-Code, X-Error-Message and JSON; else a line of text.
+      html: every answer is a page, with the status 200.
+      parts: a large file goes up in parts of so many bytes; 0 for one part.
+      long_ids: ids of commits and blobs have 64 digits, as in git's SHA-256 format.
+      attributes: a new repository has .gitattributes; else its first commit is empty.
+    """
+
+    private: str = "kept"
+    error_codes: bool = True
+    html: bool = False
+    parts: int = 0
+    long_ids: bool = False
+    attributes: bool = True
+
+
 class Refused(Exception):
     """A request the Hub declines, with the status and the header that says why."""
 
-    def __init__(self, status: int, message: str, code: str | None = None):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ):
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.headers = status, code, headers or {}
 
 
-def git_blob_id(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+def git_blob_id(content: bytes, long: bool = False) -> str:
+    hashed = hashlib.sha256 if long else hashlib.sha1
+    return hashed(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +77,9 @@ class Entry:
     def blob_id(self) -> str:
         return git_blob_id(self.blob)
 
-    def listed(self, path: str) -> dict:
-        item = {"type": "file", "path": path, "oid": self.blob_id, "size": self.size}
+    def listed(self, path: str, long_ids: bool = False) -> dict:
+        oid = git_blob_id(self.blob, long_ids)
+        item = {"type": "file", "path": path, "oid": oid, "size": self.size}
         if self.sha256:
             lfs = {"oid": self.sha256, "size": self.size, "pointerSize": len(self.blob)}
             item["lfs"] = lfs
@@ -65,21 +95,23 @@ class Commit:
 
 
 class Repository:
-    """One branch called main, from a first commit that holds .gitattributes."""
+    """One branch called main, from a first commit that holds .gitattributes or nothing."""
 
     _serial = itertools.count()
 
-    def __init__(self, name: str, private: bool):
-        self.name, self.private = name, private
+    def __init__(self, name: str, private: bool, manners: Manners = Manners()):
+        self.name, self.private, self.manners = name, private, manners
         self.commits: dict[str, Commit] = {}
         self.tags: dict[str, str] = {}
         self.head: str | None = None
-        self.add("initial commit", {".gitattributes": Entry(ATTRIBUTES)})
+        first = {".gitattributes": Entry(ATTRIBUTES)} if manners.attributes else {}
+        self.add("initial commit", first)
 
     def add(self, title: str, files: dict[str, Entry]) -> Commit:
         """Commit `files` as the whole new tree of main."""
         described = repr((next(self._serial), self.head, title, sorted(files)))
-        oid = hashlib.sha1(described.encode()).hexdigest()
+        hashed = hashlib.sha256 if self.manners.long_ids else hashlib.sha1
+        oid = hashed(described.encode()).hexdigest()
         self.commits[oid] = Commit(oid, self.head, title, dict(files))
         self.head = oid
         return self.commits[oid]
@@ -100,7 +132,7 @@ class Repository:
         """The commit that the operations of a commit request make; all of them or none."""
         header = next(line["value"] for line in lines if line["key"] == "header")
         parent = header.get("parentCommit")
-        if parent is not None and parent != self.head:
+        if parent is not None and not self.head.startswith(parent):
             raise Refused(412, "A commit has happened since. Please refresh and try again.")
         files = dict(self.commits[self.head].files)
         for line in lines:
@@ -136,7 +168,7 @@ class Repository:
                         "size": 0,
                     }
             if recursive or PurePosixPath(path).parent == inside:
-                found[path] = entry.listed(path)
+                found[path] = entry.listed(path, self.manners.long_ids)
         if folder and not found:
             raise Refused(404, f"{folder} does not exist on {revision!r}", "EntryNotFound")
         return [found[path] for path in sorted(found)]
@@ -145,7 +177,9 @@ class Repository:
 class Store:
     """Repositories and blobs, with the permission of each token."""
 
-    def __init__(self) -> None:
+    def __init__(self, manners: Manners = Manners()) -> None:
+        self.manners = manners
+        self.parts: dict[str, dict[int, bytes]] = {}
         self.roles = {WRITE_TOKEN: "write", READ_TOKEN: "read"}
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
@@ -157,7 +191,8 @@ class Store:
 
     def readable(self, name: str, token: str | None) -> Repository:
         role, found = self.role(token), self.repositories.get(name)
-        if role is None and (found is None or found.private):
+        hidden = found is None or (found.private and self.manners.private == "kept")
+        if role is None and hidden:
             raise Refused(401, "Invalid username or password.")
         if found is None:
             raise Refused(404, "Repository not found", "RepoNotFound")
@@ -180,7 +215,8 @@ class Store:
             raise Refused(403, "You don't have the rights to create a dataset there")
         if name in self.repositories:
             raise Refused(409, "You already created this dataset repo")
-        self.repositories[name] = Repository(name, private)
+        private = private and self.manners.private != "none"
+        self.repositories[name] = Repository(name, private, self.manners)
         return self.repositories[name]
 
     def keep(self, sha256: str, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """What a released version has to be for its reader, over HTTP and with the real clients.
 
-By default the Hub is the loopback one. To hold another endpoint to the same assertions, as the
+By default the Hub is the loopback one, which is held to it in the manners of other servers too. To
+hold another endpoint to the same assertions, as the
 Hub itself with a write token (a private repository is made and removed):
 
     KIP_HUB_CONTRACT=1 HF_ENDPOINT=https://huggingface.co HF_TOKEN=... \\
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from tiny_release import CONFIG, arrays, make_release
+from tiny_release import CONFIG, arrays, make_release, publish_command
 
 from paper_repro.core.errors import UserError
 from release.format.manifest import check_files, read_manifest
@@ -36,8 +37,27 @@ for revision in revisions:
 """
 
 
+MANNERS = {
+    "hub": {},
+    "no error codes, LFS in parts": {"error_codes": False, "parts": 1000},
+    "64-digit ids, no .gitattributes": {"long_ids": True, "attributes": False},
+    "no private repositories": {"private": "none"},
+}
+
+
+@pytest.fixture(params=["hub"] if ELSEWHERE else MANNERS)
+def manners(request):
+    return MANNERS[request.param]
+
+
 @pytest.fixture
-def api(request, tmp_path, monkeypatch):
+def public(manners):
+    """Whether the repository has to be public, as on a server without private ones."""
+    return manners.get("private") == "none"
+
+
+@pytest.fixture
+def api(request, manners, tmp_path, monkeypatch):
     """The endpoint under test: the one of the environment, or the loopback Hub."""
     if ELSEWHERE:
         missing = [name for name in ("HF_ENDPOINT", "HF_TOKEN") if not os.environ.get(name)]
@@ -58,7 +78,7 @@ def repository(api):
 
 
 def push_process(*arguments):
-    command = [sys.executable, "-m", "release", "push", *map(str, arguments)]
+    command = publish_command(*arguments)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert os.environ["HF_TOKEN"] not in done.stdout + done.stderr
     return done
@@ -86,7 +106,7 @@ def same(found, expected):
         assert found[name].tobytes() == values.tobytes(), name
 
 
-def test_two_versions_make_the_round_trip(api, repository, tmp_path):
+def test_two_versions_make_the_round_trip(api, repository, public, tmp_path):
     first = make_release(
         tmp_path / "first", "v1.0.0", seed=1, extra="npz/dropped.npz", repository=repository
     )
@@ -97,9 +117,10 @@ def test_two_versions_make_the_round_trip(api, repository, tmp_path):
         api.repo_info(repository, repo_type="dataset")
     assert missing.value.response.status_code == 404
 
-    done = push_process(first, "--repo", repository, "--create", "--yes")
+    visible = ["--public"] if public else []
+    done = push_process(first, "--repo", repository, "--create", "--yes", *visible)
     assert done.returncode == 0, done.stderr
-    assert api.repo_info(repository, repo_type="dataset").private
+    assert api.repo_info(repository, repo_type="dataset").private != public
     newest = push(second, repository, yes=True)
 
     refs = api.list_repo_refs(repository, repo_type="dataset")
@@ -122,9 +143,9 @@ def test_two_versions_make_the_round_trip(api, repository, tmp_path):
     assert api.repo_info(repository, repo_type="dataset").sha == newest
 
 
-def test_a_large_and_a_small_file_by_name(api, repository, tmp_path):
+def test_a_large_and_a_small_file_by_name(api, repository, public, tmp_path):
     folder = make_release(tmp_path / "release", repository=repository)
-    push(folder, repository, yes=True, create=True)
+    push(folder, repository, yes=True, create=True, public=public)
     for path in ("README.md", "npz/tiny-ipc1.npz"):
         options = {"repo_type": "dataset", "endpoint": api.endpoint, "token": api.token}
         found = hf_hub_download(
@@ -135,9 +156,9 @@ def test_a_large_and_a_small_file_by_name(api, repository, tmp_path):
 
 @pytest.mark.skipif(ELSEWHERE, reason="only the loopback Hub damages what it serves")
 @pytest.mark.parametrize("path", ["npz/tiny-ipc1.npz", "README.md"])
-def test_a_download_damaged_on_its_way_is_noticed(api, repository, hub, tmp_path, path):
+def test_a_download_damaged_on_its_way_is_noticed(api, repository, public, hub, tmp_path, path):
     folder = make_release(tmp_path / "release", repository=repository)
-    push(folder, repository, yes=True, create=True)
+    push(folder, repository, yes=True, create=True, public=public)
     hub.corrupt.add(path)
     copy = downloaded(api, repository, "v1.0.0", tmp_path / "copy")
     problems = check_files(copy, read_manifest(copy))

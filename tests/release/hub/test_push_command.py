@@ -1,25 +1,20 @@
-"""`python -m release push` as a process: exit codes, one line of error, and never the token."""
+"""Publishing as a process: exit codes, one line of error, and never the token."""
 
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from hub_store import WRITE_TOKEN
-from tiny_release import REPO
+from tiny_release import REPO, publish_command
 
 BLOB = r"^/lfs/.*[0-9a-f]{64}$"
 DEBUG = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "release", "push", *map(str, arguments)]
-
-
 def run(*arguments, **environment):
     return subprocess.run(
-        command(*arguments),
+        publish_command(*arguments),
         capture_output=True,
         text=True,
         timeout=120,
@@ -63,7 +58,7 @@ def test_an_interrupted_upload_is_finished_by_the_same_command(hub, tiny_release
     hub.store.create(REPO, True, WRITE_TOKEN)
     arguments = (tiny_release, "--repo", REPO, "--yes")
     running = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        publish_command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     # The third blob finds a server that is going away; the command is ended while it waits.
     hub.fail("PUT", BLOB, 503, times=10**6, skip=2, **{"Retry-After": "1"})

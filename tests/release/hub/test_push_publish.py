@@ -1,5 +1,6 @@
 """What a push leaves on the Hub: one commit with exactly the release, then its tag."""
 
+import hashlib
 import json
 import shutil
 
@@ -60,8 +61,7 @@ def test_public_does_not_change_an_existing_repository(hub, tiny_release):
 
 def test_a_dry_run_shows_the_plan_and_asks_for_nothing_but_reading(hub, tiny_release, capsys):
     hub.store.create(REPO, True, next(iter(hub.store.roles)))
-    older = {"old.bin": Entry(b"old"), "manifest.json": Entry(b"{}")}
-    hub.repository(REPO).add("an earlier release", older)
+    hub.repository(REPO).add("an earlier release", earlier({"old.bin": b"old"}))
     parent = hub.repository(REPO).head
     assert push(tiny_release, REPO) is None
     printed = capsys.readouterr().out
@@ -72,6 +72,47 @@ def test_a_dry_run_shows_the_plan_and_asks_for_nothing_but_reading(hub, tiny_rel
     assert "dry run: nothing was changed" in printed
     assert {method for method, _ in hub.asked} == {"GET"}
     assert hub.repository(REPO).head == parent and hub.repository(REPO).tags == {}
+
+
+def earlier(content, **added):
+    """The files of a release with this content, and files that people added."""
+    listed = [
+        {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        for path, data in content.items()
+    ]
+    manifest = {"format": 1, "version": "v0.1.0", "repository": REPO, "files": listed}
+    files = {**content, "manifest.json": json.dumps(manifest).encode(), **added}
+    return {path: Entry(data) for path, data in files.items()}
+
+
+def test_what_people_added_or_changed_is_named_and_left(hub, tiny_release, capsys):
+    hub.store.create(REPO, True, next(iter(hub.store.roles)))
+    content = {"old.bin": b"old", "kept.bin": b"kept", "README.md": b"card"}
+    theirs = {"thesis.csv": b"precious", "kept.bin": b"kept, but better", "README.md": b"mine too"}
+    hub.repository(REPO).add("theirs", earlier(content, **theirs))
+    push(tiny_release, REPO, yes=True)
+    printed = capsys.readouterr().out
+    assert "delete      old.bin" in printed and printed.count("delete      ") == 1
+    assert "leave       kept.bin" in printed and "leave       thesis.csv" in printed
+    assert "README.md  " in printed and "over one that was added or changed there" in printed
+    assert printed.count("over one") == 1 and "1 to delete; 2 of others to leave" in printed
+    found = files_of(hub, "v1.0.0")
+    assert found.pop("thesis.csv") == b"precious" and found.pop("kept.bin") == theirs["kept.bin"]
+    assert found == local(tiny_release)
+    # The next push leaves them too, and the same one changes nothing.
+    hub.asked.clear()
+    push(tiny_release, REPO, yes=True)
+    assert {method for method, _ in hub.asked} == {"GET"}
+
+
+@pytest.mark.parametrize("manifest", [b"{}", b"[1]", b"\xff", b'{"format": 99}', b"[" * 10**5])
+def test_a_manifest_that_is_not_of_a_release_does_not_make_one(hub, tiny_release, manifest):
+    hub.store.create(REPO, True, next(iter(hub.store.roles)))
+    files = {"manifest.json": Entry(manifest), "app.js": Entry(b"1")}
+    parent = hub.repository(REPO).add("an app", files).oid
+    with pytest.raises(UserError, match=r"contains 'app\.js', which is not part of any release"):
+        push(tiny_release, REPO, yes=True)
+    assert hub.repository(REPO).head == parent
 
 
 def test_files_of_no_release_are_not_deleted(hub, tiny_release):
