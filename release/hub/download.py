@@ -30,7 +30,12 @@ def download(repository: str, revision: str | None, paths: Sequence[str]) -> Pat
     """
     server = Server.of_environment()
     asked = Asked(
-        "reading", repository, server.endpoint, server.token, loading=True, revision=revision
+        "reading the release",
+        repository,
+        server.endpoint,
+        server.token,
+        loading=True,
+        revision=revision,
     )
     with server.session(), telling(f"reading {repository}", server.endpoint):
         try:

@@ -83,10 +83,8 @@ def _text(error: BaseException, asked: Asked) -> str:
         more = ", or give the folder of a download as source" if asked.loading else ""
         return f"HF_HUB_OFFLINE is set: unset it to reach the Hub{more}"
     if isinstance(found, HTTPError):
-        failed = (
-            f"the connection to {endpoint} failed while {asked.doing} ({_chain(error, found)}"
-            f"{via_proxy(endpoint)}): "
-        )
+        reason = f"{_chain(error, found, asked)}{via_proxy(endpoint)}"
+        failed = f"the connection to {endpoint} failed while {asked.doing} ({reason}): "
         return failed + _mending(found, asked)
     if isinstance(error, OSError) and error.filename:
         reason = (error.strerror or str(error)).lower()
@@ -170,8 +168,11 @@ def _kind(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _chain(error: BaseException, found: BaseException) -> str:
-    return _kind(found) if found is error else f"{str(error)[:_LONGEST]} {_kind(found)}"
+def _chain(error: BaseException, found: BaseException, asked: Asked) -> str:
+    """What failed; where something is pushed, with the file that the client names."""
+    if found is error or asked.loading:
+        return _kind(found)
+    return f"{str(error)[:_LONGEST]} {_kind(found)}"
 
 
 def _clean(text: str, asked: Asked) -> str:

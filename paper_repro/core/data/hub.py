@@ -12,6 +12,7 @@ import numpy as np
 
 from paper_repro.core.data.network import (
     library,
+    open_url,
     require_usable_variables,
     via_proxy,
     without_passwords,
@@ -40,6 +41,8 @@ def fetch(spec: Spec) -> tuple[dict[str, np.ndarray], str]:
         constants = library("huggingface_hub.constants")
         token = library("huggingface_hub").get_token()
         offline = _offline()
+    except UserError as error:
+        raise Unavailable(str(error)) from error
     except Exception as error:  # a CI service's token is fetched, which fails in many ways
         raise Unavailable(_first_line(error)) from error
     revision = None
@@ -109,7 +112,7 @@ def _open(url: str, token: str | None, first_bytes: int | None = None):
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     if first_bytes:
         request.add_header("Range", f"bytes=0-{first_bytes - 1}")
-    return urllib.request.urlopen(request, timeout=_SOCKET_SECONDS)
+    return open_url(request, _SOCKET_SECONDS)
 
 
 def _training_file(hub: HubSource, siblings: list[dict[str, str]]) -> str:

@@ -13,6 +13,7 @@ import re
 import ssl
 import urllib.request
 from types import ModuleType
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from paper_repro.core.errors import UserError
@@ -22,7 +23,7 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 _ENCODED = "in a password, characters such as # / ? @ [ are percent-encoded (# is %23)"
-_PASSWORD = re.compile(r"(?<=://)[^\s/'\"]*@")
+_PASSWORD = re.compile(r"(:/{1,2})[^\s/'\"]*@")
 
 
 def require_usable_variables() -> None:
@@ -66,6 +67,14 @@ def library(name: str) -> ModuleType:
         raise
 
 
+def open_url(request: urllib.request.Request, seconds: float) -> Any:
+    """The answer to `request`, through the proxy that the environment names now.
+
+    `urllib.request.urlopen` keeps to those of its first call in a process.
+    """
+    return urllib.request.build_opener().open(request, timeout=seconds)
+
+
 def proxy_variable(url: str) -> str | None:
     """The name of the variable whose proxy stands between here and `url`, if one does."""
     parts = urlsplit(url)
@@ -92,7 +101,7 @@ def without_passwords(text: str) -> str:
     for name, value in _proxies().values():
         if "@" in value:
             text = text.replace(value, f"<{name}>").replace(value.rpartition("@")[0], "<user>")
-    return _PASSWORD.sub("<user>@", text)
+    return _PASSWORD.sub(r"\1<user>@", text)
 
 
 def _proxies() -> dict[str, tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from paper_repro.core.data.mirrors.packages import Location
-from paper_repro.core.data.network import via_proxy, without_passwords
+from paper_repro.core.data.network import open_url, via_proxy, without_passwords
 from paper_repro.core.data.notice import byte_progress
 from paper_repro.core.errors import Unavailable, UserError
 
@@ -80,7 +80,7 @@ def _append(location: Location, file: BinaryIO, progress, task) -> None:
     if start:
         headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(location.url, headers=headers)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+    with open_url(request, _TIMEOUT) as response:
         if start and response.status != http.client.PARTIAL_CONTENT:
             file.seek(0)
             file.truncate()
