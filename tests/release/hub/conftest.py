@@ -50,6 +50,7 @@ def hub(manners, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     disable_progress_bars()
     with serve_hub(**manners) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)

@@ -39,6 +39,7 @@ class Fault:
     skip: int = 0
     status: int = 0
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b'{"error": "planned"}'
     callback: Callable[[], None] | None = None
 
 
@@ -60,9 +61,9 @@ class Hub:
     def repository(self, name: str) -> Repository:
         return self.store.repositories[name]
 
-    def fail(self, method, route, status, times=1, skip=0, **headers) -> None:
-        """Answer with `status`; a large `times` means for ever."""
-        self._add(Fault(method, re.compile(route), "status", times, skip, status, headers))
+    def fail(self, method, route, status, times=1, skip=0, body=Fault.body, **headers) -> None:
+        """Answer with `status` and `body`; a large `times` means for ever."""
+        self._add(Fault(method, re.compile(route), "status", times, skip, status, headers, body))
 
     def cut(self, method, route, times=1, skip=0, when="body") -> None:
         """Close the connection in the request's body, or when its work is done ("answer")."""
@@ -117,7 +118,7 @@ class Exchange(BaseHTTPRequestHandler):
                 return self.hang_up()
             self.body = self.read_body()
             if fault and fault.kind == "status":
-                return self.send(fault.status, b'{"error": "planned"}', fault.headers)
+                return self.send(fault.status, fault.body, fault.headers)
             if fault and fault.kind == "call":
                 fault.callback()
             self.silent = fault is not None and fault.kind == "answer"
