@@ -60,6 +60,9 @@ def main(
 ) -> None:
     """Load a released set, check it, and say what it is.
 
+    A repository is read from the server that HF_ENDPOINT names, with the token of HF_TOKEN or of
+    `hf auth login`, and from the cache where that cannot be reached.
+
     Examples:
         python -m release load cifar10-convnet-ipc1-zca-ls --source build/release
         python -m release load cifar10-convnet-ipc1-zca-ls --revision v1.0.0 --npz set.npz
