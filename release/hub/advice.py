@@ -79,8 +79,10 @@ _PUSH = {
     "operator has to raise the limit, or the release has to be smaller",
     429: f"too many requests: wait some minutes, then {_AGAIN}",
     501: _NOT_OFFERED,
+    505: _NOT_OFFERED,
     507: "the server at {endpoint} has no space left: its operator has to free some, or choose "
     "another server by HF_ENDPOINT",
+    508: _NOT_OFFERED,
     511: "the network asks you to log in: do so in a browser, then " + _AGAIN,
 }
 _LOAD = {
@@ -96,7 +98,7 @@ def advice(answer: Answer, asked: Asked) -> str:
     """What the user has to do about `answer`."""
     table = _LOAD if asked.loading else _PUSH
     status = answer.status
-    if status >= 500 and status not in table:
+    if 500 <= status < 600 and status not in table:
         text = f"the server has a problem: wait, then {_AGAIN}"
     elif status in (403, 413) and _STORAGE.search(answer.said):
         text = _ACCOUNT

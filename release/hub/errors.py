@@ -88,8 +88,12 @@ def _text(error: BaseException, asked: Asked) -> str:
         return failed + _mending(found, asked)
     if isinstance(error, OSError) and error.filename:
         reason = (error.strerror or str(error)).lower()
-        use = "write" if asked.loading else "read"
-        return f"cannot {use} {error.filename} ({reason}): correct that and run it again"
+        if asked.loading:
+            return (
+                f"cannot keep a download in {error.filename} ({reason}): free some space there, or "
+                "set HF_HOME to a folder that can be written"
+            )
+        return f"cannot read {error.filename} ({reason}): correct that and run it again"
     failed = f"{asked.doing} of {asked.repository} at {endpoint} failed ({_kind(error)}): "
     if isinstance(error, json.JSONDecodeError | UnicodeError) or not _names_a_fault(error):
         return failed + not_a_hub(asked)

@@ -69,7 +69,13 @@ def open_source(source: str | Path, revision: str | None) -> Source:
     folder = _fetched(source, revision, [MANIFEST])
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{source} is not the repository of a release: it has no {MANIFEST}")
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except UserError as error:
+        raise UserError(
+            f"the manifest of {source} was damaged on its way, or is of another version of this "
+            f"tool: delete {folder} and load it again, or ask who released it"
+        ) from error
     if revision is not None and _VERSION.match(revision) and revision != manifest.version:
         say(f"note: the release at {revision} of {source} says that it is {manifest.version}")
     # A snapshot's folder is named after its commit: later files come from the same one.

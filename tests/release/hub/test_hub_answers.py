@@ -1,8 +1,10 @@
 """What pushing and loading say of an answer, and of none: what to do, of which server, and
 "again" only where that can help."""
 
+import contextlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -51,6 +53,8 @@ ANSWERS = [
     (500, b"no", {}, ["the server has a problem"], [], [], True),
     (501, b"no", {}, ["does not offer this"], [], [], False),
     (503, PAGE, HTML, ["the server has a problem"], [], [], True),
+    (508, b"no", {}, ["does not offer this"], [], [], False),
+    (999, b"no", {}, [], ["correct the release"], ["correct the name"], False),
     (507, b"no", {}, ["has no space left"], [], [], False),
     (511, PAGE, HTML, ["log in"], [], [], None),
     (200, PAGE, HTML, ["not the answer of a Hub", "HF_ENDPOINT"], [], [], False),
@@ -263,6 +267,50 @@ def test_variables_end_every_command_in_one_line(hub, tiny_release, name, value)
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert name in done.stderr and "secret" not in done.stderr
     assert hub.asked == []
+
+
+def test_a_download_that_cannot_be_kept_or_read_says_where(
+    hub, tiny_release, monkeypatch, tmp_path
+):
+    publish(tiny_release, REPO, yes=True, create=True)
+    hub.corrupt.add("manifest.json")
+    assert "damaged on its way" in load_fails() and "build the release again" not in load_fails()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    message = load_fails()
+    assert str(tmp_path / "file") in message and "HF_HOME" in message and "again" not in message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://x/y\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"id":"a/b"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
+    ],
+)
+def test_servers_of_other_kinds(hub, tiny_release, monkeypatch, answer):
+    """Bytes on a socket, whatever was asked."""
+
+    def serve():
+        with contextlib.suppress(OSError):  # closed below
+            while True:
+                connection, _ = server.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(1 << 16)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        for message in (push_fails(tiny_release), load_fails()):
+            assert os.environ["HF_ENDPOINT"] in message and "HF_ENDPOINT" in message
+            assert (AGAIN in message) == ("RemoteProtocolError" in message)
 
 
 def test_offline_mode_is_named_where_a_release_is_loaded(hub, monkeypatch):
