@@ -27,7 +27,7 @@ def check_card(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> list[s
       folder: the release.
       records: the records of the sets that could be read, by name.
     """
-    hub = library("huggingface_hub")
+    hub = library("huggingface_hub.repocard")
     path = folder / layout.CARD
     try:
         card = hub.DatasetCard.load(path, ignore_metadata_errors=False)

@@ -85,6 +85,12 @@ _PUSH = {
     508: _NOT_OFFERED,
     511: "the network asks you to log in: do so in a browser, then " + _AGAIN,
 }
+# Of a push, while it looks at what is there: all that a dry run does.
+_LOOK = {
+    **_PUSH,
+    400: "correct --repo or HF_ENDPOINT",
+    403: "{may_not_read} {repository}; {where_token}",
+}
 _LOAD = {
     **_PUSH,
     400: "correct the name of the repository or the revision",
@@ -96,7 +102,8 @@ _LOAD = {
 
 def advice(answer: Answer, asked: Asked) -> str:
     """What the user has to do about `answer`."""
-    table = _LOAD if asked.loading else _PUSH
+    looks = asked.doing.startswith(("reading", "listing", "looking"))
+    table = _LOAD if asked.loading else _LOOK if looks else _PUSH
     status = answer.status
     if 500 <= status < 600 and status not in table:
         text = f"the server has a problem: wait, then {_AGAIN}"

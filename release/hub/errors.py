@@ -100,7 +100,7 @@ def _text(error: BaseException, asked: Asked) -> str:
     if asked.doing == "uploading" and _uses_xet():
         return f"{failed}the Xet of this server may be missing or broken: {_NO_XET}"
     storage = advice(Answer(403, str(error)), asked) if "LFS batch" in str(error) else ""
-    return failed + (storage or "nothing was tagged; correct what is named and run it again")
+    return failed + (storage or "correct what is named and run it again")
 
 
 def _mending(found: BaseException, asked: Asked) -> str:

@@ -37,10 +37,10 @@ HTML = {"Content-Type": "text/html"}
 
 ANSWERS = [
     # status, body, headers, what both say, only a push, only a load, whether again helps
-    (400, b"no", {}, [], ["correct the release"], ["correct the name"], False),
+    (400, b"no", {}, [], ["correct --repo"], ["correct the name"], False),
     (401, b"no", {}, ["the token is not valid", TOKEN], [], [], False),
     (402, b"no", {}, [STORAGE], [], [], False),
-    (403, b"no", {}, [TOKEN], ["may not write"], ["may not read"], False),
+    (403, b"no", {}, [TOKEN, "may not read"], ["write permission"], ["read permission"], False),
     (403, PRIVATE_LIMIT, {}, [STORAGE], [], [], False),
     (403, PATTERNS, {}, [STORAGE], [], [], False),
     (403, PAGE, HTML, ["not the answer of a Hub", "HF_ENDPOINT"], [], [], False),
@@ -48,13 +48,13 @@ ANSWERS = [
     (405, b"no", {}, ["does not offer this"], [], [], False),
     (413, b"no", {}, ["takes no request of that size"], [], [], False),
     (413, PAGE, HTML, ["takes no request of that size"], [], [], False),
-    (418, b"no", {}, [], ["correct the release"], ["correct the name"], False),
+    (418, b"no", {}, [], ["correct --repo"], ["correct the name"], False),
     (429, b"no", {}, ["wait some minutes"], [], [], True),
     (500, b"no", {}, ["the server has a problem"], [], [], True),
     (501, b"no", {}, ["does not offer this"], [], [], False),
     (503, PAGE, HTML, ["the server has a problem"], [], [], True),
     (508, b"no", {}, ["does not offer this"], [], [], False),
-    (999, b"no", {}, [], ["correct the release"], ["correct the name"], False),
+    (999, b"no", {}, [], ["correct --repo"], ["correct the name"], False),
     (507, b"no", {}, ["has no space left"], [], [], False),
     (511, PAGE, HTML, ["log in"], [], [], None),
     (200, PAGE, HTML, ["not the answer of a Hub", "HF_ENDPOINT"], [], [], False),
@@ -97,8 +97,14 @@ def test_one_table_of_advice(
             assert text in message, message
         if again is not None:
             assert (AGAIN in message) == again, message
-        assert "blobs" not in message and "huggingface.co" not in message
+        assert not any(word in message for word in ("upload", "blobs", "tagged", "huggingface.co"))
     assert repository.tags == {} and len(repository.commits) == 1
+
+
+def test_a_commit_that_is_refused_blames_the_release(hub, repository, tiny_release):
+    hub.fail("POST", COMMIT, 400)
+    message = push_fails(tiny_release)
+    assert "while committing: nothing was tagged; correct the release" in message
 
 
 @pytest.mark.parametrize("status", [402, 403, 413, 507])

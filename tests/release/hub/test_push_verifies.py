@@ -41,6 +41,15 @@ def test_a_record_that_was_changed_is_not_pushed(hub, copy):
     assert hub.asked == []
 
 
+def test_a_variable_that_stops_a_library_is_named_by_verify_too(copy, monkeypatch):
+    """In a process: the library reads it when it is imported."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://host:port")
+    command = [sys.executable, "-m", "release", "verify", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: HF_ENDPOINT has a port") and done.stderr.count("\n") == 1
+
+
 def test_a_release_that_verifies_is_planned_by_the_command(hub, copy):
     command = [sys.executable, "-m", "release", "push", str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
