@@ -32,7 +32,7 @@ from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.gallery import draw
 from paper_repro.core.runs.options import RunArguments, RunOptions
 from paper_repro.core.runs.prepared_data import require_enough
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, overridden
+from paper_repro.core.runs.presets import CONVNET, Preset, Spending, SpendingArguments, find_preset
 from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.store.rows import finished, rows_for
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
@@ -132,9 +132,7 @@ def table(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> ResultTab
 def main(
     recipe: tyro.conf.OmitArgPrefixes[Recipe],
     options: RunArguments = RunOptions(),
-    *,
-    steps: int | None = None,
-    target_batch: int | None = None,
+    spending: SpendingArguments = Spending(),
 ) -> None:
     """Distil data sets, official ones or your own, by KIP or Label Solve.
 
@@ -148,12 +146,9 @@ def main(
     Args:
         recipe: what is distilled, and how.
         options: how it is run; of the seeds the first is drawn and exported.
-        steps: KIP steps instead of the preset's (not with the paper preset).
-        target_batch: targets per KIP step instead of the preset's (not with the paper preset).
+        spending: what KIP spends instead of what the preset says.
     """
-    budget = overridden(
-        find_preset(options.preset, CONVNET), steps=steps, target_batch=target_batch
-    )
+    budget = spending.of(find_preset(options.preset, CONVNET))
     used, out = options.seeds_of(budget), options.out
     cells = []
     for data in _loaded(recipe, options.data_dir):

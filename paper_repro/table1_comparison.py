@@ -42,7 +42,14 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
+from paper_repro.core.runs.presets import (
+    CONVNET,
+    Preset,
+    Spending,
+    SpendingArguments,
+    find_preset,
+    needs,
+)
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.tables import published
@@ -256,11 +263,10 @@ def main(
     selection: SelectionArguments = Selection(),
     options: RunArguments = RunOptions(),
     rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
+    spending: SpendingArguments = Spending(),
     *,
     architectures: tuple[str, ...] = (),
     zca: bool | None = None,
-    steps: int | None = None,
-    target_batch: int | None = None,
     random_kernel: bool = False,
     support_batch: int | None = None,
     beside: Path | None = None,
@@ -278,18 +284,15 @@ def main(
         selection: which cells are run.
         options: how they are run.
         rescoring: whether stored sets are scored instead.
+        spending: what KIP spends instead of what the preset says.
         architectures: ConvNet, FC1 (the KIP-FC column) or both; default both.
         zca: only the cells with ZCA (True) or without (False); default both. LS on RGB sets has
             both, the latter for the appendix.
-        steps: KIP steps instead of the preset's (not with the paper preset).
-        target_batch: targets per KIP step instead of the preset's (not with the paper preset).
         random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
         support_batch: supports per class that a KIP step draws and updates; default all.
         beside: directory of other rows that are printed below, such as results.
     """
-    budget = overridden(
-        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
-    )
+    budget = spending.of(find_preset(options.preset, PRESETS))
     chosen = selection.choose(cells(budget), architectures, zca)
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, options.data_dir) if options.is_smoke else chosen
@@ -297,8 +300,7 @@ def main(
         return rescoring.rescore(
             chosen,
             options,
-            steps=steps is not None,
-            target_batch=target_batch,
+            **spending.given,
             random_kernel=random_kernel,
             support_batch=support_batch is not None,
             beside=beside,

@@ -32,7 +32,14 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
+from paper_repro.core.runs.presets import (
+    CONVNET,
+    Preset,
+    Spending,
+    SpendingArguments,
+    find_preset,
+    needs,
+)
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import KIP_TO_NN
@@ -204,10 +211,9 @@ def main(
     selection: SelectionArguments = Selection(),
     options: RunArguments = RunOptions(),
     rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
+    spending: SpendingArguments = Spending(),
     *,
     zca: bool | None = None,
-    steps: int | None = None,
-    target_batch: int | None = None,
 ) -> None:
     """Reproduce Table A3 of arXiv 2107.13034: the CIFAR-10 ablation of KIP.
 
@@ -220,17 +226,13 @@ def main(
             "KIP", "KIP (l)", "KIP (a)" and "KIP (a + l)".
         options: how they are run.
         rescoring: whether stored sets are scored instead.
+        spending: what KIP spends instead of what the preset says.
         zca: only the cells with ZCA (True) or without (False); default both.
-        steps: KIP steps instead of the preset's (not with the paper preset).
-        target_batch: targets per KIP step instead of the preset's (not with the paper preset).
     """
-    budget = overridden(
-        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
-    )
+    budget = spending.of(find_preset(options.preset, PRESETS))
     chosen = selection.choose(cells(budget), zca=zca)
     if rescoring.evaluate_only:
-        given = {"steps": steps is not None, "target_batch": target_batch}
-        return rescoring.rescore(chosen, options, **given)
+        return rescoring.rescore(chosen, options, **spending.given)
     run_table(TABLE, chosen, budget, options)
 
 

@@ -32,7 +32,7 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import SMOKE, Preset, find_preset, overridden
+from paper_repro.core.runs.presets import SMOKE, Preset, Spending, SpendingArguments, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import FiniteNetwork
 from paper_repro.core.runs.transfer_cells import settings
@@ -237,9 +237,8 @@ TABLE = Table(SCRIPT, table)
 def main(
     selection: SelectionArguments = Selection(),
     options: RunArguments = RunOptions(),
+    spending: SpendingArguments = Spending(),
     *,
-    steps: int | None = None,
-    target_batch: int | None = None,
     initial: Initial = "natural",
     learn_scale: bool = False,
 ) -> None:
@@ -254,14 +253,11 @@ def main(
         selection: which cells are run: of cifar10 alone, by "KIP", "KIP (a + l)", "LS" and
             "Natural", with 1 and 10 images per class (the appendix has more).
         options: how they are run.
-        steps: KIP steps instead of the preset's (not with the paper preset).
-        target_batch: targets per KIP step instead of the preset's (not with the paper preset).
+        spending: what KIP spends instead of what the preset says.
         initial: start KIP from natural images, or from noise of the same scale.
         learn_scale: have KIP learn the scale of the RBF kernel with the images.
     """
-    budget = overridden(
-        find_preset(options.preset, PRESETS), steps=steps, target_batch=target_batch
-    )
+    budget = spending.of(find_preset(options.preset, PRESETS))
     chosen = _varied(selection.choose(cells(budget)), initial, learn_scale)
     run_table(TABLE, chosen, budget, options)
 

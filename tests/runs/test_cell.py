@@ -66,6 +66,11 @@ CELLS = {
         zca=True,
         cut=DataCut(100, 50, 8),
     ),
+    "the laptop recipe": Cell(
+        *("mnist", "KIP (l)"),
+        KIPConfig(1, 9, 25, learn_labels=True, decay="cosine", final_labels="solve"),
+        FC1,
+    ),
     "another scorer": Cell(
         *("mnist", "KIP", KIPConfig(1, 2), FC1), KRR(KernelSpec("FC2", "NNGP"), 1e-3)
     ),
@@ -94,15 +99,23 @@ def test_everything_that_makes_a_number_is_in_the_hash():
     changed = [dataclasses.replace(cell, **change) for change in changes]
     for field in dataclasses.fields(KIPConfig):
         other = {"learn_labels": False, "initial": "natural", "random_architectures": None}
+        other |= {"decay": None, "final_labels": None}
         other |= {"augmentation": KIP().config("KIP (a)", 1).augmentation}
         value = other.get(field.name, getattr(cell.config, field.name))
         if field.name not in other and field.name != "test_share":
             value = 1 if field.name == "support_batch" else 2 * value
         config = dataclasses.replace(cell.config, **{field.name: value})
         changed.append(dataclasses.replace(cell, config=config))
+    recipe = CELLS["the laptop recipe"]
+    plain = dataclasses.replace(recipe.config, decay=None, final_labels=None)
+    changed += [recipe, dataclasses.replace(recipe, config=plain)]
+    for name in ("decay", "final_labels"):
+        config = dataclasses.replace(recipe.config, **{name: None})
+        changed.append(dataclasses.replace(recipe, config=config))
     hashes = [each.config_hash for each in changed]
-    assert hashes.count(cell.config_hash) == 1  # how often the test set is scored on the way
-    assert len(set(hashes)) == len(hashes)
+    # How often the test set is scored on the way, and the two fields that are None in `cell`.
+    assert hashes.count(cell.config_hash) == 3
+    assert len(set(hashes)) == len(hashes) - 2
 
 
 def test_the_cell_of_a_network_learns_in_the_cell_of_krr():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.presets import CONVNET, OVERRIDABLE, overridden
+from paper_repro.core.runs.presets import CONVNET, Spending, overridden
 
 
 def command(row: Mapping[str, Any], cell: Cell) -> str:
@@ -34,12 +35,14 @@ def command(row: Mapping[str, Any], cell: Cell) -> str:
     return shlex.join(["python", "-m", module, *words])
 
 
-def _spent(row: Mapping[str, Any], cell: Cell) -> dict[str, int]:
+def _spent(row: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     """The fields of the budget that a command line can set, at presets that let it."""
     if row["preset"] not in ("laptop", "gpu"):
         return {}
-    names = [name for name in cell.method_object.budget_fields if name in OVERRIDABLE]
-    return {name: getattr(cell.config, name) for name in names}
+    fields = [field.name for field in dataclasses.fields(Spending)]
+    names = [name for name in cell.method_object.budget_fields if name in fields]
+    spent = {name: getattr(cell.config, name) for name in names}
+    return {name: value for name, value in spent.items() if value is not None}
 
 
 def _is_of_distill(row: Mapping[str, Any], cell: Cell) -> bool:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Annotated
+
+import tyro
 
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
+from paper_repro.core.methods.kip.config import Decay, FinalLabels
 from paper_repro.core.runs.cell import Cell, DataCut
 from paper_repro.core.store.row_schema import PRESETS
 
@@ -20,6 +24,8 @@ class Preset:
       steps: KIP updates at most.
       target_batch: targets per KIP step.
       patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
+      decay: see `KIPConfig.decay`.
+      final_labels: see `KIPConfig.final_labels`.
       seeds: how many, counted from 0.
       n_train: training images used; None for all.
       n_test: test images used; None for all.
@@ -34,6 +40,8 @@ class Preset:
     steps: int
     target_batch: int
     patience: int | None = None
+    decay: Decay | None = None
+    final_labels: FinalLabels | None = None
     seeds: int = 1
     n_train: int | None = None
     n_test: int | None = None
@@ -64,8 +72,36 @@ OVERRIDABLE = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps
 """What may be changed on a command line, with the smallest number that a run can spend."""
 
 
-def overridden(budget: Preset, **changes: int | None) -> Preset:
-    """`budget` with other numbers of `OVERRIDABLE`, where they are given (not None).
+@dataclasses.dataclass(frozen=True)
+class Spending:
+    """What KIP spends, and how, instead of what the preset says (not with the paper preset).
+
+    Attributes:
+      steps: KIP steps.
+      target_batch: targets per KIP step.
+      decay: cosine lets the learning rate fall to 0 over the steps; many small target batches
+        with it reach further in the same time than a few large ones at a constant rate.
+      final_labels: solve replaces learned labels at the end by the least squares solution on all
+        training images.
+    """
+
+    steps: int | None = None
+    target_batch: int | None = None
+    decay: Decay | None = None
+    final_labels: FinalLabels | None = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of the fields are given, by name."""
+        return {name: value is not None for name, value in dataclasses.asdict(self).items()}
+
+    def of(self, budget: Preset) -> Preset:
+        """`budget` with what is given here; errors as in `overridden`."""
+        return overridden(budget, **dataclasses.asdict(self))
+
+
+def overridden(budget: Preset, **changes: int | str | None) -> Preset:
+    """`budget` with other values of `OVERRIDABLE` or `Spending`, where they are given (not None).
 
     Raises:
       UserError: of the paper's budget, which would then no longer be the paper's, or a number
@@ -73,7 +109,7 @@ def overridden(budget: Preset, **changes: int | None) -> Preset:
     """
     given = {name: value for name, value in changes.items() if value is not None}
     for name, value in given.items():
-        if value < OVERRIDABLE[name]:
+        if name in OVERRIDABLE and value < OVERRIDABLE[name]:
             words = name.removeprefix("network_")
             raise UserError(f"{words} must be at least {OVERRIDABLE[name]}, not {value}")
     if given and budget.name == "paper":
@@ -102,6 +138,9 @@ CONVNET = {
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
 }
 """Of KIP with the ConvNet kernel, by name; 10,000 steps are the most, see `patience`."""
+
+SpendingArguments = tyro.conf.OmitArgPrefixes[Annotated[Spending, tyro.conf.arg(name="spending")]]
+"""It as an argument of a `main`."""
 
 _MS_PER_PAIR = {32: (0.11, 0.55), 28: (0.08, 0.41)}
 """By image side: a forward pass (`benchmark kernel`) and all of a KIP step (of a run with 100

@@ -10,7 +10,7 @@ from small_problem import N_CLASSES, images, small_problem
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.methods.kip import KIPConfig, official_steps, support_path
+from paper_repro.core.methods.kip import KIP, KIPConfig, official_steps, support_path
 from paper_repro.core.methods.kip.training import run
 from paper_repro.core.preprocess import Standard
 from paper_repro.core.preprocess.augment import Augmentation
@@ -35,6 +35,10 @@ VARIANTS = {
     "selected on validation": (FC1, dataclasses.replace(UNSTABLE, patience=100)),
     "from noise": (FC1, dataclasses.replace(PLAIN, initial="noise")),
     "learned scale": (rbf(learn_scale=True), PLAIN),
+    "decay and solved labels": (
+        FC1,
+        dataclasses.replace(PLAIN, learn_labels=True, decay="cosine", final_labels="solve"),
+    ),
 }
 
 
@@ -363,3 +367,67 @@ def test_a_run_keeps_a_support_and_metrics_at_each_official_step(tmp_path):
     steps = [0, 1, 2, 4, 6, 8, 12, 18, 26, 30]
     assert [entry["step"] for entry in metrics_without_seconds(tmp_path)] == steps
     assert sorted(support_files(tmp_path)) == [f"support_{s:06d}.safetensors" for s in steps]
+
+
+def test_the_rate_decays_to_nothing_over_the_steps(tmp_path):
+    """The first step is that of a constant rate, the last one moves next to nothing."""
+    config = dataclasses.replace(PLAIN, learn_labels=True)
+    constant = run(PROBLEM, config, 0, tmp_path / "constant")
+    decayed = run(PROBLEM, dataclasses.replace(config, decay="cosine"), 0, tmp_path / "decayed")
+
+    def images_at(name, step):
+        return checkpoint.load(support_path(tmp_path / name, step)).tensors["images"]
+
+    assert images_at("constant", 1).tobytes() == images_at("decayed", 1).tobytes()
+    moved = {
+        name: np.abs(images_at(name, 30) - images_at(name, 26)).max()
+        for name in ("constant", "decayed")
+    }
+    # Adam moves a coordinate by about the rate: 4 x 0.04, and 0.04 x 0.09 in all of the cosine.
+    assert moved["decayed"] < 0.1 * moved["constant"]
+    assert (constant.record["budget"].get("decay"), decayed.record["budget"]["decay"]) == (
+        None,
+        "cosine",
+    )
+
+
+def test_solved_labels_are_the_least_squares_solution_on_all_targets(tmp_path):
+    """Normal equations of the ridge predictor, by NumPy, for the images that KIP learned."""
+    config = dataclasses.replace(PLAIN, learn_labels=True)
+    learned = run(PROBLEM, config, 0, tmp_path / "learned")
+    solving = dataclasses.replace(config, final_labels="solve")
+    solved = run(PROBLEM, solving, 0, tmp_path / "solved")
+    assert solved.images.tobytes() == learned.images.tobytes()
+    assert solved.record["budget"]["final_labels"] == "solve"
+
+    kernel = fully_connected_kernel(1, dtype="float64")
+    x_t = PROBLEM.transform.apply(PROBLEM.x_target, "float64")
+    k_ts, k_ss = np.asarray(kernel(x_t, solved.images)), np.asarray(kernel(solved.images))
+    ridge = k_ss + 1e-6 * np.trace(k_ss) / len(k_ss) * np.eye(len(k_ss))
+    predictor = k_ts @ np.linalg.inv(ridge)
+    wanted = np.linalg.lstsq(predictor, PROBLEM.y_target, rcond=None)[0]
+    np.testing.assert_allclose(solved.labels, wanted, rtol=0, atol=1e-3)
+
+    def loss(labels):
+        return 0.5 * np.mean((predictor @ labels - PROBLEM.y_target) ** 2)
+
+    assert loss(np.float64(solved.labels)) < loss(np.float64(learned.labels))
+    assert solved.record["metrics"] != learned.record["metrics"]
+    method = KIP()
+    kept = checkpoint.load(method.final(tmp_path / "solved", 30)).tensors
+    assert kept["labels"].tobytes() == solved.labels.tobytes()
+    assert method.final(tmp_path / "learned", 30) == support_path(tmp_path / "learned", 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"decay": "linear"}, "decay must be cosine or None"),
+        ({"final_labels": "argmax"}, "final_labels must be solve or None"),
+        ({"decay": "cosine", "patience": 10}, "has no use for patience"),
+        ({"final_labels": "solve"}, "is for learned labels"),
+    ],
+)
+def test_recipes_that_contradict_themselves_are_refused(changes, says):
+    with pytest.raises(UserError, match=says):
+        dataclasses.replace(PLAIN, **changes)

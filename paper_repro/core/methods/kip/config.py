@@ -18,6 +18,12 @@ _EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695
 Initial = Literal["natural", "noise"]
 """What support images start as."""
 
+Decay = Literal["cosine"]
+"""How the learning rate falls over the steps of a run; None keeps it."""
+
+FinalLabels = Literal["solve"]
+"""What becomes of the labels of the set that is selected; None leaves them."""
+
 TEST_SHARE = 0.1
 """The part of a run's time that the tables spend on scoring the test set along the way."""
 
@@ -44,6 +50,9 @@ class KIPConfig(MethodConfig):
       random_architectures: networks of which every step draws one for its update (arXiv
         2107.13034, section 3.1); scores always use the kernel of the run. None draws none.
       test_share: see `evaluation_steps`. It changes no number of the result.
+      decay: the learning rate falls to 0 over `steps` by a cosine; None keeps it, as published.
+      final_labels: `solve` replaces the labels of the selected set by the least squares solution
+        on all targets, unaugmented (Label Solve of learned images); None leaves them.
     """
 
     steps: int = 10_000
@@ -58,6 +67,8 @@ class KIPConfig(MethodConfig):
     support_batch: int | None = None
     random_architectures: tuple[str, ...] | None = None
     test_share: float | None = None
+    decay: Decay | None = None
+    final_labels: FinalLabels | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,6 +77,13 @@ class KIPConfig(MethodConfig):
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.initial not in ("natural", "noise"):
             raise UserError(f"initial must be natural or noise, not {self.initial!r}")
+        for name, known in (("decay", "cosine"), ("final_labels", "solve")):
+            if getattr(self, name) not in (None, known):
+                raise UserError(f"{name} must be {known} or None, not {getattr(self, name)!r}")
+        if self.decay is not None and self.patience is not None:
+            raise UserError("a learning rate that decays over the steps has no use for patience")
+        if self.final_labels is not None and not self.learn_labels:
+            raise UserError("final_labels=solve is for learned labels: fixed ones stay as they are")
         for name in ("learning_rate", "diag_reg", "flat"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise UserError(
@@ -87,7 +105,9 @@ class KIPConfig(MethodConfig):
         """
         fields = dataclasses.asdict(self)
         del fields["random_architectures"], fields["test_share"]
-        return fields
+        # Runs that were started before these fields existed go on.
+        later = ("decay", "final_labels")
+        return {k: v for k, v in fields.items() if k not in later or v is not None}
 
 
 _UPDATE = 4

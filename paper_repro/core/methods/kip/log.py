@@ -16,6 +16,11 @@ def support_path(directory: Path, step: int) -> Path:
     return directory / f"support_{step:06d}.safetensors"
 
 
+def solved_path(directory: Path) -> Path:
+    """Where a run keeps its set with the labels that were solved at the end."""
+    return directory / "support_solved.safetensors"
+
+
 class Log(JsonLines):
     """Entries with a `step`, in the order of their steps."""
 

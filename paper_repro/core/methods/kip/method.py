@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
 from paper_repro.core.methods.kip.config import TEST_SHARE, KIPConfig, official_steps
-from paper_repro.core.methods.kip.log import METRICS, support_path
+from paper_repro.core.methods.kip.log import METRICS, solved_path, support_path
 from paper_repro.core.methods.method import Kept, Method, Pairs, Progress
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -36,7 +36,7 @@ class KIP(Method):
         "KIP (a + l)": {"learn_labels": True, "augmentation": Augmentation()},
     }
     config_type = KIPConfig
-    budget_fields = ("steps", "target_batch", "patience")
+    budget_fields = ("steps", "target_batch", "patience", "decay", "final_labels")
     option_fields = ("initial", "support_batch", "random_architectures")
 
     def run(
@@ -51,7 +51,12 @@ class KIP(Method):
         return training.run(problem, config, seed, directory, progress)
 
     def config(self, variant: str, images_per_class: int, budget: object = None) -> KIPConfig:
-        """See `Method.config`; tables score the test set now and then (`TEST_SHARE`)."""
+        """See `Method.config`; tables score the test set now and then (`TEST_SHARE`).
+
+        What a budget says of the labels at the end is for the variants that learn them.
+        """
+        if not self.variants[variant].get("learn_labels"):
+            budget = None if budget is None else dataclasses.replace(budget, final_labels=None)
         found = super().config(variant, images_per_class, budget)
         return dataclasses.replace(found, test_share=TEST_SHARE)
 
@@ -105,7 +110,8 @@ class KIP(Method):
 
     def final(self, directory: Path, step: int | None) -> Path:
         """See `Method.final`."""
-        return support_path(directory, step)
+        solved = solved_path(directory)
+        return solved if solved.exists() else support_path(directory, step)
 
     def series(self, directory: Path, last: int | None) -> list[Kept]:
         """See `Method.series`: the official steps."""

@@ -57,7 +57,7 @@ def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int
         jnp.asarray(y, jnp.float32),
         {name: jnp.float32(np.log(value)) for name, value in kernel.parameters.items()},
     )
-    return State(0, *learned, _adam(config.learning_rate).init(learned))
+    return State(0, *learned, _adam(*_schedule(config)).init(learned))
 
 
 def kernel_at(kernel: Kernel, state: State) -> Kernel:
@@ -127,7 +127,7 @@ def advance(
         drawn = np.isin(np.arange(len(state.x_support)), rows)
     gradients = (dx, dy, d_log)
     learned, optimizer = _update(
-        config.learning_rate, gradients, state.optimizer, tuple(state[1:4]), drawn
+        _schedule(config), gradients, state.optimizer, tuple(state[1:4]), drawn
     )
     return State(state.step + 1, *learned, optimizer), gradient.loss
 
@@ -142,14 +142,21 @@ def from_tensors(tensors: dict[str, np.ndarray], like: State) -> State:
     return state._replace(step=int(state.step))
 
 
-def _adam(learning_rate: float) -> optax.GradientTransformation:
-    return optax.adam(learning_rate)
+def _schedule(config: KIPConfig) -> tuple[float, int | None]:
+    """The learning rate, and the steps over which it falls to 0; None for a constant one."""
+    return config.learning_rate, None if config.decay is None else config.steps
+
+
+def _adam(learning_rate: float, steps: int | None) -> optax.GradientTransformation:
+    if steps is None:
+        return optax.adam(learning_rate)
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _update(learning_rate, gradients, optimizer, learned, drawn):
+def _update(schedule, gradients, optimizer, learned, drawn):
     """Adam on all supports, or on those that `drawn` marks; the moments of the others stay too."""
-    adam = _adam(learning_rate)
+    adam = _adam(*schedule)
     updates, moved = adam.update(gradients, optimizer, learned)
     updated = optax.apply_updates(learned, updates)
     if drawn is None:

@@ -11,7 +11,7 @@ from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.methods.kip.config import KIPConfig, evaluation_steps, official_steps
-from paper_repro.core.methods.kip.log import METRICS, Log, support_path
+from paper_repro.core.methods.kip.log import METRICS, Log, solved_path, support_path
 from paper_repro.core.methods.kip.state import (
     State,
     advance,
@@ -19,12 +19,14 @@ from paper_repro.core.methods.kip.state import (
     initial_state,
     kernel_at,
 )
+from paper_repro.core.methods.label_solve import label_solve
 from paper_repro.core.methods.method import Progress
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.scoring import score
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.checkpoint import Resume
+from paper_repro.core.store.files import sha256_of_array
 from paper_repro.core.store.json_lines import Entry
 from paper_repro.core.store.pytree import to_tensors
 
@@ -116,6 +118,9 @@ def run(
         raise
     selected = _select(log.entries, config)
     support = checkpoint.load(support_path(directory, selected["step"])).tensors
+    if config.final_labels is not None:
+        support["labels"], solved = _solved(problem, config, selected, support["images"], directory)
+        selected = {**selected, **solved}
     record = _record(problem, config, selected, log.entries, (state.step, flat, resume.seconds))
     return LearnedSet.of(support["images"], support["labels"], record)
 
@@ -134,6 +139,9 @@ def _record(
         "target_batch": min(config.target_batch, len(problem.labels)),
         "n_train": len(problem.labels),
     }
+    for name in ("decay", "final_labels"):
+        if getattr(config, name) is not None:
+            budget[name] = getattr(config, name)
     if config.patience is not None:
         # A run that was to converge may have spent less than the papers, whatever its preset.
         small = config.target_batch < PAPER_TARGET_BATCH
@@ -161,6 +169,29 @@ def _record(
     }
 
 
+def _solved(
+    problem: Problem, config: KIPConfig, selected: Entry, images: np.ndarray, directory: Path
+) -> tuple[np.ndarray, Entry]:
+    """Labels of the selected images solved on all targets, and what the set then scores."""
+    kernel = problem.kernel_fn
+    if kernel.parameters:
+        kernel = kernel.with_parameters(selected["parameters"])
+    settings = {"labels": config.final_labels, "images": sha256_of_array(images)}
+    resume = Resume(directory / "labels", problem.identity(settings, 0))
+    labels = label_solve(
+        kernel,
+        images,
+        problem.x_target,
+        problem.y_target,
+        problem.transform,
+        config.diag_reg,
+        resume=resume,
+    ).astype(np.float32)
+    step = {"step": str(selected["step"])}
+    checkpoint.save(solved_path(directory), {"images": images, "labels": labels}, step)
+    return labels, _scores(problem, kernel, LearnedSet.of(images, labels), config)
+
+
 def _measure(problem, kernel, state, config, seconds) -> dict:
     """Metrics of the support at an official step; the test ones never enter a decision."""
     kernel = kernel_at(kernel, state)
@@ -169,15 +200,21 @@ def _measure(problem, kernel, state, config, seconds) -> dict:
         "seconds": round(seconds, 1),
         "parameters": dict(kernel.parameters),
     }
+    learned = LearnedSet.of(state.x_support, state.y_support)
+    try:
+        return entry | _scores(problem, kernel, learned, config)
+    except Unsolvable as error:
+        raise Diverged(f"step {state.step}: {error}") from error
+
+
+def _scores(problem, kernel, learned, config) -> dict:
+    """Accuracy and MSE of a set on the validation and the test images, where there are any."""
+    found = {}
     for name, held_out in (("validation", problem.validation), ("test", problem.test)):
         if held_out is not None:
-            try:
-                learned = LearnedSet.of(state.x_support, state.y_support)
-                found = score(learned, held_out, kernel, config.diag_reg)
-            except Unsolvable as error:
-                raise Diverged(f"step {state.step}: {error}") from error
-            entry |= {f"{name}_accuracy": found.accuracy, f"{name}_mse": found.mse}
-    return entry
+            scored = score(learned, held_out, kernel, config.diag_reg)
+            found |= {f"{name}_accuracy": scored.accuracy, f"{name}_mse": scored.mse}
+    return found
 
 
 def _is_flat(entries: list[dict], config: KIPConfig) -> bool:
