@@ -86,6 +86,12 @@ _SCRIPTS = (
         "six KIP steps with target batch 5,000, three draws",
     ),
     Script(
+        "figure_kip_schedule",
+        "KIP at equal numbers of targets: batch size and decay of the rate",
+        "laptop: 15 minutes a draw of six runs, estimated",
+        "60,000 targets in all, three draws",
+    ),
+    Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
         "laptop: two hours for the eight cells of 10 images, without AVX-512",
