@@ -34,6 +34,7 @@ from paper_repro.core.runs.options import RunArguments, RunOptions
 from paper_repro.core.runs.prepared_data import require_enough
 from paper_repro.core.runs.presets import CONVNET, Preset, Spending, SpendingArguments, find_preset
 from paper_repro.core.runs.runner import run_cells
+from paper_repro.core.runs.time_budget import within
 from paper_repro.core.store.rows import finished, rows_for
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 from paper_repro.core.tables.render.terminal import print_table
@@ -156,7 +157,7 @@ def main(
         wanted = recipe.cells(data, budget)
         for cell in wanted:
             require_enough(cell, data)
-        cells += wanted
+        cells += within(spending.minutes, wanted, options)
     unfinished = run_cells(COMMAND, cells, used, options)
     if unfinished.missing:
         raise next(iter(unfinished.missing.values()))

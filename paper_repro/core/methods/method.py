@@ -196,6 +196,10 @@ class Method(abc.ABC):
         """Kernel entries of a run, for the estimate of its time."""
         return Pairs()
 
+    def seconds_of_step(self, problem: Problem, config: MethodConfig) -> float | None:
+        """What a step takes on this machine, measured now; None of a method without steps."""
+        return None
+
     def published_budget(self, n_train: int) -> str:
         """What the papers spent, in words."""
         return ""

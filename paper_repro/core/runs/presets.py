@@ -83,12 +83,22 @@ class Spending:
         with it reach further in the same time than a few large ones at a constant rate.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
         training images.
+      minutes: KIP steps for so many minutes a run on this machine, whose speed is measured first;
+        with a cosine decay.
+
+    Raises:
+      UserError: both minutes and steps.
     """
 
     steps: int | None = None
     target_batch: int | None = None
     decay: Decay | None = None
     final_labels: FinalLabels | None = None
+    minutes: float | None = None
+
+    def __post_init__(self):
+        if self.minutes is not None and self.steps is not None:
+            raise UserError("--minutes decides the number of steps: leave out --steps")
 
     @property
     def given(self) -> dict[str, bool]:
@@ -97,7 +107,10 @@ class Spending:
 
     def of(self, budget: Preset) -> Preset:
         """`budget` with what is given here; errors as in `overridden`."""
-        return overridden(budget, **dataclasses.asdict(self))
+        changes = dataclasses.asdict(self)
+        if changes.pop("minutes") is not None:
+            changes["decay"] = self.decay or "cosine"
+        return overridden(budget, **changes)
 
 
 def overridden(budget: Preset, **changes: int | str | None) -> Preset:

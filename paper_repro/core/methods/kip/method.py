@@ -96,6 +96,10 @@ class KIP(Method):
         """See `Method.pairs`."""
         return Pairs(updates=config.steps * n_support * (n_support + config.target_batch))
 
+    def seconds_of_step(self, problem: Problem, config: KIPConfig) -> float:
+        """See `Method.seconds_of_step`."""
+        return training.seconds_of_step(problem, config)
+
     def work(self, config: KIPConfig) -> int:
         """See `Method.work`."""
         return config.steps * config.target_batch

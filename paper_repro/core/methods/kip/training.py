@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,22 @@ def run(
         selected = {**selected, **solved}
     record = _record(problem, config, selected, log.entries, (state.step, flat, resume.seconds))
     return LearnedSet.of(support["images"], support["labels"], record)
+
+
+def seconds_of_step(problem: Problem, config: KIPConfig, least: float = 1.0) -> float:
+    """Seconds of an update, the mean over at least so many `least` seconds, compilation apart."""
+    kernel = problem.kernel_fn
+    state, batches = initial_state(problem, kernel, config, 0), Batches(problem, kernel, config, 0)
+    started, steps = 0.0, -1  # the first step compiles and is not counted
+    while steps < 1 or time.perf_counter() - started < least:
+        if steps == 0:
+            started = time.perf_counter()
+        kernel_fn = kernel_of(state.step, 0, kernel, problem.alternatives)
+        rows = support_rows(state.step, 0, config, problem.n_classes)
+        state, _ = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
+        np.asarray(state.x_support)  # JAX returns before it is done
+        steps += 1
+    return (time.perf_counter() - started) / steps
 
 
 def _record(
