@@ -1,14 +1,20 @@
 """`--minutes`: steps from the measured speed, the same plan again, and what cannot be asked for."""
 
+import dataclasses
 import json
 import time
 
+import numpy as np
 import pytest
 import small_table
 from commands import command
+from small_problem import small_problem
 
 from paper_repro import distill
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.dot_product import fully_connected_kernel
+from paper_repro.core.methods.label_solve import LabelSolve, LabelSolveConfig
+from paper_repro.core.methods.problem import seconds_per_entry
 from paper_repro.core.runs.presets import CONVNET, Spending
 from paper_repro.core.store.rows import read_rows
 
@@ -57,12 +63,13 @@ def test_the_plan_is_printed_and_kept(ran):
     place, done, _ = ran
     rows = rows_of(place)
     assert rows[0]["config_hash"] == rows[1]["config_hash"]
-    (plan,) = (place / "out/plans").glob("*.json")
-    assert json.loads(plan.read_text())["steps"] == rows[0]["budget"]["steps"]
+    (plan,) = [p for p in (place / "out/plans").glob("*.json") if "KIP" in p.read_text()]
+    kept = json.loads(plan.read_text())["changes"]
+    assert kept["steps"] == rows[0]["budget"]["steps"]
     lines = [line for line in done.stderr.splitlines() if line.startswith("plan: ")]
     steps = f"{rows[0]['budget']['steps']:,}"
-    assert any(f"{steps} steps of 100 targets in about 6 s (planned before)" in x for x in lines)
-    assert any("LS ipc=1: about" in x and "all targets" in x for x in lines)
+    assert any(f"steps {steps}, at most 0.1 min (planned before)" in line for line in lines)
+    assert any("LS ipc=1: its whole budget, at most 0.1 min" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,20 @@ def test_minutes_bring_the_decay_unless_told():
     assert Spending().of(laptop) == laptop
     with pytest.raises(UserError, match="leave out --steps"):
         Spending(minutes=1.0, steps=2)
+
+
+def test_label_solve_takes_as_many_targets_as_fit(tmp_path):
+    """Its labels are then those of a solve against the drawn targets alone."""
+    problem = small_problem(fully_connected_kernel(1))
+    method, config = LabelSolve(), LabelSolveConfig(2)
+    assert method.within(problem, config, 60.0) == config
+    per_entry = seconds_per_entry(problem)
+    short = method.within(problem, config, 100 * 6 * per_entry)
+    assert 6 <= short.n_targets < len(problem.labels)
+    few = dataclasses.replace(config, n_targets=60)
+    found = method.run(problem, few, 0, tmp_path)
+    assert found.record["budget"] == {"n_targets": 60, "reduced": True}
+    whole = method.run(problem, config, 0, tmp_path / "whole")
+    assert found.images.tobytes() == whole.images.tobytes()
+    assert not np.array_equal(found.labels, whole.labels)
+    assert method.work(few) < method.work(config)

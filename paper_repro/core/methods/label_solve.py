@@ -19,9 +19,12 @@ import numpy as np
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.methods.method import FIRST_FIELDS, Method, MethodConfig, Pairs, Progress
+from paper_repro.core.methods.problem import Problem, seconds_per_entry
 from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.preprocess import Transform
+from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.checkpoint import Resume
 
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
 
     from paper_repro.core.kernels.kernel import Kernel
     from paper_repro.core.kernels.prepared import Prepared
-    from paper_repro.core.methods.problem import Problem
 else:
     linalg = lazy.module("scipy.linalg")
+
+_ALL = 1 << 40
+"""More targets than any data set has."""
 
 BLOCK = 5_000
 """Targets per block."""
@@ -44,9 +49,12 @@ class LabelSolveConfig(MethodConfig):
 
     Attributes:
       diag_reg: ridge relative to the mean diagonal that the labels will be used with.
+      n_targets: so many training images are drawn as targets, balanced over the classes; None
+        takes all of them, as published.
     """
 
     diag_reg: float = DIAG_REG
+    n_targets: int | None = None
 
 
 class LabelSolve(Method):
@@ -68,8 +76,14 @@ class LabelSolve(Method):
     ) -> LearnedSet:
         """See `Method.run`."""
         x, _ = natural_images(problem, config.images_per_class, seed)
-        y_target = problem.y_target
+        images, y_target = problem.x_target, problem.y_target
         settings = {"method": self.procedure, **dataclasses.asdict(config)}
+        if config.n_targets is None:
+            del settings["n_targets"]  # states of earlier versions go on
+        else:
+            sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
+            rows = sampler.draw(config.n_targets, generator(seed, Purpose.TARGETS))
+            images, y_target = images[rows], y_target[rows]
         resume = Resume(directory, problem.identity(settings, seed))
 
         def report(done: int, of: int) -> None:
@@ -79,7 +93,7 @@ class LabelSolve(Method):
         y = label_solve(
             problem.kernel_fn,
             x,
-            problem.x_target,
+            images,
             y_target,
             problem.transform,
             config.diag_reg,
@@ -87,7 +101,8 @@ class LabelSolve(Method):
             resume=resume,
         )
         keep(directory, x, y)
-        budget = {"n_targets": len(y_target), "reduced": problem.is_reduced}
+        fewer = len(y_target) < len(problem.labels)
+        budget = {"n_targets": len(y_target), "reduced": problem.is_reduced or fewer}
         return LearnedSet.of(x, y, {"step": None, "seconds": resume.seconds, "budget": budget})
 
     def recorded(self, config: LabelSolveConfig) -> dict[str, Any]:
@@ -104,7 +119,21 @@ class LabelSolve(Method):
 
     def pairs(self, config: LabelSolveConfig, n_support: int, n_train: int) -> Pairs:
         """See `Method.pairs`."""
-        return Pairs(scored=n_support * n_train)
+        return Pairs(scored=n_support * (config.n_targets or n_train))
+
+    def within(
+        self, problem: Problem, config: LabelSolveConfig, seconds: float
+    ) -> LabelSolveConfig:
+        """See `Method.within`: as many targets as fit, all of them if they do."""
+        n_support = config.images_per_class * problem.n_classes
+        fitting = int(seconds / (seconds_per_entry(problem) * n_support))
+        if fitting >= len(problem.labels):
+            return config
+        return dataclasses.replace(config, n_targets=max(n_support, fitting))
+
+    def work(self, config: LabelSolveConfig) -> int:
+        """See `Method.work`."""
+        return _ALL if config.n_targets is None else config.n_targets
 
     def published_budget(self, n_train: int) -> str:
         """See `Method.published_budget`."""

@@ -196,9 +196,13 @@ class Method(abc.ABC):
         """Kernel entries of a run, for the estimate of its time."""
         return Pairs()
 
-    def seconds_of_step(self, problem: Problem, config: MethodConfig) -> float | None:
-        """What a step takes on this machine, measured now; None of a method without steps."""
-        return None
+    def within(self, problem: Problem, config: MethodConfig, seconds: float) -> MethodConfig:
+        """The config of a run of about so many seconds on this machine, measured now.
+
+        Scoring the test set at the end is the caller's. A method that cannot be shortened keeps its
+        config.
+        """
+        return config
 
     def published_budget(self, n_train: int) -> str:
         """What the papers spent, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,3 +87,18 @@ class Problem:
                 "transform": self.transform.settings,
             }
         )
+
+
+_ROWS, _IMAGES, _TIMED = 10, 200, 0.5
+
+
+def seconds_per_entry(problem: Problem) -> float:
+    """What a kernel entry without its gradient takes on this machine, measured now."""
+    kernel = problem.kernel_fn
+    x = kernel.prepare(problem.transform.apply(problem.x_target[:_IMAGES], kernel.dtype))
+    np.asarray(kernel(x[:_ROWS], x))  # compiles
+    started, calls = time.perf_counter(), 0
+    while not calls or time.perf_counter() - started < _TIMED:
+        np.asarray(kernel(x[:_ROWS], x))
+        calls += 1
+    return (time.perf_counter() - started) / (calls * _ROWS * len(x))

@@ -74,7 +74,7 @@ OVERRIDABLE = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps
 
 @dataclasses.dataclass(frozen=True)
 class Spending:
-    """What KIP spends, and how, instead of what the preset says (not with the paper preset).
+    """What runs spend, and how, instead of what the preset says (not with the paper preset).
 
     Attributes:
       steps: KIP steps.
@@ -83,8 +83,8 @@ class Spending:
         with it reach further in the same time than a few large ones at a constant rate.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
         training images.
-      minutes: KIP steps for so many minutes a run on this machine, whose speed is measured first;
-        with a cosine decay.
+      minutes: KIP steps, or targets of Label Solve, for so many minutes a run on this machine,
+        whose speed is measured first; KIP then decays its rate.
 
     Raises:
       UserError: both minutes and steps.

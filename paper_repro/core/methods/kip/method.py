@@ -11,6 +11,7 @@ from paper_repro.core import lazy
 from paper_repro.core.methods.kip.config import TEST_SHARE, KIPConfig, official_steps
 from paper_repro.core.methods.kip.log import METRICS, solved_path, support_path
 from paper_repro.core.methods.method import Kept, Method, Pairs, Progress
+from paper_repro.core.methods.problem import Problem, seconds_per_entry
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.naming import labels_tag
@@ -18,9 +19,12 @@ from paper_repro.core.store.json_lines import JsonLines
 
 if TYPE_CHECKING:
     from paper_repro.core.methods.kip import training
-    from paper_repro.core.methods.problem import Problem
 else:
     training = lazy.module("paper_repro.core.methods.kip.training")
+
+
+_BESIDE = 1 + 1.5 * TEST_SHARE
+"""What a run takes beside its updates, as a factor: scoring the test set along the way, saving."""
 
 
 class KIP(Method):
@@ -96,9 +100,13 @@ class KIP(Method):
         """See `Method.pairs`."""
         return Pairs(updates=config.steps * n_support * (n_support + config.target_batch))
 
-    def seconds_of_step(self, problem: Problem, config: KIPConfig) -> float:
-        """See `Method.seconds_of_step`."""
-        return training.seconds_of_step(problem, config)
+    def within(self, problem: Problem, config: KIPConfig, seconds: float) -> KIPConfig:
+        """See `Method.within`: as many steps as fit."""
+        if config.final_labels is not None:
+            n_support = config.images_per_class * problem.n_classes
+            seconds -= seconds_per_entry(problem) * n_support * len(problem.labels)
+        steps = int(seconds / (_BESIDE * training.seconds_of_step(problem, config)))
+        return dataclasses.replace(config, steps=max(1, steps))
 
     def work(self, config: KIPConfig) -> int:
         """See `Method.work`."""
