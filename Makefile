@@ -41,7 +41,8 @@ torch: venv
 
 reproduce: venv
 	$(PY) -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1 \
-	  --methods LS "KIP (l)" --architectures ConvNet --steps 37 --out $(OUT) --beside results
+	  --methods LS "KIP (l)" --architectures ConvNet --minutes 1.2 --target-batch 125 \
+	  --out $(OUT) --beside results
 
 release: venv
 	$(PY) -m release build --checkpoints checkpoints --out $(RELEASE)

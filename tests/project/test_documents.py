@@ -48,10 +48,11 @@ def test_what_is_looked_at_in_the_readme():
         "make torch",
         "python -m paper_repro",
         "python -m paper_repro.benchmark kernel --architectures convnet --json",
-        "python -m release push build/release",
+        "python -m release push build/mine",
     ):
         assert line in commands
     assert len(readme.python) >= 3
+    assert len(readme.text.splitlines()) <= 180
     assert {"RESULTS.md", "checkpoints/README.md", "https://arxiv.org/abs/2107.13034"} <= set(
         readme.links
     )
