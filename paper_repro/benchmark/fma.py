@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from paper_repro.core.kernels.lanes import fma, load, store
-from paper_repro.core.kernels.numba_backend.stamp import stamped
+from paper_repro.core.kernels.numba_backend.stamp import sources_digest
+from paper_repro.core.machine.compiled import compiled
 
 
 def flops(steps: int) -> int:
@@ -13,8 +12,7 @@ def flops(steps: int) -> int:
     return steps * 8 * 16 * 2
 
 
-@stamped
-@njit(nogil=True, cache=True)
+@compiled(sources_digest(), nogil=True)
 def chains(out, steps):
     """Run `steps` multiply-adds in each of 8 independent chains; `out` has 16 * 16 float32."""
     a, b, c, d = load(out, 0), load(out, 16), load(out, 32), load(out, 48)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paper_repro.core import lazy
-from paper_repro.core.kernels.pool.threads import for_each
+from paper_repro.core.machine.threads import for_each
 from paper_repro.core.runs.memory import return_freed_memory
 
 if TYPE_CHECKING:

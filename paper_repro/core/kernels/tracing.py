@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of
@@ -15,6 +17,17 @@ _NEEDS_VALUES = (
 )
 
 
+# An operation without operands: a tracer where JAX traces what is computed from constants, else a
+# number of Python's. A JAX array in its place would run a program of XLA, whose threads a forked
+# process does not have, and open a device.
+_probe = Primitive("kip_probe")
+_probe.def_impl(lambda: 0.0)
+_probe.def_abstract_eval(lambda: jax.core.ShapedArray((), np.dtype("float32")))
+mlir.register_lowering(
+    _probe, mlir.lower_fun(lambda: jnp.zeros((), "float32"), multiple_results=False)
+)
+
+
 def is_tracer(*arguments: Array | Prepared | None) -> bool:
     """Whether JAX traces one of `arguments`, whose values are then not known yet."""
     return any(isinstance(images_of(x), jax.core.Tracer) for x in arguments)
@@ -22,7 +35,7 @@ def is_tracer(*arguments: Array | Prepared | None) -> bool:
 
 def is_traced(*arguments: Array | Prepared | None) -> bool:
     """Whether JAX traces what it computes from `arguments` now: a tracer, or inside of `jit`."""
-    return is_tracer(*arguments, jnp.zeros(()))
+    return is_tracer(*arguments, _probe.bind())
 
 
 def require_traceable(dtype: np.dtype) -> None:

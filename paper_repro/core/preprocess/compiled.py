@@ -1,11 +1,29 @@
-"""The inner loops of standardisation and augmentation, compiled for all cores."""
+"""The inner loops of standardisation and augmentation, compiled, on all cores."""
 
-import numba
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import numpy as np
 
+from paper_repro.core.machine.compiled import compiled
+from paper_repro.core.machine.threads import for_each, pieces
+from paper_repro.core.store.provenance import available_cores
 
-@numba.njit(parallel=True, cache=True, fastmath=True)
-def warp(images, changed, cos, sin, down, right, mirror, out):
+# Numbers that are worth a thread: about 0.2 ms of work.
+_SHARE = 2**17
+
+
+def warp(
+    images: np.ndarray,
+    changed: np.ndarray,
+    cos: np.ndarray,
+    sin: np.ndarray,
+    down: np.ndarray,
+    right: np.ndarray,
+    mirror: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Fill `out` with rotated, shifted and mirrored copies of `images`, both (n, H, W, C).
 
     Args:
@@ -18,12 +36,18 @@ def warp(images, changed, cos, sin, down, right, mirror, out):
       mirror: -1 to mirror left to right, 1 not to.
       out: float32, C order. Beyond the border the edge is repeated.
     """
+    each = (images, changed, cos, sin, down, right, mirror, out)
+    _on_all_cores(lambda rows: _warp(*(array[rows] for array in each)), out)
+
+
+@compiled(nogil=True, fastmath=True)
+def _warp(images, changed, cos, sin, down, right, mirror, out):
     n, height, width, channels = images.shape
     last_r, last_c = np.float32(height - 1), np.float32(width - 1)
     middle_r, middle_c = last_r / np.float32(2), last_c / np.float32(2)
     # Unsigned indices: no test for negative ones in the inner loop.
     one, per_row, per_pixel = np.uint32(1), np.uint32(width * channels), np.uint32(channels)
-    for i in numba.prange(n):
+    for i in range(n):
         if not changed[i]:
             out[i] = images[i]
             continue
@@ -55,8 +79,7 @@ def warp(images, changed, cos, sin, down, right, mirror, out):
                     k += one
 
 
-@numba.njit(parallel=True, cache=True)
-def standardise(x, mean, std, out):
+def standardise(x: np.ndarray, mean: np.ndarray, std: np.ndarray, out: np.ndarray) -> None:
     """out = (x - mean) / std, computed in float64 without temporary arrays.
 
     Args:
@@ -65,6 +88,19 @@ def standardise(x, mean, std, out):
       std: float64 (d,).
       out: (n, d), float32 or float64.
     """
-    for i in numba.prange(x.shape[0]):
+    _on_all_cores(lambda rows: _standardise(x[rows], mean, std, out[rows]), out)
+
+
+# Without Numba's test for a division by zero the loop is vectorised: three times the speed.
+@compiled(nogil=True, error_model="numpy")
+def _standardise(x, mean, std, out):
+    for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[i, j] = (x[i, j] - mean[j]) / std[j]
+
+
+def _on_all_cores(work: Callable[[slice], None], out: np.ndarray) -> None:
+    """Call `work` on slices of the rows of `out`, by as many threads as it is worth."""
+    threads = max(1, min(available_cores(), out.size // _SHARE))
+    rows = pieces(range(len(out)), threads)
+    for_each(lambda part: work(slice(part.start, part.stop)), rows, threads)

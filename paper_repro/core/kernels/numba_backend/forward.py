@@ -18,7 +18,7 @@ from numba import njit
 
 from paper_repro.core.kernels.activations.compiled import expectations
 from paper_repro.core.kernels.lanes import fma, load, splat, store
-from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
+from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, cached
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,
     HEIGHT,
@@ -308,8 +308,7 @@ def pair_at(net, i, group):
     )
 
 
-@stamped
-@njit(**OPTIONS, cache=True)
+@cached
 def forward_tasks(tasks, net, image, targets, scratch, ntk, out):
     """Kernel entries of tasks, int64 (n, 2): image, group of targets.
 

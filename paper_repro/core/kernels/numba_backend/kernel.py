@@ -16,9 +16,9 @@ from paper_repro.core.kernels.numba_backend import forward, reverse, variance
 from paper_repro.core.kernels.numba_backend.tables import Side, Tables, tables
 from paper_repro.core.kernels.plan import plan
 from paper_repro.core.kernels.planned import PlannedKernel
-from paper_repro.core.kernels.pool.threads import for_each, pieces
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import is_tracer, require_concrete
+from paper_repro.core.machine.threads import for_each, pieces
 from paper_repro.core.store.provenance import available_cores
 
 # Images whose lanes are laid out at a time; bounds the memory of a block of any size.

@@ -31,7 +31,7 @@ from paper_repro.core.kernels.numba_backend.forward import (
     tile_bounds,
     tile_places,
 )
-from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
+from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, cached
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,
     N_LAYERS,
@@ -312,8 +312,7 @@ def _fold(values, lanes, out):
         out[n] = total
 
 
-@stamped
-@njit(**OPTIONS, cache=True)
+@cached
 def reverse_tasks(tasks, net, image, targets, scratch, kept, ntk, cotangent, d_pixels, d_norms):
     """Gradients of tasks, int64 (n, 4): image, first group, end group, row of the results.
 

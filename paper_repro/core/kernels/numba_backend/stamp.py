@@ -1,8 +1,8 @@
 """How this package is compiled, and compiled code on disk tied to the sources it was inlined from.
 
-Numba's cache looks at the file of the cached function alone; after a change to, say, `lanes.py` it
-would go on running the old code of `forward.py`. Cached functions of this package are therefore
-stamped with a digest of all its sources.
+A cache looks at the file of the cached function alone; after a change to, say, `lanes.py` it would
+go on running the old code of `forward.py`. Cached functions of this package are therefore stamped
+with a digest of all its sources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import contextlib
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+
+from paper_repro.core.machine.compiled import compiled
 
 OPTIONS = {"nogil": True, "_nrt": False}
 """Of `njit`, for everything here. Nothing allocates, so arrays need no reference counts, which cost
@@ -31,10 +32,5 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def stamped(function: Any) -> Any:
-    """A function compiled with `cache=True`, its cache valid for exactly these sources."""
-    # Without this private attribute (another Numba) the cache is only as careful as Numba's.
-    with contextlib.suppress(AttributeError):
-        file = function._cache._cache_file
-        file._source_stamp = (file._source_stamp, sources_digest())
-    return function
+cached = compiled(sources_digest(), **OPTIONS)
+"""The decorator of what is called from outside of compiled code, kept for exactly these sources."""

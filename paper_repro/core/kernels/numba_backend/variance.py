@@ -30,7 +30,7 @@ from paper_repro.core.kernels.lanes import (
     zeros_like,
 )
 from paper_repro.core.kernels.numba_backend.forward import out_position
-from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, stamped
+from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, cached
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,
     HEIGHT,
@@ -196,8 +196,7 @@ def _forward(net, x, norms, scratch):
                         store(tiles, at, load(tiles, at) + value)
 
 
-@stamped
-@njit(**OPTIONS, cache=True)
+@cached
 def variance_tasks(groups, net, x, scratch, norms):
     """Norms of the images of each group; `norms` is flat (groups, n_features, lanes)."""
     pixels = net.n_pixels * net.channels * net.lanes
@@ -266,8 +265,7 @@ def _reverse_tile(net, s, dy, dx, x, norms, d_norms, scratch, d_x):
                 store(d_x, o, fma(2.0 * value, load(x, other + c * lanes), load(d_x, o)))
 
 
-@stamped
-@njit(**OPTIONS, cache=True)
+@cached
 def variance_vjp_tasks(groups, net, x, scratch, norms, d_norms, d_x):
     """Gradient of `sum(d_norms * norms)` with respect to the images; `d_norms` is used up."""
     pixels = net.n_pixels * net.channels * net.lanes

@@ -1,4 +1,9 @@
-"""Work spread over CPU cores by threads; the compiled code they run releases the GIL."""
+"""Work spread over CPU cores by threads; the compiled code they run releases the GIL.
+
+The threads live as long as one call. So a process may fork between calls, or be forked from a
+process that has called, and any number of threads may call at once: Numba's own threads (`prange`)
+end a forked child where they are OpenMP's, and the process where they are not and two threads call.
+"""
 
 from __future__ import annotations
 

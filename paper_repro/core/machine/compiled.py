@@ -1,0 +1,147 @@
+"""Functions compiled by Numba and kept on disk, which no state of that disk keeps from running.
+
+Numba's own cache ends a program with a traceback where a file of it is damaged, its disk is full
+or no directory can be written, and goes on with old code where an entry could be written to the
+index but not to the file. Here there is one file for each function, argument types and processor,
+which says in itself what it is. Where it cannot be used the function is compiled again, where it
+cannot be written the next process compiles again, and a line on stderr says so, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching
+from numba.core.serialize import dumps
+
+_DIGEST = hashlib.sha256().digest_size
+_ADVICE = "set NUMBA_CACHE_DIR to a directory that can be written"
+
+
+def compiled(stamp: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: `numba.njit(**options)`, with the result kept on disk.
+
+    It is kept where Numba's `cache=True` would keep it (NUMBA_CACHE_DIR, beside the source, or the
+    user's cache directory), and not at all where none of them can be written.
+
+    Args:
+      stamp: what the code depends on besides the file of the function.
+      **options: of `njit`; not `parallel`, whose threads survive no fork and, without OpenMP, no
+        second caller (see `threads`).
+
+    Example:
+      >>> import numpy as np
+      >>> from paper_repro.core.machine.compiled import compiled
+      >>> @compiled(nogil=True)
+      ... def total(x):
+      ...     return x.sum()
+      >>> total(np.ones(3))
+      3.0
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        try:
+            dispatcher._cache = _Cache(function, stamp)
+        except (RuntimeError, OSError):
+            # What was typed at a prompt has no place of its own anywhere.
+            if os.path.exists(function.__code__.co_filename):
+                _tell(
+                    "compiled code is not kept, so that every process compiles again: neither the "
+                    f"directory of the sources nor a cache directory can be written; {_ADVICE}"
+                )
+        return dispatcher
+
+    return decorate
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's cache of a function, over files of ours, none of whose failures is an error."""
+
+    def __init__(self, function: Callable[..., Any], stamp: str):
+        super().__init__(function)
+        locator = self._impl.locator
+        marks = (numba.__version__, repr(locator.get_source_stamp()), stamp)
+        self._cache_file = _Files(Path(locator.get_cache_path()), self._impl.filename_base, marks)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever bytes that are no code of ours make Numba raise
+            _tell(f"compiled code cannot be used, it is compiled again ({_reason(error)})")
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _tell(
+                f"compiled code cannot be kept in {self.cache_path} ({_reason(error)}): this run "
+                f"goes on, the next one compiles again; free some room there, or {_ADVICE}"
+            )
+
+
+class _Files:
+    """One file a key: the SHA-256 of the rest, then what it is of and the compiled code."""
+
+    def __init__(self, folder: Path, base: str, marks: tuple[str, ...]):
+        self._folder, self._base, self._marks = folder, base, marks
+
+    def load(self, key: Any) -> Any:
+        """What was saved of `key`; None where nothing was, or of other sources.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        digest, content = content[:_DIGEST], content[_DIGEST:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"{path} is damaged")
+        marks, saved_key, data = pickle.loads(content)
+        if marks != self._marks or pickle.loads(saved_key) != key:
+            return None
+        return pickle.loads(data)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep `data`, in place of what was kept of `key`."""
+        path = self._path(key)
+        content = pickle.dumps((self._marks, dumps(key), dumps(data)))
+        partial = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
+        try:
+            partial.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Remove what is kept of the function."""
+        for path in self._folder.glob(f"{self._base}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, key: Any) -> Path:
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        return self._folder / f"{self._base}.{name}.nbc"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return " ".join(filter(None, (error.strerror.lower(), error.filename)))
+    return f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+
+
+@functools.cache
+def _tell(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
