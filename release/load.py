@@ -12,6 +12,7 @@ import tyro
 
 from paper_repro.core.data.npz import write_npz
 from paper_repro.core.errors import UserError
+from paper_repro.core.machine.device import platform
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.preprocess.transform import digest
@@ -141,6 +142,7 @@ def _as(array: np.ndarray, as_: As) -> Any:
     if as_ == "jax":
         import jax.numpy as jnp
 
+        platform()
         return jnp.asarray(array)
     if as_ == "torch":
         try:

@@ -20,11 +20,13 @@ from typing import Annotated, Any, Union
 import tyro
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.machine.device import require_chosen
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNNAMED = "the output, a cache or temporary files"
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -61,7 +63,7 @@ def run(
     except OSError as error:
         if error.errno in _NO_ROOM:
             _fail(
-                f"no space left on the disk that holds {error.filename or 'the output'} "
+                f"no space left on the disk that holds {error.filename or _UNNAMED} "
                 f"({error.strerror.lower()}): free some and run the same command again; what was "
                 "finished is kept"
             )
@@ -70,6 +72,12 @@ def run(
                 f"cannot use {error.filename}: {error.strerror.lower()}; correct the permissions "
                 "or choose another place"
             )
+        raise
+    except (AssertionError, RuntimeError):
+        try:
+            require_chosen()
+        except UserError as refused:
+            _fail(str(refused))
         raise
     finally:
         sys.unraisablehook = report

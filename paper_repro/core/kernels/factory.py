@@ -16,6 +16,7 @@ from paper_repro.core.kernels.architecture import Architecture, Dense, Flatten, 
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.pool import Pool
 from paper_repro.core.kernels.spec import Backend, KernelSpec
+from paper_repro.core.machine.device import platform
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels import neural_tangents
@@ -153,7 +154,7 @@ def _resolved(architecture: Architecture, backend: Backend) -> str:
 
 def _of_device(architecture: Architecture) -> str:
     """The backend that suits JAX's default device."""
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return "jax" if _without_numba_form(architecture) else "numba"
     is_relu = all(
         isinstance(layer, ReLU) for layer in architecture.layers if isinstance(layer, Activation)

@@ -45,6 +45,7 @@ class Kernel(abc.ABC):
       block_pairs: entries in one block of a whole matrix.
       block_side: the most rows in one block of a whole matrix.
       pool: the place where blocks are evaluated.
+      needs_device: whether JAX computes its entries, on the device that it uses.
 
     Example:
       >>> import numpy as np
@@ -63,6 +64,7 @@ class Kernel(abc.ABC):
     block_pairs: int = 2**22
     block_side: int = 1024
     pool: Pool = InProcess()
+    needs_device: bool = True
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """A kernel that knows the call that makes it."""

@@ -34,6 +34,7 @@ from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import require_outside_jit
+from paper_repro.core.machine.device import platform
 
 _PACKAGE = "_neural_tangents_stax_only"
 
@@ -130,7 +131,7 @@ class NeuralTangentsKernel(Kernel):
 
         # Some float64 gradients of 8x8 pooled networks crash in code that XLA's optimiser makes
         # for AVX-512 CPUs (seen with jaxlib 0.10.2); at level 1 they do not.
-        careful = self.dtype == np.float64 and jax.default_backend() == "cpu"
+        careful = self.dtype == np.float64 and platform() == "cpu"
         options = {"xla_backend_optimization_level": 1} if careful else None
         self._value = jax.jit(value, static_argnums=2, compiler_options=options)
         self._vjp = jax.jit(vjp, static_argnums=3, compiler_options=options)

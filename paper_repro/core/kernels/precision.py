@@ -8,10 +8,16 @@ import jax
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.machine.device import platform
 
 
 def precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
-    """A context in which JAX computes in `dtype`: 64-bit types are enabled for float64 alone."""
+    """A context in which JAX computes in `dtype`: 64-bit types are enabled for float64 alone.
+
+    Raises:
+      UserError: JAX was told to use a device that is not on this machine.
+    """
+    platform()
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
@@ -25,7 +31,7 @@ def on_the_cpu() -> contextlib.AbstractContextManager:
     Raises:
       UserError: JAX was told to leave the CPU out.
     """
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return contextlib.nullcontext()
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])

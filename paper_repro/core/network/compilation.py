@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from paper_repro.core.machine.device import platform
+
 # XLA's CPU backend gives convolutions to YNNPACK, which runs each on one core (jaxlib 0.10.2);
 # without it they run on all, and training is about as fast as in PyTorch (`benchmark transfer`).
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
@@ -33,7 +35,7 @@ def compiled(function: Callable[..., Any], **arguments: Any) -> Callable[..., An
 
 @functools.cache
 def _options() -> dict[str, str] | None:
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return None
     try:
         jax.jit(lambda: 0.0, compiler_options=_CPU_OPTIONS)()

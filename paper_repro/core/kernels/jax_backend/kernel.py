@@ -25,6 +25,7 @@ from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.precision import on_the_cpu, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
 from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
+from paper_repro.core.machine.device import platform
 
 _IMAGES = 256
 
@@ -150,7 +151,7 @@ class JaxKernel(PlannedKernel):
         images = jnp.asarray(images_of(x), self.dtype)
         if self._has_made(x):
             return images, jnp.asarray(x.features[0], self.dtype)
-        on_gpu = jax.default_backend() == "gpu"
+        on_gpu = platform() == "gpu"
         return images, _norm_rows(planned, _not_differentiated(images) if on_gpu else images)
 
 

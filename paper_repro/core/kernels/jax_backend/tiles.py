@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 
 from paper_repro.core.kernels.plan import Plan
+from paper_repro.core.machine.device import platform
 
 # Pairs that keep a tile in a CPU's cache, pairs that fill an accelerator, and the bytes that a
 # tile may carry there from segment to segment (the gradient takes twice that).
@@ -22,7 +22,7 @@ def default_pairs(planned: Plan, dtype: np.dtype) -> int:
     On an accelerator 4096, or as many as fit 512 MB: the paper's ConvNet carries 105 kB a pair at
     32x32 in float32, a Myrtle network, which needs all offsets, 2.1 MB.
     """
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return _PAIRS_CPU
     radii = [*(s.radius for s in planned.segments[1:]), planned.out_radius]
     entries = sum(

@@ -41,6 +41,7 @@ class NumbaKernel(PlannedKernel):
     """
 
     block_pairs = 2**15
+    needs_device = False
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from paper_repro.core.kernels.kernel import Kernel
 from paper_repro.core.kernels.prepared import Array, Prepared
 from paper_repro.core.krr import Unsolvable, loss_and_gradient
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.machine.device import platform, platform_or_cpu
 from paper_repro.core.methods.kip.config import KIPConfig
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.random import Purpose, generator
@@ -44,7 +45,11 @@ def initial_state(problem: Problem, kernel: Kernel, config: KIPConfig, seed: int
 
     Supports are ordered by class. Noise is Gaussian with the root mean square of the images
     that a natural start would have used, so both starts have the same scale.
+
+    Raises:
+      UserError: JAX was told to use a device that is not here, and the kernel needs it.
     """
+    (platform if kernel.needs_device else platform_or_cpu)()
     rng = generator(seed, Purpose.SUPPORT)
     sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
     rows = sampler.draw_per_class(config.images_per_class, rng)
