@@ -9,6 +9,7 @@ cannot be written the next process compiles again, and a line on stderr says so,
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -21,10 +22,19 @@ from typing import Any
 
 import numba
 from numba.core import caching
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 _DIGEST = hashlib.sha256().digest_size
 _ADVICE = "set NUMBA_CACHE_DIR to a directory that can be written"
+
+# A child that is forked while another thread compiles would wait for ever for what that one holds.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def compiled(stamp: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -64,8 +74,27 @@ def compiled(stamp: str = "", **options: Any) -> Callable[[Callable[..., Any]], 
     return decorate
 
 
+class _UserWide(caching.UserWideCacheLocator):
+    """Numba's, but never in the working directory, where it goes for a user without a home."""
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Any:
+        if not os.path.isabs(cls(py_func, py_file).get_cache_path()):
+            return None
+        return super().from_function(py_func, py_file)
+
+
+class _Places(caching.CompileResultCacheImpl):
+    _locator_classes = tuple(
+        _UserWide if locator is caching.UserWideCacheLocator else locator
+        for locator in caching.CompileResultCacheImpl._locator_classes
+    )
+
+
 class _Cache(caching.FunctionCache):
     """Numba's cache of a function, over files of ours, none of whose failures is an error."""
+
+    _impl_class = _Places
 
     def __init__(self, function: Callable[..., Any], stamp: str):
         super().__init__(function)
@@ -77,7 +106,8 @@ class _Cache(caching.FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # whatever bytes that are no code of ours make Numba raise
-            _tell(f"compiled code cannot be used, it is compiled again ({_reason(error)})")
+            path = self._cache_file.path(self._index_key(sig, target_context.codegen()))
+            _tell(f"compiled code in {path} is compiled again ({_reason(error)})")
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -100,16 +130,16 @@ class _Files:
         """What was saved of `key`; None where nothing was, or of other sources.
 
         Raises:
-          ValueError: the file is damaged.
+          OSError: the file is damaged, or cannot be read.
         """
-        path = self._path(key)
+        path = self.path(key)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
         digest, content = content[:_DIGEST], content[_DIGEST:]
         if hashlib.sha256(content).digest() != digest:
-            raise ValueError(f"{path} is damaged")
+            raise OSError(errno.EIO, "it was damaged")
         marks, saved_key, data = pickle.loads(content)
         if marks != self._marks or pickle.loads(saved_key) != key:
             return None
@@ -117,7 +147,7 @@ class _Files:
 
     def save(self, key: Any, data: Any) -> None:
         """Keep `data`, in place of what was kept of `key`."""
-        path = self._path(key)
+        path = self.path(key)
         content = pickle.dumps((self._marks, dumps(key), dumps(data)))
         partial = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
         try:
@@ -131,15 +161,16 @@ class _Files:
         for path in self._folder.glob(f"{self._base}.*.nbc"):
             path.unlink(missing_ok=True)
 
-    def _path(self, key: Any) -> Path:
+    def path(self, key: Any) -> Path:
+        """Where it is kept."""
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return self._folder / f"{self._base}.{name}.nbc"
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return " ".join(filter(None, (error.strerror.lower(), error.filename)))
-    return f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+        return error.strerror.lower()
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 @functools.cache
