@@ -44,6 +44,7 @@ def main(
     license: str | None = None,
     version: str = VERSION,
     creator: str | None = None,
+    base_url: str = "",
 ) -> None:
     """Build a release folder from learned sets.
 
@@ -65,8 +66,11 @@ def main(
             else other.
         version: the version of the release, which `push` makes the tag.
         creator: who is named as the author; the namespace of --repo if you do not say.
+        base_url: where a server other than the Hub will offer the folder, such as
+            https://host/sets; croissant.json has the addresses of all files.
     """
-    sets = build(out, given, checkpoints, transforms, data_dir, repo, license, version, creator)
+    told = (repo, license, version, creator, base_url)
+    sets = build(out, given, checkpoints, transforms, data_dir, *told)
     size = sum(entry.size for entry in read_manifest(out).files)
     print(f"{out}: {len(sets)} sets, {size / 1e6:.1f} MB, {version}, for {repo}")
     print(f"check it with: python -m release verify {out}")
@@ -82,6 +86,7 @@ def build(
     license_id: str | None = None,
     version: str = VERSION,
     creator: str | None = None,
+    base_url: str = "",
 ) -> list[str]:
     """Write a release folder; two builds of the same sets make the same bytes.
 
@@ -115,7 +120,7 @@ def build(
     names = [learned.name for learned in sets]
     refuse_doubled(names, "the release")
     records = [learned.record for learned in sets]
-    published = publication(records, repository, license_id, version, creator)
+    published = publication(records, repository, license_id, version, creator, base_url)
 
     def find(learned: LearnedSet) -> tuple[Transform, dict[str, Any]]:
         if learned in theirs.sets:
@@ -214,7 +219,9 @@ def _describe(
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
     write_atomic(folder / layout.GALLERY, page(records, folder, published.version))
     write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
-    write_atomic(folder / layout.CROISSANT, as_json(croissant(records, files, published)))
+    for path in (layout.CROISSANT, layout.CROISSANT_LOCAL):
+        base = published.files_url if path == layout.CROISSANT else ""
+        write_atomic(folder / path, as_json(croissant(records, files, published, base)))
     write_manifest(folder, listed())
 
 

@@ -111,8 +111,7 @@ def verify(
         card = check_card(folder, records) if layout.CARD in paths else []
         # The card tells `datasets` which files to open: it does so only where the card is right.
         problems += card + _check_sets(folder, records, loadable=layout.CARD in paths and not card)
-        if layout.CROISSANT in paths:
-            problems += check_croissant(folder, paths, records)
+        problems += check_croissant(folder, manifest, records)
         if checkpoints is not None:
             problems += _against_checkpoints(folder, records, Path(checkpoints))
         if score and not problems:
@@ -127,7 +126,10 @@ def _read_records(
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     listed = {entry.path for entry in manifest.files}
     problems = [] if names else [f"no set: the manifest lists nothing like {layout.record('NAME')}"]
-    about_all = (layout.CARD, layout.CROISSANT, layout.GALLERY, layout.CITATION)
+    about_all = (
+        *(layout.CARD, layout.GALLERY, layout.CITATION),
+        *(layout.CROISSANT, layout.CROISSANT_LOCAL),
+    )
     problems += [f"{path} is missing" for path in about_all if path not in listed]
     expected, records = set(about_all), {}
     for name in names:

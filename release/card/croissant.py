@@ -1,19 +1,28 @@
-"""`croissant.json`: the release described for MLCommons Croissant, and the check of it."""
+"""The release described for MLCommons Croissant, twice, and the check of both.
+
+mlcroissant takes the path of a file to be in the folder that it reads, and to be nowhere where it
+reads from an address. So `croissant.json`, which is found by its address, has those of all files,
+and `croissant-local.json` their paths.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from paper_repro.core.errors import UserError
 from release.card.citation import PAPERS
 from release.card.metadata import PRETTY_NAME, tags
 from release.format import layout
-from release.format.manifest import ManifestFile
-from release.format.publication import Publication
+from release.format.manifest import Manifest, ManifestFile
+from release.format.publication import PAGES, Publication, require_address
 from release.format.rows import COLUMNS
 
 _TYPES = {
@@ -70,13 +79,18 @@ def croissant(
     records: Sequence[Mapping[str, Any]],
     files: Mapping[str, ManifestFile],
     published: Publication = Publication(),  # noqa: B008, frozen
+    base: str = "",
 ) -> dict[str, Any]:
-    """The JSON-LD object, Croissant 1.1; file addresses are relative to the release folder.
+    """The JSON-LD object, Croissant 1.1.
+
+    It counts as published on the day on which the newest set was begun, or on that of the
+    environment variable SOURCE_DATE_EPOCH, so that two builds are the same.
 
     Args:
       records: the records of all sets, in the order of their names.
       files: the files of the release, by path.
       published: where the release goes, and under which license.
+      base: the address below which the files are; "" for paths in the release folder.
     """
     names = [record["name"] for record in records]
     dates = [record["started"][:10] for record in records if record["started"]]
@@ -92,38 +106,68 @@ def croissant(
         "citeAs": "; ".join(paper.one_line for paper in PAPERS),
         "creator": {"@type": "Organization", "name": published.creator},
         **({"dateCreated": max(dates)} if dates else {}),
+        **({"datePublished": day} if (day := _published(dates)) else {}),
         "keywords": tags(records),
         "license": published.license,
         "url": published.url,
         "version": published.version.removeprefix("v"),
-        "distribution": [_file(name, files[layout.parquet(name)]) for name in names],
+        "distribution": [_file(name, files[layout.parquet(name)], base) for name in names],
         "recordSet": [_record_set(record) for record in records],
     }
 
 
 def check_croissant(
-    folder: Path, files: Mapping[str, ManifestFile], records: Mapping[str, Mapping[str, Any]]
+    folder: Path, manifest: Manifest, records: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """What is wrong with croissant.json, one line each.
+    """What is wrong with the two files, one line each.
 
     Args:
       folder: the release.
-      files: the files of the manifest, by path.
+      manifest: its manifest.
       records: the records of the sets that could be read, by name.
     """
-    path = folder / layout.CROISSANT
+    files = {entry.path: entry for entry in manifest.files}
+    problems = []
+    for path in (layout.CROISSANT, layout.CROISSANT_LOCAL):
+        if path in files:
+            problems += _check(folder / path, manifest, files, records)
+    return problems
+
+
+def _check(
+    path: Path,
+    manifest: Manifest,
+    files: Mapping[str, ManifestFile],
+    records: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        return [f"{layout.CROISSANT} is not JSON ({error})"]
+        return [f"{path.name} is not JSON ({error})"]
     if problems := validate(path):
         return problems
-    expected = croissant([records[name] for name in sorted(records)], files)
+    base = ""
+    if path.name == layout.CROISSANT:
+        base = _base(content, sorted(records))
+        published = Publication(manifest.repository, version=manifest.version)
+        if base.startswith(PAGES) and base != published.files_url:
+            return [f"{path.name} names files below {base}, not below {published.files_url}"]
+    expected = croissant([records[name] for name in sorted(records)], files, base=base)
     return [
-        f"{layout.CROISSANT}: {part} does not describe the files and sets of this release"
+        f"{path.name}: {part} does not describe the files and sets of this release"
         for part in ("distribution", "recordSet")
         if content.get(part) != expected[part]
     ]
+
+
+def _base(content: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The address below which a description has the file of the first set, as far as it is one."""
+    with contextlib.suppress(KeyError, IndexError, TypeError, AttributeError, UserError):
+        url = content["distribution"][0]["contentUrl"]
+        base = url.removesuffix(f"/{quote(layout.parquet(names[0]))}")
+        require_address(base, "contentUrl")
+        return base
+    return "no address"
 
 
 def validate(path: Path) -> list[str]:
@@ -146,12 +190,24 @@ def validate(path: Path) -> list[str]:
     return [f"{path.name}: {warning}" for warning in described.metadata.issues.errors]
 
 
-def _file(name: str, entry: ManifestFile) -> dict[str, Any]:
+def _published(dates: Sequence[str]) -> str:
+    if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+        try:
+            return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+        except (ValueError, OverflowError, OSError) as error:
+            raise UserError(
+                f"SOURCE_DATE_EPOCH={epoch} is not a number of seconds since 1970: correct it or "
+                "unset it"
+            ) from error
+    return max(dates, default="")
+
+
+def _file(name: str, entry: ManifestFile, base: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         "@id": f"{name}-parquet",
         "name": f"{name}-parquet",
-        "contentUrl": entry.path,
+        "contentUrl": f"{base}/{quote(entry.path)}" if base else entry.path,
         "contentSize": f"{entry.size} B",
         "encodingFormat": "application/x-parquet",
         "sha256": entry.sha256,

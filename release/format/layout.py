@@ -9,6 +9,11 @@ from paper_repro.core.sets.naming import NAME
 
 CARD = "README.md"
 CROISSANT = "croissant.json"
+"""Read by its address: names every file by its own."""
+
+CROISSANT_LOCAL = "croissant-local.json"
+"""The same for readers of the folder: names every file by its path."""
+
 GALLERY = "index.html"
 CITATION = "CITATION.cff"
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from paper_repro.core.data.network import library
 from paper_repro.core.data.registry import DATASETS
@@ -19,6 +20,9 @@ REPOSITORY = "kip-repro/distilled-datasets"
 VERSION = "v1.0.0"
 """The version of a release whose build names no other: the tag of a push, the revision a reader
 asks for."""
+
+PAGES = "https://huggingface.co/datasets/"
+"""What the addresses of repositories on the Hub begin with."""
 
 MAINTAINERS = "the kip-repro maintainers"
 """Who is named as the author of what goes to `REPOSITORY`."""
@@ -42,17 +46,24 @@ class Publication:
       license: an identifier of the Hub, lower case.
       version: the version of the release, as `v1.0.0`.
       creator: a person or group.
+      base_url: where the files are served; "" for the Hub, under the tag of the version.
     """
 
     repository: str = REPOSITORY
     license: str = LICENSE
     version: str = VERSION
     creator: str = MAINTAINERS
+    base_url: str = ""
 
     @property
     def url(self) -> str:
         """The address of the repository's page."""
-        return f"https://huggingface.co/datasets/{self.repository}"
+        return f"{PAGES}{self.repository}"
+
+    @property
+    def files_url(self) -> str:
+        """The address below which every file of the release has its path."""
+        return (self.base_url or f"{self.url}/resolve/{quote(self.version)}").rstrip("/")
 
 
 def publication(
@@ -61,6 +72,7 @@ def publication(
     license_id: str | None = None,
     version: str = VERSION,
     creator: str | None = None,
+    base_url: str = "",
 ) -> Publication:
     """A checked publication of sets.
 
@@ -88,7 +100,23 @@ def publication(
             f"--license {license_id!r} is not an identifier: take one of the Hub's, such as "
             f"{LICENSE}, cc-by-4.0 or {OTHER}"
         )
-    return Publication(repository, license_id, version, creator)
+    if base_url:
+        require_address(base_url, "--base-url")
+    return Publication(repository, license_id, version, creator, base_url)
+
+
+def require_address(url: str, option: str) -> None:
+    """Check that files can be fetched below `url`.
+
+    Raises:
+      UserError: it is no http or https address of a folder; `option` is named.
+    """
+    parts = urlsplit(url)
+    plain = url.isprintable() and not any(mark in url for mark in ' "<>\\')
+    if parts.scheme not in ("http", "https") or not parts.netloc or not plain:
+        raise UserError(f"{option} {url!r} is not an address: give one like https://host/folder")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UserError(f"{option} may have no password, query or fragment: it is published")
 
 
 def is_license(identifier: object) -> bool:

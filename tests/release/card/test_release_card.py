@@ -81,7 +81,7 @@ def test_croissant_reads_the_rows(made):
     # with Arrow and pandas 3 cannot convert it.
     code = f"""
 import json, mlcroissant
-described = mlcroissant.Dataset(jsonld={str(made.folder / "croissant.json")!r})
+described = mlcroissant.Dataset(jsonld={str(made.folder / "croissant-local.json")!r})
 names = sorted(found.uuid for found in described.metadata.record_sets)
 labels = (row[{LEARNED + "/soft_label"!r}] for row in described.records({LEARNED!r}))
 rows = [list(map(float, label)) for label in labels]

@@ -27,6 +27,12 @@ SAVE = """
 np.savez({out!r}, images=x_support, labels=y_support, applied=apply(fit["test_input"]))
 """
 
+CROISSANT = """
+import sys, mlcroissant, numpy as np
+rows = mlcroissant.Dataset(jsonld=sys.argv[1]).records(sys.argv[2])
+np.save(sys.argv[3], np.array([row[f"{sys.argv[2]}/soft_label"] for row in rows], np.float32))
+"""
+
 
 def python(*arguments):
     return subprocess.run(
@@ -87,9 +93,12 @@ def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learne
         checkpoints=tmp_path / "checkpoints",
         transforms=tmp_path / "transforms",
         repository=REPO,
+        base_url=f"{hub.endpoint}/datasets/{REPO}/resolve/v1.0.0",
     )
     version = json.loads((tmp_path / "release/manifest.json").read_text())["version"]
-    assert push(tmp_path / "release", create=True, yes=True) == hub.repository(REPO).head
+    assert (
+        push(tmp_path / "release", create=True, public=True, yes=True) == hub.repository(REPO).head
+    )
     assert hub.repository(REPO).tags == {version: hub.repository(REPO).head}
 
     # The card's code as it stands there: the rows, then the transform.
@@ -102,6 +111,13 @@ def test_a_learned_set_arrives_whole_and_damage_is_noticed(hub, tmp_path, learne
         assert found["images"].shape == images.shape
         assert found["images"].tobytes() == images.tobytes()
         assert found["labels"].tobytes() == labels.tobytes()
+
+    # Croissant, by its address; its readers have no token of the Hub.
+    monkeypatch.setenv("CROISSANT_CACHE", str(tmp_path / "croissant"))
+    address = f"{hub.endpoint}/datasets/{REPO}/resolve/{version}/croissant.json"
+    done = python("-c", CROISSANT, address, NAME, tmp_path / "croissant.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "croissant.npy").tobytes() == labels.tobytes()
 
     load = ("-m", "release", "load", NAME, "--source", REPO, "--revision", version)
     done = python(*load, "--npz", tmp_path / "loaded.npz")
