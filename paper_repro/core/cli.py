@@ -69,7 +69,7 @@ def run(
             )
         if error.errno in _NO_PERMISSION:
             _fail(
-                f"cannot use {error.filename}: {error.strerror.lower()}; correct the permissions "
+                f"cannot use {error.filename or _UNNAMED}: {error.strerror.lower()}; correct the permissions "
                 "or choose another place"
             )
         raise

@@ -45,6 +45,14 @@ def test_a_disk_without_room_names_the_file(number):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_disk_without_room_whose_file_is_not_known_is_not_taken_for_that_of_the_output():
+    done = run("raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
+    assert done.returncode == 2
+    assert "the disk that holds the output, a cache or temporary files (" in done.stderr
+    done = run("raise OSError(errno.EROFS, os.strerror(errno.EROFS))")
+    assert done.stderr.startswith("error: cannot use the output, a cache or temporary files: read")
+
+
 @pytest.mark.parametrize("number", ["EACCES", "EPERM", "EROFS"])
 def test_a_missing_permission_names_the_file(number):
     done = run(f"raise OSError(errno.{number}, os.strerror(errno.{number}), 'some/file')")
