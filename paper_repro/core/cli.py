@@ -69,8 +69,8 @@ def run(
             )
         if error.errno in _NO_PERMISSION:
             _fail(
-                f"cannot use {error.filename or _UNNAMED}: {error.strerror.lower()}; correct the permissions "
-                "or choose another place"
+                f"cannot use {error.filename or _UNNAMED}: {error.strerror.lower()}; correct the "
+                "permissions or choose another place"
             )
         raise
     except (AssertionError, RuntimeError):
