@@ -79,8 +79,18 @@ def run(
         except UserError as refused:
             _fail(str(refused))
         raise
+    except ValueError as error:
+        if (name := _variable_in(error)) is None:
+            raise
+        _fail(f"the environment variable {name}={os.environ[name]} is wrong ({error}): correct it")
     finally:
         sys.unraisablehook = report
+
+
+def _variable_in(error: ValueError) -> str | None:
+    """The variable that JAX or Numba, which read theirs when imported, do not understand."""
+    named = set(re.findall(r"\w+", str(error).upper()))
+    return next((n for n in os.environ if n.startswith(("JAX_", "NUMBA_")) and n in named), None)
 
 
 def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:

@@ -96,3 +96,13 @@ def test_what_no_function_of_ours_asks_for_is_one_line_of_a_command_as_well():
     # A mistake of ours is not taken for it where the device is there.
     done = run("-c", body.format("assert False"), JAX_PLATFORMS="cpu")
     assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("name, value", [("JAX_ENABLE_X64", "maybe"), ("JAX_NUM_CPU_DEVICES", "x")])
+def test_a_variable_that_jax_does_not_understand_is_named(name, value):
+    body = (
+        "from paper_repro.core import cli\ndef main() -> None:\n    '''Do it.'''\n    import jax\n"
+    )
+    done = run("-c", body + "cli.run(main)", **{name: value})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: the environment variable {name}={value} is wrong (")

@@ -3,19 +3,14 @@
 Numba's own cache ends a program with a traceback where a file of it is damaged, its disk is full
 or no directory can be written, and goes on with old code where an entry could be written to the
 index but not to the file. Here there is one file for each function, argument types and processor,
-which says in itself what it is. Where it cannot be used the function is compiled again, where it
-cannot be written the next process compiles again, and a line on stderr says so, once.
+which says in itself what it is; see `kept`.
 """
 
 from __future__ import annotations
 
-import errno
-import functools
 import hashlib
 import os
 import pickle
-import sys
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +20,8 @@ from numba.core import caching
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-_DIGEST = hashlib.sha256().digest_size
+from paper_repro.core.machine import kept
+
 _ADVICE = "set NUMBA_CACHE_DIR to a directory that can be written"
 
 # A child that is forked while another thread compiles would wait for ever for what that one holds.
@@ -62,12 +58,15 @@ def compiled(stamp: str = "", **options: Any) -> Callable[[Callable[..., Any]], 
         dispatcher = numba.njit(**options)(function)
         try:
             dispatcher._cache = _Cache(function, stamp)
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError) as error:
             # What was typed at a prompt has no place of its own anywhere.
             if os.path.exists(function.__code__.co_filename):
-                _tell(
-                    "compiled code is not kept, so that every process compiles again: neither the "
-                    f"directory of the sources nor a cache directory can be written; {_ADVICE}"
+                why = "no cache directory can be written, nor that of the sources"
+                if "no locator available" not in str(error):  # what Numba says of that
+                    why = kept.reason(error)
+                kept.tell(
+                    f"compiled code is not kept, so that every process compiles again ({why}): "
+                    f"{_ADVICE}"
                 )
         return dispatcher
 
@@ -107,39 +106,27 @@ class _Cache(caching.FunctionCache):
             return super().load_overload(sig, target_context)
         except Exception as error:  # whatever bytes that are no code of ours make Numba raise
             path = self._cache_file.path(self._index_key(sig, target_context.codegen()))
-            _tell(f"compiled code in {path} is compiled again ({_reason(error)})")
+            kept.tell(f"compiled code in {path} is compiled again ({kept.reason(error)})")
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except Exception as error:
-            _tell(
-                f"compiled code cannot be kept in {self.cache_path} ({_reason(error)}): this run "
-                f"goes on, the next one compiles again; free some room there, or {_ADVICE}"
-            )
+            kept.tell_not_kept(Path(self.cache_path), error, _ADVICE)
 
 
 class _Files:
-    """One file a key: the SHA-256 of the rest, then what it is of and the compiled code."""
+    """One file a key: what it is of, and the compiled code."""
 
     def __init__(self, folder: Path, base: str, marks: tuple[str, ...]):
         self._folder, self._base, self._marks = folder, base, marks
 
     def load(self, key: Any) -> Any:
-        """What was saved of `key`; None where nothing was, or of other sources.
-
-        Raises:
-          OSError: the file is damaged, or cannot be read.
-        """
-        path = self.path(key)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+        """What was saved of `key`; None where nothing was, or of other sources."""
+        content = kept.read(self.path(key))
+        if content is None:
             return None
-        digest, content = content[:_DIGEST], content[_DIGEST:]
-        if hashlib.sha256(content).digest() != digest:
-            raise OSError(errno.EIO, "it was damaged")
         marks, saved_key, data = pickle.loads(content)
         if marks != self._marks or pickle.loads(saved_key) != key:
             return None
@@ -147,14 +134,8 @@ class _Files:
 
     def save(self, key: Any, data: Any) -> None:
         """Keep `data`, in place of what was kept of `key`."""
-        path = self.path(key)
         content = pickle.dumps((self._marks, dumps(key), dumps(data)))
-        partial = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
-        try:
-            partial.write_bytes(hashlib.sha256(content).digest() + content)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        kept.write(self.path(key), content, _ADVICE)
 
     def flush(self) -> None:
         """Remove what is kept of the function."""
@@ -165,14 +146,3 @@ class _Files:
         """Where it is kept."""
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return self._folder / f"{self._base}.{name}.nbc"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-@functools.cache
-def _tell(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.cuda_backend.source import Program
+from paper_repro.core.machine import kept
 
 _OPTIONS = ("--std=c++17", "--diag-suppress=177", "--ptxas-options=-v")
 
@@ -30,15 +29,11 @@ def cubin(program: Program, name: str, capability: str, folder: Path | None = No
     """
     text = program.unit(name)
     key = hashlib.sha256("\n".join([text, capability, *_OPTIONS, _version()]).encode())
-    path = (_cache() if folder is None else folder) / f"{key.hexdigest()[:32]}.cubin"
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    code, _ = compiled(text, capability)
-    with contextlib.suppress(OSError):  # a full or read-only disk costs the next process seconds
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(code)
-        partial.replace(path)
+    path = (_cache() if folder is None else folder) / f"{key.hexdigest()[:32]}.code"
+    code = kept.read(path)
+    if code is None:
+        code, _ = compiled(text, capability)
+        kept.write(path, code, "set XDG_CACHE_HOME to a directory that can be written")
     return code
 
 
