@@ -5,8 +5,10 @@ The messages may quote a server; the access token and passwords are kept out of 
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import re
 import ssl
 
@@ -23,6 +25,8 @@ _PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError"}
 _XET = re.compile(r"\((\d{3}) [^)]*\), domain: \S*/xet-(?:write|read)-token")
 _NO_XET = "set HF_HUB_DISABLE_XET=1 to do without Xet"
 _LONGEST = 300
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk says, often without the name of a file."""
 
 
 def status_of(error: BaseException) -> int | None:
@@ -86,12 +90,14 @@ def _text(error: BaseException, asked: Asked) -> str:
         reason = f"{_chain(error, found, asked)}{via_proxy(endpoint)}"
         failed = f"the connection to {endpoint} failed while {asked.doing} ({reason}): "
         return failed + _mending(found, asked)
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError) and (error.filename or error.errno in _DISK):
         reason = (error.strerror or str(error)).lower()
         if asked.loading:
+            variable = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME"
             return (
-                f"cannot keep a download in {error.filename} ({reason}): free some space there, or "
-                "set HF_HOME to a folder that can be written"
+                f"the cache {constants.HF_HUB_CACHE} cannot take a download of {asked.repository} "
+                f"({reason}): make room there or correct its permissions, set {variable} to a "
+                "folder that can be written, or give the folder of a download as source"
             )
         return f"cannot read {error.filename} ({reason}): correct that and run it again"
     failed = f"{asked.doing} of {asked.repository} at {endpoint} failed ({_kind(error)}): "

@@ -6,20 +6,20 @@ import sys
 import pytest
 from tiny_release import REPO
 
-from release.push import push
+from release.push import publish
 
 LOAD = ["-m", "release", "load", "tiny-ipc1", "--source", REPO]
 
 
 @pytest.fixture
 def pushed(hub, tiny_release):
-    push(tiny_release, create=True, yes=True)
+    publish(tiny_release, REPO, create=True, yes=True)
 
 
 def require_advice(done, cache, reason, variable):
     assert done.returncode == 2, done.stdout
     *_, last = done.stderr.splitlines()
-    assert last.startswith(f"error: {REPO} cannot be downloaded: the cache {cache} cannot take it")
+    assert last.startswith(f"error: the cache {cache} cannot take a download of {REPO}")
     assert f"({reason})" in last and f"set {variable} to a folder that can be written" in last
     assert "try again" not in done.stderr
 
