@@ -7,6 +7,8 @@ python .ci/environment_yml.py > environment.yml
 import re
 from pathlib import Path
 
+from packaging.markers import Marker
+
 ROOT = Path(__file__).resolve().parents[1]
 # Its declared needs include TensorFlow, and conda's pip section cannot leave those out.
 WITHOUT_DEPENDENCIES = "neural-tangents"
@@ -29,9 +31,24 @@ dependencies:
 """
 
 
-def pins(lock: str) -> dict[str, str]:
-    """Name -> version, in the order of the lock."""
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE))
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?: ; (.*?))? \\$", re.MULTILINE)
+"""Name, version and marker of a pin."""
+
+
+def pins(lock: str, python: str = "3.11") -> dict[str, str]:
+    """Name -> version for Linux on x86-64 and a version of Python, in the order of the lock."""
+    where = {
+        "python_version": python,
+        "python_full_version": f"{python}.7",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    found = PIN.findall(lock)
+    return {n: v for n, v, marker in found if not marker or Marker(marker).evaluate(where)}
 
 
 def environment(lock: str) -> str:
