@@ -4,12 +4,15 @@ Tolerances: 1e-10 between two float64 solves of well-conditioned systems, 1e-7 f
 derivative by central differences at a step of 1e-5.
 """
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.krr import factorise, loss_and_gradient, predict, score
 from paper_repro.core.labels import centred_one_hot
 
@@ -159,3 +162,38 @@ def test_duplicated_images_are_solved_with_the_ridge():
     np.testing.assert_allclose(
         predict(np.ones((1, 2)), k_ss, np.array([[1.0], [3.0]])), [[2.0]], rtol=1e-5
     )
+
+
+def points_on_a_line(dtype, get="nngp"):
+    """k_ts, k_ss and labels of 257 and 100 points of one dimension, nearly a singular system."""
+    kernel_fn = fully_connected_kernel(2, dtype, get, w_std=1.5, b_std=0.05)
+    x, targets = (np.linspace(-10 * np.pi, 10 * np.pi, n)[:, None] for n in (100, 257))
+    return kernel_fn(targets, x), kernel_fn(x), np.sin(x)
+
+
+def test_a_float32_system_that_is_too_badly_conditioned_is_warned_of():
+    k_ts, k_ss, y_s = points_on_a_line("float32")
+    with pytest.warns(UserWarning, match="float64") as seen:
+        single = predict(k_ts, k_ss, y_s, 1e-4)
+    assert len(seen) == 1
+    with pytest.warns(UserWarning, match="raise diag_reg"):
+        loss_and_gradient(k_ts, k_ss, np.zeros((257, 1)), y_s, 1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # What is said has a reason, and float64 none to say it.
+        exact = predict(*points_on_a_line("float64"), 1e-4)
+        assert np.max(np.abs(single - exact)) > 0.05
+        # A large ridge, and images in as many dimensions as there are, are well conditioned.
+        predict(k_ts, k_ss, y_s, 1.0)
+        x = np.random.default_rng(0).normal(size=(300, 8, 8, 3))
+        k_ss = fully_connected_kernel(2)(x)
+        predict(k_ss[200:, :200], k_ss[:200, :200], x[:200, 0, 0])
+
+
+def test_the_warning_is_said_once():
+    k_ts, k_ss, y_s = points_on_a_line("float32")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for diag_reg in (1e-4, 1e-3, 1e-4):
+            predict(k_ts, k_ss, y_s, diag_reg)
+    assert len(seen) == 1

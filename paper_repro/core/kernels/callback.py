@@ -22,6 +22,7 @@ from jax.experimental.buffer_callback import buffer_callback
 from paper_repro.core.kernels.blocks import kernel_matrix, kernel_vjp
 from paper_repro.core.kernels.kernel import Get, Kernel
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of
+from paper_repro.core.kernels.sharding import varying_alike, with_automatic_axes
 from paper_repro.core.kernels.tracing import require_traceable, second_derivative
 
 Operands = tuple[jax.Array, ...]
@@ -50,7 +51,11 @@ def traced_matrix(
     operands = tuple(jnp.asarray(images_of(x), kernel.dtype) for x in given)
     if any(len(x) == 0 for x in operands):
         return jnp.zeros((len(operands[0]), len(operands[-1])), kernel.dtype)
-    return _matrix(kernel, get, operands)
+    return with_automatic_axes(partial(_any_matrix, kernel, get), *operands)
+
+
+def _any_matrix(kernel: Kernel, get: Get, *operands: jax.Array) -> jax.Array:
+    return _matrix(kernel, get, varying_alike(operands))
 
 
 # Callbacks are compared by value, so that what JAX has compiled for one serves its equals.
@@ -87,7 +92,8 @@ def _on_host(
     function: _Values | _Gradient, shape: tuple[int, ...], *operands: jax.Array
 ) -> jax.Array:
     result = jax.ShapeDtypeStruct(shape, function.kernel.dtype)
-    return buffer_callback(function, result, vmap_method="sequential")(*operands)
+    out = buffer_callback(function, result, vmap_method="sequential")(*operands)
+    return varying_alike(out, operands)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -106,9 +112,11 @@ def _matrix_fwd(kernel, get, operands):
 def _matrix_bwd(kernel, get, saved, cotangent):
     operands, wanted = saved
     if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
-        return (tuple(jnp.zeros_like(x) for x in operands),)
+        return (tuple(varying_alike(jnp.zeros_like(x), x) for x in operands),)
     gradients = (
-        jnp.zeros_like(x) if w is None else _gradient(kernel, get, argument, cotangent, operands)
+        varying_alike(jnp.zeros_like(x), x)
+        if w is None
+        else _gradient(kernel, get, argument, cotangent, operands)
         for argument, (x, w) in enumerate(zip(operands, wanted, strict=True), start=1)
     )
     return (tuple(gradients),)

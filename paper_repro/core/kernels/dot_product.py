@@ -63,6 +63,11 @@ class _FullyConnected:
     # The name of the kernel has it too; its text enters the identity of runs, older ones as well.
     activation: Activation = dataclasses.field(default=ReLU(), repr=False)
 
+    @property
+    def is_homogeneous(self) -> bool:
+        """Whether k(a x, b y) = a b k(x, y) for a, b > 0."""
+        return self.b_variance == 0 and self.activation.homogeneous
+
     def __call__(self, parameters, q12, q11, q22, get):
         phi, may_vanish = self.activation, self.b_variance == 0
         k, k11, k22 = (self.b_variance + self.w_variance * q for q in (q12, q11, q22))
@@ -132,6 +137,8 @@ class DotProductKernel(Kernel):
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """See `Kernel.block`."""
+        if moved := self._scaled(x1, x2):
+            return moved.entries(self.block(moved.x1, moved.x2, get))
         with precision(self.dtype):
             return _block(self._form(get), self._parameters(), *self._inputs(x1, x2))
 
@@ -146,6 +153,9 @@ class DotProductKernel(Kernel):
         self, x1: Array, x2: Array | Prepared, get: Get | None = None
     ) -> tuple[Array, Callable[[Array], Array]]:
         """See `Kernel.block_and_pullback`; the pointwise derivatives are kept for the pullback."""
+        if moved := self._scaled(x1, x2):
+            k, pullback_of_moved = self.block_and_pullback(moved.x1, moved.x2, get)
+            return moved.entries(k), lambda c: pullback_of_moved(moved.cotangent(c))
         with precision(self.dtype):
             inputs = self._inputs(x1, x2)
             k, derivative = _block_and_derivative(self._form(get), self._parameters(), *inputs)
@@ -181,6 +191,10 @@ class DotProductKernel(Kernel):
                 jnp.asarray(cotangent, self.dtype),
             )
             return {name: float(gradient[name]) for name in self.parameters}
+
+    @property
+    def _is_homogeneous(self) -> bool:
+        return getattr(self.form, "is_homogeneous", False)
 
     def _form(self, get: Get | None) -> tuple[Form, Get]:
         return self.form, known_get(self.get if get is None else get)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, get_args
 
@@ -25,7 +25,8 @@ from paper_repro.core.kernels.blocks import Get, Images, Progress
 from paper_repro.core.kernels.pool import Pool
 from paper_repro.core.kernels.pool.held import HeldImages
 from paper_repro.core.kernels.pool.in_process import InProcess
-from paper_repro.core.kernels.prepared import Array, Prepared
+from paper_repro.core.kernels.prepared import Array, Prepared, as_images
+from paper_repro.core.kernels.scale import Scaled, scaled
 from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
 
 
@@ -36,6 +37,8 @@ class Kernel(abc.ABC):
     `block` and `block_vjp`, and override `prepare` and `block_and_pullback` where that saves work;
     those primitives evaluate one block here and now, and `blocks` alone calls them. A kernel is
     pickled as the call that made it, so a process elsewhere evaluates blocks with its equal.
+    Kernels are compared by what they compute and how, so that what JAX has compiled for one serves
+    its equals.
 
     Attributes:
       name: the name in result rows, for instance `FC1` or `RBF`.
@@ -75,6 +78,24 @@ class Kernel(abc.ABC):
     def __reduce__(self) -> tuple:
         return _made, self._recipe
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Kernel) or type(self) is not type(other):
+            return NotImplemented
+        return self._identity == other._identity and self._blocks == other._blocks
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._identity))
+
+    @property
+    def _identity(self) -> Hashable:
+        """What decides its entries; subclasses add their options of how they are computed."""
+        return self.definition, tuple(sorted(self.parameters.items()))
+
+    @property
+    def _blocks(self) -> tuple:
+        """How matrices are cut and where blocks are evaluated, which may be set later."""
+        return self.block_pairs, self.block_side, self.pool
+
     @property
     def definition(self) -> str:
         """What decides its entries but for learnable parameters and rounding, as text."""
@@ -92,7 +113,7 @@ class Kernel(abc.ABC):
         What JAX traces is a traced computation, of the kernels that have one; others refuse it.
 
         Args:
-          x1: images (n1, ...), prepared or not.
+          x1: images (n1, ...), prepared or not: arrays of real numbers, or nested lists of them.
           x2: images (n2, ...) of the same shape; None for x1.
           get: `ntk` or `nngp`; None for the kernel's own default. Kernels that are not those of
             a network ignore it.
@@ -104,6 +125,7 @@ class Kernel(abc.ABC):
         Raises:
           UserError: images of several shapes or too small for the network, or an unknown `get`.
         """
+        x1, x2 = _as_images(x1, x2)
         if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         return blocks.kernel_matrix(self, x1, x2, get, progress)
@@ -121,6 +143,7 @@ class Kernel(abc.ABC):
 
         With x2 None both sides of the self kernel move. See `blocks.kernel_vjp`.
         """
+        x1, x2 = _as_images(x1, x2)
         require_outside_jit(x1, x2, cotangent)
         return blocks.kernel_vjp(self, x1, x2, cotangent, get, argument, progress)
 
@@ -131,6 +154,7 @@ class Kernel(abc.ABC):
 
         `x2` is held constant, also where it is `x1`. See `blocks.with_pullback`.
         """
+        x1, x2 = _as_images(x1, x2)
         return blocks.with_pullback(self, x1, x2, get)
 
     def hold(self, x: Array) -> Prepared | HeldImages:
@@ -138,10 +162,11 @@ class Kernel(abc.ABC):
 
         What comes back goes wherever prepared images do, and so do rows of it.
         """
-        return self.pool.hold(self.prepare(x))
+        return self.pool.hold(self.prepare(as_images(x)))
 
     def parameter_vjp(self, x1: Array, x2: Images, cotangent: Array) -> Mapping[str, float]:
         """Gradient of `sum(cotangent * self(x1, x2))` with respect to `parameters`, by name."""
+        x1, x2 = _as_images(x1, x2)
         return blocks.parameter_vjp(self, x1, x2, cotangent) if self.parameters else {}
 
     def with_parameters(self, parameters: Mapping[str, float]) -> Self:
@@ -207,6 +232,17 @@ class Kernel(abc.ABC):
         del n1, n2
         return False
 
+    @property
+    def _is_homogeneous(self) -> bool:
+        """Whether k(a x, b y) = a b k(x, y) for a, b > 0, but for rounding."""
+        return False
+
+    def _scaled(self, x1: Array | Prepared, x2: Array | Prepared) -> Scaled | None:
+        """Images whose kernel is in range where that of `x1` and `x2` is not; else None."""
+        if not self._is_homogeneous or self._is_traced(x1, x2):
+            return None
+        return scaled(x1, x2, self.dtype)
+
     def _is_traced(self, *images: Array | Prepared | None) -> bool:
         """Whether a call with `images` is a traced computation."""
         return is_traced(*images)
@@ -222,6 +258,14 @@ class Kernel(abc.ABC):
         """Gradient of `sum(cotangent * block(x1, x2))` with respect to `parameters`."""
         del x1, x2, cotangent
         return {}
+
+
+def _as_images(x1: Images, x2: Images | None) -> tuple[Images, Images | None]:
+    """Both arguments as arrays; what was one object stays one."""
+    first = as_images(x1)
+    if x2 is None or x2 is x1:
+        return first, x2 if x2 is None else first
+    return first, as_images(x2)
 
 
 def _made(cls: type[Kernel], args: tuple, options: tuple[tuple[str, Any], ...]) -> Kernel:

@@ -224,12 +224,35 @@ def reciprocal_root(typingctx, a):
         return None
 
     def codegen(context, builder, sig, args):
-        # The flags let LLVM refine the CPU's estimate instead of a square root and a division.
-        root = _call(builder, "llvm.sqrt", a, args)
-        root.fastmath.update(("arcp", "afn", "contract", "reassoc", "ninf", "nnan"))
-        return builder.fdiv(
-            constant(a, 1.0), root, flags=("arcp", "afn", "contract", "reassoc", "ninf", "nnan")
-        )
+        return _reciprocal_root(builder, a, args[0])
+
+    return a(a), codegen
+
+
+def _reciprocal_root(builder, lanes, value):
+    # The flags let LLVM refine the CPU's estimate instead of a square root and a division.
+    flags = ("arcp", "afn", "contract", "reassoc", "ninf", "nnan")
+    root = _call(builder, "llvm.sqrt", lanes, [value])
+    root.fastmath.update(flags)
+    return builder.fdiv(constant(lanes, 1.0), root, flags=flags)
+
+
+@intrinsic
+def reciprocal(typingctx, a):
+    """`1 / a` to about one unit in the last place, for a > 0 of any size."""
+    if not isinstance(a, Lanes):
+        return None
+
+    def codegen(context, builder, sig, args):
+        # By 1 / sqrt(a^2), where a^2 is in range as it is or after a power of two.
+        exponent = 128 if a.dtype == types.float32 else 1024
+        far, factor = 2.0 ** (exponent * 5 // 16), 2.0 ** (exponent // 2)
+        scale = constant(a, 1.0)
+        for comparison, limit, power in ((">", far, 1 / factor), ("<", 1 / far, factor)):
+            beyond = builder.fcmp_ordered(comparison, args[0], constant(a, limit))
+            scale = builder.select(beyond, constant(a, power), scale)
+        value = builder.fmul(args[0], scale)
+        return builder.fmul(_reciprocal_root(builder, a, builder.fmul(value, value)), scale)
 
     return a(a), codegen
 

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import jax
@@ -135,6 +135,10 @@ class NeuralTangentsKernel(Kernel):
         options = {"xla_backend_optimization_level": 1} if careful else None
         self._value = jax.jit(value, static_argnums=2, compiler_options=options)
         self._vjp = jax.jit(vjp, static_argnums=3, compiler_options=options)
+
+    @property
+    def _identity(self) -> Hashable:
+        return super()._identity, self.architecture, self.tile_pairs
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
         """Kernel entries, (n1, n2); see `Kernel.block`."""

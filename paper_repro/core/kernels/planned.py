@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.activations import Activation
 from paper_repro.core.kernels.architecture import Architecture
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.plan import Plan, plan, stacks
@@ -47,6 +48,12 @@ class PlannedKernel(Kernel):
     def definition(self) -> str:
         """See `Kernel.definition`."""
         return f"{super().definition} {self.architecture}"
+
+    @property
+    def _is_homogeneous(self) -> bool:
+        layers = self.architecture.layers
+        activations = [layer for layer in layers if isinstance(layer, Activation)]
+        return not self.architecture.b_std and all(phi.homogeneous for phi in activations)
 
     def block_and_pullback(
         self, x1: Array, x2: Array | Prepared, get: Get | None = None

@@ -70,13 +70,42 @@ def images_of(x: Array | Prepared) -> Array:
     return x.images if isinstance(x, Prepared) else x
 
 
+def as_images(x: Any) -> Any:
+    """`x` if it is an array or has images (a pool's have a shape too), else the array it lists.
+
+    Raises:
+      UserError: no array of real numbers comes of it.
+    """
+    array = images_of(x)
+    if not isinstance(array, np.ndarray | jax.Array) and not hasattr(array, "image_shape"):
+        x = array = _listed(array)
+    dtype = getattr(array, "dtype", np.dtype("float32"))
+    if not any(jnp.issubdtype(dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
+        raise UserError(
+            f"images are arrays of real numbers, not of {dtype}: convert them to float32 or float64"
+        )
+    return x
+
+
+def _listed(x: Any) -> Array:
+    try:
+        return np.asarray(x)
+    except jax.errors.TracerArrayConversionError:
+        return jnp.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"no array of images can be made of a {type(x).__name__} ({error}): give an array "
+            "(n, height, width, channels)"
+        ) from error
+
+
 def require_images(*arguments: Array | Prepared) -> None:
     """Check that arguments are batches of images of one shape.
 
     Raises:
       UserError: an argument has no batch axis, or the image shapes differ.
     """
-    shapes = [tuple(np.shape(images_of(x))) for x in arguments]  # a pool's images have one too
+    shapes = [tuple(np.shape(images_of(as_images(x)))) for x in arguments]
     if any(len(shape) < 2 for shape in shapes):
         raise UserError(f"expected batches of images (n, ...), got shapes {shapes}")
     if len({shape[1:] for shape in shapes}) > 1:

@@ -56,11 +56,13 @@ class Activation(abc.ABC):
     Attributes:
       vanishes: whether both results of `layer` are finite, and k' is 0, where a norm is 0, whatever
         k is; other activations are given k = 0 there.
+      homogeneous: whether phi(a x) = a phi(x) for a > 0.
       flops_forward, flops_reverse: additions and multiplications per covariance entry, those of
         the tangent kernel included, a fused multiply-add counted as two.
     """
 
     vanishes: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
     flops_forward: ClassVar[int] = 45
     flops_reverse: ClassVar[int] = 66
 

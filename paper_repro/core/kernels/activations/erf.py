@@ -25,11 +25,13 @@ from paper_repro.core.kernels.lanes import (
     absolute,
     fma,
     polynomial,
+    reciprocal,
     reciprocal_root,
     square_root,
     where_greater,
     zeros_like,
 )
+from paper_repro.core.kernels.scale import powers_of_two
 
 _TWO_OVER_PI = 2 / math.pi
 _HALF_PI = math.pi / 2
@@ -60,12 +62,14 @@ class Erf(Activation):
 
     def pair(self, k: jax.Array, s1: jax.Array, s2: jax.Array) -> tuple[jax.Array, jax.Array]:
         """See `Activation.pair`; nothing comes out where a norm is 0."""
-        s12 = s1 * s2
+        down1, _ = powers_of_two(s1 * s1)
+        down2, _ = powers_of_two(s2 * s2)
+        s12 = (s1 * down1) * (s2 * down2)
         inverse = jnp.where(s12 > 0, 1 / jnp.where(s12 > 0, s12, 1), 0)
-        c = k * inverse
+        c = k * down1 * down2 * inverse
         return (
             _TWO_OVER_PI * jnp.arcsin(c),
-            _TWO_OVER_PI * inverse / jnp.sqrt((1 - c) * (1 + c)),
+            _TWO_OVER_PI * (inverse * down1 * down2) / jnp.sqrt((1 - c) * (1 + c)),
         )
 
     def numba_form(self, dtype: np.dtype) -> ErfForm:
@@ -107,7 +111,7 @@ class ErfForm(NamedTuple):
     @staticmethod
     def second_moment(form, variance):
         """(2 / pi) asin(c) for c = q / (q + 1/2): for c > 1/2 by asin(c) = pi / 2 - 2 asin(y)."""
-        rest = reciprocal_root((variance + 0.5) * (variance + 0.5))
+        rest = reciprocal(variance + 0.5)
         c = variance * rest
         # (1 - c) / 2 without cancellation.
         half = 0.25 * rest

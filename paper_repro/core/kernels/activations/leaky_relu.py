@@ -22,6 +22,7 @@ class LeakyReLU(Activation):
     E[u relu(v)] is half of E[u v].
     """
 
+    homogeneous = True
     slope: float = 0.01
 
     def __post_init__(self):

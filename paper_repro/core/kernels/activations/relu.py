@@ -34,6 +34,7 @@ from paper_repro.core.kernels.lanes import (
     where_greater,
     zeros_like,
 )
+from paper_repro.core.kernels.scale import powers_of_two
 
 COINCIDENT = 128
 """Correlations of fully connected networks within this many eps of +-1 count as +-1.
@@ -52,6 +53,7 @@ class ReLU(Activation):
     """Pointwise max(x, 0)."""
 
     vanishes = True
+    homogeneous = True
 
     @property
     def label(self) -> str:
@@ -85,14 +87,20 @@ class ReLU(Activation):
         self, k: jax.Array, q1: jax.Array, q2: jax.Array, may_vanish: bool
     ) -> tuple[jax.Array, jax.Array]:
         """See `Activation.dense_pair`."""
-        s12 = _root(q1) * _root(q2)
+        down1, up1 = powers_of_two(q1)
+        down2, up2 = powers_of_two(q2)
+        k = k * down1 * down2
+        s12 = _root(q1 * down1 * down1) * _root(q2 * down2 * down2)
         c = jnp.where(s12 == 0, 0, k / jnp.where(s12 == 0, 1, s12)) if may_vanish else k / s12
         first, zeroth = _arc_cosine(c)
-        return s12 * first, zeroth
+        first = s12 * first
+        # At zero variance k' has one-sided derivatives alone; their mean is that of c = 0.
+        first = jnp.where(s12 == 0, zeroth * k, first) if may_vanish else first
+        return first * up1 * up2, zeroth
 
     def numba_form(self, dtype: np.dtype) -> ReLUForm:
         """See `Activation.numba_form`."""
-        return ReLUForm(dtype.type(coincident(dtype)))
+        return ReLUForm(dtype.type(coincident(dtype)), dtype.type(_least_variance(dtype)))
 
     def neural_tangents(self, stax: Any) -> Any:
         """See `Activation.neural_tangents`."""
@@ -138,7 +146,8 @@ def _angle(c):
 def _layer(k, t, s12):
     """(k', k' + t') for covariance k, tangent kernel t and s12 = s1 s2; zero variances give zero.
 
-    The derivatives are those of `numba_backend.reverse`.
+    The derivatives are those of `numba_backend.reverse`: where a variance is zero those of c = 0,
+    the mean of the one-sided ones.
     """
     j1, j0 = _expectations(k * _inverse(s12))
     k_out = s12 * j1
@@ -154,9 +163,7 @@ def _layer_bwd(saved, adjoints):
     kb, ub = adjoints
     c = k * _inverse(s12)
     j0, sine, inverse_sine = _derivatives(c)
-    # Outside the image s12 = 0: nothing comes out whatever goes in.
-    ub = jnp.where(s12 > 0, ub, 0)
-    kb = jnp.where(s12 > 0, kb, 0) + ub
+    kb = kb + ub
     q = ub * t * inverse_sine * _inverse(s12)
     return kb * j0 + q, ub * j0, kb * sine - c * q
 
@@ -219,16 +226,28 @@ _r = polynomial(R.__getitem__)
 _t = polynomial(T.__getitem__)
 
 
+def _least_variance(dtype: np.dtype) -> float:
+    """Variances up to this count as zero.
+
+    Below, rounding is absolute, and 1 / (s1 s2) times what a near coincidence adds overflows.
+    """
+    return 2.0 ** (np.finfo(dtype).minexp * 7 // 8)
+
+
 class ReLUForm(NamedTuple):
-    """See `base.NumbaForm`; 1 - |c| up to `threshold` counts as zero."""
+    """See `base.NumbaForm`.
+
+    1 - |c| up to `threshold` counts as zero, and so does a variance up to `least`.
+    """
 
     threshold: float
+    least: float
 
     @staticmethod
     def norm(form, variance):
         """The standard deviation."""
         nothing = zeros_like(variance)
-        return square_root(where_greater(variance, nothing, variance, nothing))
+        return square_root(where_greater(variance, form.least, variance, nothing))
 
     @staticmethod
     def second_moment(form, variance):

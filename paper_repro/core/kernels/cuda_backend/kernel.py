@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,10 @@ class CudaKernel(PlannedKernel):
         """Where kernels run."""
         return cuda_device() if self._given_device is None else self._given_device
 
+    @property
+    def _identity(self) -> Hashable:
+        return super()._identity, self._given_device
+
     def prepare(self, x: Array) -> Prepared:
         """Images, their standard deviations (n, n_features), and where they lie on the card."""
         require_images(x)
@@ -87,6 +92,8 @@ class CudaKernel(PlannedKernel):
         if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         require_images(x1, x2)
+        if moved := self._scaled(x1, x2):
+            return moved.entries(self.block(moved.x1, moved.x2, get))
         symmetric = x1 is x2
         program_ = self._program(x1.shape[1:])
         if program_ is None:
@@ -115,6 +122,8 @@ class CudaKernel(PlannedKernel):
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
         require_outside_jit(x1, x2, cotangent)
+        if moved := self._scaled(x1, x2):
+            return self.block_vjp(moved.x1, moved.x2, moved.cotangent(cotangent), get)
         program_ = self._program(x1.shape[1:])
         if program_ is None:
             return self._jax.block_vjp(x1, x2, cotangent, get)

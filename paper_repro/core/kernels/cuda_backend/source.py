@@ -140,8 +140,10 @@ def program(plan: Plan, dtype: np.dtype) -> Program:
         "W_POOLED": plan.inner_weight(0) / 16,
         "READOUT_WEIGHT": plan.readout_weight,
         "THRESHOLD": coincident(dtype),
-        "TINY": 1e-150 if is_double else 1e-18,
-        "SMALL": 1e-140 if is_double else 1e-15,
+        # What stands for a deviation of zero, whose square is in range, and the largest product of
+        # it and any other that the scaling of images leaves.
+        "TINY": 1e-150 if is_double else 1.2e-19,
+        "SMALL": 1e-110 if is_double else 2e-14,
         "INVERSE_TWO_PI": INVERSE_TWO_PI,
     }
     name = "double" if is_double else "float"

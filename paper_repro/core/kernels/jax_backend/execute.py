@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from paper_repro.core.kernels.plan import Plan, Radius
+from paper_repro.core.kernels.sharding import varying_alike
 from paper_repro.core.kernels.tracing import second_derivative
 
 Tiles = tuple[jax.Array, jax.Array]
@@ -91,10 +92,10 @@ class _Block:
     def activated(self, s: int, k, t, s1, s2, inside):
         """A tile after an activation of segment `s`; s1 and s2, its norms, are broadcast."""
         phi = self.plan.segments[s].activation
-        if phi.vanishes:
-            return phi.layer(k, t, s1, s2)
         # Outside of the second image there is no pixel, and its norm is 0.
-        k, u = phi.layer(jnp.where(inside > 0, k, 0), t, s1, s2)
+        if not phi.vanishes:
+            k = jnp.where(inside > 0, k, 0)
+        k, u = phi.layer(k, t, s1, s2)
         return k * inside, u
 
     def parts(self, s: int, offset):
@@ -161,7 +162,7 @@ def _forward(plan: Plan, x1, s1: Norms, x2, s2: Norms) -> list[Tiles]:
             k, u = block.chain(s, k, u, s1[layers], s2[layers], offset)
             return (block.add(s, carry[0], k, offset), block.add(s, carry[1], u, offset)), None
 
-        empty = block.empty(s, x1.shape[2], x2.shape[2], x1.dtype)
+        empty = varying_alike(block.empty(s, x1.shape[2], x2.shape[2], x1.dtype), x1)
         output, _ = jax.lax.scan(step, (empty, empty), (_offsets(block.radii[s]), inputs))
         outputs.append(output)
     return outputs
@@ -175,7 +176,7 @@ def _reverse(
     adjoints = tuple(
         jnp.broadcast_to(d, output.shape) for d, output in zip((d_k, d_u), outputs[-1], strict=True)
     )
-    d_x1, d_s1 = jnp.zeros_like(x1), [jnp.zeros_like(s) for s in s1]
+    d_x1, d_s1 = varying_alike((jnp.zeros_like(x1), [jnp.zeros_like(s) for s in s1]), x1)
     for s in reversed(range(len(plan.segments))):
         layers = block.layers[s]
         inputs = [_flat(a) for a in outputs[s - 1]] if s else None
@@ -212,7 +213,11 @@ def _reverse(
 def block_entries(plan: Plan, ntk: bool, x1, s1: Norms, x2, s2: Norms) -> jax.Array:
     """Kernel entries (n1, n2) of images (H, W, n, C) with norms (H, W, n)."""
     sums = _forward(plan, x1, s1, x2, s2)[-1][1 if ntk else 0]
-    return plan.architecture.b_std**2 + plan.readout_weight * sums.sum((0, 1, 2, 3))
+    for _ in range(4):
+        # Axis by axis: one by one, a million entries of a global average round off 2e-5. Without
+        # the barrier XLA makes one sum of the four.
+        sums = jax.lax.optimization_barrier(sums.sum(0))
+    return plan.architecture.b_std**2 + plan.readout_weight * sums
 
 
 def block_vjp(plan: Plan, ntk: bool, x1, s1: Norms, x2, s2: Norms, cotangent):
@@ -292,6 +297,6 @@ def _self_pool(block: _Block, s: int, source: Callable, found: Norms) -> jax.Arr
         return block.add(s, out, tile(offset, found)[:, :, :, None], offset), None
 
     n = found[0].shape[-1]
-    empty = block.empty(s, n, 1, found[0].dtype)
+    empty = varying_alike(block.empty(s, n, 1, found[0].dtype), found)
     out, _ = jax.lax.scan(step, empty, _offsets(block.radii[s]))
     return out[..., 0]

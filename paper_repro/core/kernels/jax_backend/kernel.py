@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from paper_repro.core.kernels.plan import Plan
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.precision import on_the_cpu, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
+from paper_repro.core.kernels.sharding import varying_alike, with_automatic_axes
 from paper_repro.core.kernels.tracing import require_outside_jit, require_traceable
 from paper_repro.core.machine.device import platform
 
@@ -58,6 +59,10 @@ class JaxKernel(PlannedKernel):
         super().__init__(architecture, dtype, get)
         self.tile_pairs = tile_pairs
 
+    @property
+    def _identity(self) -> Hashable:
+        return super()._identity, self.tile_pairs
+
     def prepare(self, x: Array) -> Prepared:
         """Images with the norms (n, n_features) that enter every activation."""
         require_images(x)
@@ -75,6 +80,8 @@ class JaxKernel(PlannedKernel):
         if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         require_images(x1, x2)
+        if moved := self._scaled(x1, x2):
+            return moved.entries(self.block(moved.x1, moved.x2, get))
         p1 = self._prepared(x1)
         p2 = p1 if x2 is x1 else self._prepared(x2)
         out = np.empty((len(p1), len(p2)), self.dtype)
@@ -95,6 +102,8 @@ class JaxKernel(PlannedKernel):
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
         require_outside_jit(x1, x2, cotangent)
+        if moved := self._scaled(x1, x2):
+            return self.block_vjp(moved.x1, moved.x2, moved.cotangent(cotangent), get)
         p1, p2 = self._prepared(x1), self._prepared(x2)
         cotangent = self._cotangent(cotangent, p1, p2)
         planned = self.plan(p1.shape[1:])
@@ -135,24 +144,46 @@ class JaxKernel(PlannedKernel):
         if not n1 * n2:
             return jnp.zeros((n1, n2), self.dtype)
         n_rows, n_columns = self._tile_shape(planned, n1, n2)
-        left, right = (
-            tuple(_stack_rows(a, size) for a in self._images_and_norms(planned, x))
-            for x, size in ((x1, n_rows), (x2, n_columns))
-        )
+        whole = partial(_traced_matrix, planned, ntk, (n_rows, n_columns))
+        return with_automatic_axes(whole, self._operand(x1), self._operand(x2))
 
-        def row(part1):
-            return jax.lax.map(lambda part2: _tile(planned, ntk, *part1, *part2), right)
-
-        tiles = jax.lax.map(row, left)
-        whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * n_rows, -1)
-        return whole[:n1, :n2]
-
-    def _images_and_norms(self, planned: Plan, x: Array | Prepared) -> tuple[jax.Array, jax.Array]:
+    def _operand(self, x: Array | Prepared) -> tuple[jax.Array, ...]:
+        """Images, with their norms if this kernel has computed them."""
         images = jnp.asarray(images_of(x), self.dtype)
-        if self._has_made(x):
-            return images, jnp.asarray(x.features[0], self.dtype)
-        on_gpu = platform() == "gpu"
-        return images, _norm_rows(planned, _not_differentiated(images) if on_gpu else images)
+        return (images, jnp.asarray(x.features[0], self.dtype)) if self._has_made(x) else (images,)
+
+
+# Compiled by value, so that a call under `grad` alone compiles nothing that an equal one has.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _traced_matrix(
+    planned: Plan,
+    ntk: bool,
+    tile: tuple[int, int],
+    first: tuple[jax.Array, ...],
+    second: tuple[jax.Array, ...],
+) -> jax.Array:
+    """The whole matrix, tile after tile; each side is images, and their norms if at hand."""
+    n1, n2 = len(first[0]), len(second[0])
+    first, second = varying_alike((first, second))
+    left, right = (
+        tuple(_stack_rows(a, size) for a in _images_and_norms(planned, side))
+        for side, size in zip((first, second), tile, strict=True)
+    )
+
+    def row(part1):
+        return jax.lax.map(lambda part2: _tile(planned, ntk, *part1, *part2), right)
+
+    tiles = jax.lax.map(row, left)
+    whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * tile[0], -1)
+    return whole[:n1, :n2]
+
+
+def _images_and_norms(planned: Plan, side: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    if len(side) == 2:
+        return side
+    (images,) = side
+    on_gpu = platform() == "gpu"
+    return images, _norm_rows(planned, _not_differentiated(images) if on_gpu else images)
 
 
 @jax.custom_vjp

@@ -17,7 +17,7 @@ from __future__ import annotations
 from numba import njit
 
 from paper_repro.core.kernels.activations.compiled import expectations
-from paper_repro.core.kernels.lanes import fma, load, splat, store
+from paper_repro.core.kernels.lanes import fma, load, splat, store, zeros_like
 from paper_repro.core.kernels.numba_backend.stamp import OPTIONS, cached
 from paper_repro.core.kernels.numba_backend.tables import (
     FIRST_LAYER,
@@ -232,6 +232,8 @@ def forward_tile(net, s, dy, dx, image, targets, at, scratch):
     size_x = segment[WIDTH]
     n_layers = segment[N_LAYERS]
     readout = segment[READOUT]
+    # A global average sums a million entries, a Flatten those of offset 0 alone.
+    averages = readout and segment[OUT_RADIUS_Y] + segment[OUT_RADIUS_X] > 0
     y0, x0, height, width, last_height, last_width = tile_bounds(segment, dy, dx)
     step, out_tiles, tile = tile_places(net.segments, s, dy, dx, lanes)
     d_offset = dy * size_x + dx
@@ -284,6 +286,28 @@ def forward_tile(net, s, dy, dx, image, targets, at, scratch):
                 _first_row(net, image, targets, scratch, row, target)
             else:
                 _inner_row(net, image, targets, scratch, row, target)
+            if last and averages:
+                _settle(scratch.sum_k, lanes)
+                _settle(scratch.sum_u, lanes)
+
+
+@njit(**OPTIONS)
+def _settle(sums, lanes):
+    """Move the first of three sums into the second, what that rounds off into the third (Knuth)."""
+    part = load(sums, 0)
+    total = load(sums, lanes)
+    together = total + part
+    added = together - total
+    rest = (total - (together - added)) + (part - added)
+    store(sums, 0, zeros_like(part))
+    store(sums, lanes, together)
+    store(sums, 2 * lanes, load(sums, 2 * lanes) + rest)
+
+
+@njit(**OPTIONS)
+def _settled(sums, lane, lanes):
+    """One lane of the three sums together."""
+    return sums[lane] + (sums[lanes + lane] + sums[2 * lanes + lane])
 
 
 @njit(**OPTIONS)
@@ -327,5 +351,5 @@ def forward_tasks(tasks, net, image, targets, scratch, ntk, out):
         at = pair_at(net, i, group)
         forward_segments(net, len(net.segments), image, targets, at, scratch)
         for lane in range(lanes):
-            total = scratch.sum_u[lane] if ntk else scratch.sum_k[lane]
+            total = _settled(scratch.sum_u if ntk else scratch.sum_k, lane, lanes)
             out[i, group * lanes + lane] = net.b_variance + net.readout * total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,10 @@ class NumbaKernel(PlannedKernel):
         self.threads = threads or available_cores()
         self._lanes = BYTES // self.dtype.itemsize
 
+    @property
+    def _identity(self) -> Hashable:
+        return super()._identity, self.threads
+
     def transposes(self, n1: int, n2: int) -> bool:
         """Whether lanes that would stay empty make it worth while; see `Kernel.transposes`."""
         return 4 * n2 * -(-n1 // self._lanes) < 3 * n1 * -(-n2 // self._lanes)
@@ -84,6 +88,8 @@ class NumbaKernel(PlannedKernel):
         if self._is_traced(x1, x2):
             return self._traced(x1, x2, get)
         require_images(x1, x2)
+        if moved := self._scaled(x1, x2):
+            return moved.entries(self.block(moved.x1, moved.x2, get))
         symmetric = x1 is x2
         p1 = self._prepared(x1)
         p2 = p1 if symmetric else self._prepared(x2)
@@ -102,6 +108,8 @@ class NumbaKernel(PlannedKernel):
         """Gradient with respect to `x1`, of its shape; see `Kernel.block_vjp`."""
         require_images(x1, x2)
         require_concrete(x1, x2, cotangent)
+        if moved := self._scaled(x1, x2):
+            return self.block_vjp(moved.x1, moved.x2, moved.cotangent(cotangent), get)
         p1, p2 = self._prepared(x1), self._prepared(x2)
         cotangent = self._cotangent(cotangent, p1, p2)
         table = self._tables(p1.shape[1:])
@@ -268,8 +276,9 @@ class NumbaKernel(PlannedKernel):
 
 
 def _not_finite(p: Prepared) -> np.ndarray:
-    """Which images have a NaN or an infinite pixel, (n,)."""
-    return ~np.isfinite(p.images).all(axis=tuple(range(1, p.images.ndim)))
+    """Which images have a NaN or an infinite pixel or norm, (n,)."""
+    finite = np.isfinite(p.images).all(axis=tuple(range(1, p.images.ndim)))
+    return ~(finite & np.isfinite(p.features[0]).all(1))
 
 
 @functools.lru_cache(maxsize=64)

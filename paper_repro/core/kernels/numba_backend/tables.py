@@ -83,7 +83,8 @@ class Scratch(NamedTuple):
 
     Attributes:
       tiles_k, tiles_u: input tiles of all segments but the first, (offsets, H, W, lanes) each.
-      sum_k, sum_u: (lanes,), sums of the readout, or their adjoints.
+      sum_k, sum_u: (3, lanes), sums of the readout: those of a row or of all, and of a global
+        average those of all rows and what they rounded off; or, first, their adjoints.
       ring_k, ring_u: rows on their way through the layers, (n_layers, RING, W, lanes).
     """
 
@@ -190,7 +191,7 @@ class Tables:
         """Room for one thread's tasks on pairs."""
         net = self.network
         tiles = [self.zeros(self.tile_size) for _ in range(2)]
-        sums = [self.zeros(net.lanes) for _ in range(2)]
+        sums = [self.zeros(3 * net.lanes) for _ in range(2)]
         # One array for both: where the two stand to one another in the cache counts.
         rings = self.zeros(2 * self.max_layers * RING * net.row_size)
         return Scratch(*tiles, *sums, *np.split(rings, 2))

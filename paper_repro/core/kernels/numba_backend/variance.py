@@ -24,7 +24,7 @@ from paper_repro.core.kernels.activations.compiled import (
 from paper_repro.core.kernels.lanes import (
     fma,
     load,
-    reciprocal_root,
+    reciprocal,
     store,
     where_greater,
     zeros_like,
@@ -107,8 +107,8 @@ def _bounds(segment, dy, dx):
 def _inverse(s12):
     """1 / s12, and 0 where s12 is 0."""
     nothing = zeros_like(s12)
-    squared = where_greater(s12, nothing, s12 * s12, nothing + 1.0)
-    return where_greater(s12, nothing, reciprocal_root(squared), nothing)
+    positive = where_greater(s12, nothing, s12, nothing + 1.0)
+    return where_greater(s12, nothing, reciprocal(positive), nothing)
 
 
 @njit(**OPTIONS)
