@@ -24,6 +24,7 @@ from paper_repro.core.kernels.architecture import fully_connected
 from paper_repro.core.kernels.kernel import Get, Kernel, known_get
 from paper_repro.core.kernels.precision import float_dtype, precision
 from paper_repro.core.kernels.prepared import Array, Prepared, images_of, require_images
+from paper_repro.core.kernels.sharding import undivided, with_automatic_axes
 from paper_repro.core.kernels.tracing import require_traceable
 
 Parameters = Mapping[str, Array]
@@ -132,7 +133,7 @@ class DotProductKernel(Kernel):
         """Images on the device with |x|^2 / d."""
         require_images(x)
         with precision(self.dtype):
-            images = jnp.asarray(images_of(x), self.dtype)
+            images = jnp.asarray(undivided(images_of(x)), self.dtype)
             return Prepared(images, (_squared_norms(images),), self.dtype.name)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
@@ -140,7 +141,9 @@ class DotProductKernel(Kernel):
         if moved := self._scaled(x1, x2):
             return moved.entries(self.block(moved.x1, moved.x2, get))
         with precision(self.dtype):
-            return _block(self._form(get), self._parameters(), *self._inputs(x1, x2))
+            entries = partial(_block_of, self._form(get), self._parameters())
+            x1, x2, q11, q22 = self._inputs(x1, x2)
+            return with_automatic_axes(entries, (x1, q11), (x2, q22))
 
     def block_vjp(
         self, x1: Array, x2: Array | Prepared, cotangent: Array, get: Get | None = None
@@ -262,6 +265,11 @@ def _with_scale(name, form, scale, learn_scale, dtype):
 def _squared_norms(x):
     flat = _flat(x)
     return jnp.sum(flat * flat, axis=1) / flat.shape[1]
+
+
+def _block_of(form, parameters, first, second):
+    (x1, q11), (x2, q22) = first, second
+    return _block(form, parameters, x1, x2, q11, q22)
 
 
 @partial(jax.jit, static_argnums=0)

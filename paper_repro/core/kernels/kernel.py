@@ -208,6 +208,8 @@ class Kernel(abc.ABC):
         Returns:
           Array of x1's shape and the kernel's dtype. Where an image meets itself the kernel of a
           ReLU network has a kink; the one-sided terms, which cancel on the diagonal, are zero.
+          Where a patch has no variance (zeros, and no bias), every layer of it has the mean of its
+          one-sided derivatives.
         """
 
     def block_and_pullback(

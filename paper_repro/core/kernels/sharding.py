@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
@@ -35,13 +36,24 @@ def with_automatic_axes(function: Callable[..., jax.Array], *operands: Any) -> j
     columns as those of the last, or not at all where both have one axis.
     """
     types = [jax.typeof(jax.tree.leaves(x)[0]).sharding for x in operands]
-    meshes = [t.mesh for t in types if AxisType.Explicit in t.mesh.axis_types]
+    meshes = [t.mesh for t in types if _is_explicit(t.mesh)]
     if not meshes:
         return function(*operands)
     rows, columns = (t.spec[0] if len(t.spec) else None for t in (types[0], types[-1]))
     shared = set(_names(rows)) & set(_names(columns))
     out = NamedSharding(meshes[0], PartitionSpec(rows, None if shared else columns))
     return jax.sharding.auto_axes(function, out_sharding=out)(*operands)
+
+
+def undivided(x: Any) -> Any:
+    """`x`, on the host if it has values and is cut on an explicit mesh."""
+    if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):
+        return x
+    return np.asarray(x) if _is_explicit(jax.typeof(x).sharding.mesh) else x
+
+
+def _is_explicit(mesh: Any) -> bool:
+    return AxisType.Explicit in mesh.axis_types
 
 
 def _varying(x: Any) -> frozenset:
