@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paper_repro.core.data.arrays import not_numbers
 from paper_repro.core.errors import UserError
 
 MAX_BYTES = 2 << 30
@@ -66,6 +67,6 @@ def _require_safe_member(path: Path, member: zipfile.ZipInfo, file) -> None:
             "arrays with numpy.savez"
         )
     if dtype.kind not in "fiub":
-        raise UserError(f"{path}: {name} is of dtype {dtype}, not numbers")
+        raise UserError(not_numbers(dtype, f"{path}: the values of {name}"))
     if math.prod(shape) * dtype.itemsize > member.file_size:
         raise UserError(f"{path}: {name} declares the shape {shape}, more than the file holds")

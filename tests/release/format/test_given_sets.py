@@ -14,7 +14,7 @@ from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.preprocess import fitted, from_file
 from paper_repro.core.preprocess.transform import digest
-from release.format.given import NpzSets
+from release.format.given import NpzSets, from_npz
 
 N = 8
 
@@ -142,3 +142,35 @@ def test_contradictions_are_refused(made, theirs, tmp_path):
         with pytest.raises(UserError, match=says):
             build(tmp_path / "r", made, place / "m.npz", **facts)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["f2", ">f8", "g", "one number a row", "float class numbers"])
+def test_arrays_of_other_dtypes_build_the_same_set(made, theirs, tmp_path, form):
+    place, data, raw, classes = theirs
+    images = np.float16(fitted(data, "standard").apply(raw))
+    arrays = {"images": images.astype(form if len(form) < 4 else "f4"), "labels": classes}
+    if form == "one number a row":
+        arrays["labels"] = classes[:, None]
+    if form == "float class numbers":
+        arrays["labels"] = classes.astype("f4")
+    np.savez(place / "twin.npz", images=images.astype("f4"), labels=classes)
+    np.savez(place / "other.npz", **arrays)
+    twin, other = (
+        from_npz(NpzSets((place / f"{n}.npz",), "tiny", architecture="FC1"), made.data_dir).sets[0]
+        for n in ("twin", "other")
+    )
+    assert other.images.tobytes() == twin.images.tobytes()
+    assert other.labels.tobytes() == twin.labels.tobytes()
+    assert other.record["metrics"] == twin.record["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"),
+    [("c8", "complex64, complex: save x.real"), ("U4", "text: save numbers"), ("V2", "bfloat16")],
+)
+def test_arrays_that_hold_no_numbers_are_refused_with_what_to_save(made, theirs, dtype, says):
+    place, _, _, classes = theirs
+    images = np.zeros((8, 8, 8, 3), dtype)
+    np.savez(place / "bad.npz", images=images, labels=classes)
+    with pytest.raises(UserError, match=says):
+        from_npz(NpzSets((place / "bad.npz",), "tiny"), made.data_dir)

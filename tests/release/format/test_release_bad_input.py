@@ -78,7 +78,7 @@ NPZ = {
     ),
     "text": (
         lambda p: savez(p, images=np.array(["a"] * N), labels=LABELS),
-        "not numbers",
+        "text: save numbers",
     ),
     "truncated": (truncated, "truncated or damaged"),
     "not a zip": (lambda p: p.write_bytes(pickle.dumps({"images": 1})), "truncated or damaged"),
