@@ -63,7 +63,9 @@ def test_permutations_and_blocks(architecture, shape, seed):
     whole = kernel_fn(x1, x2, progress=lambda done, total: seen.append((done, total)))
     assert np.array_equal(whole, k)
     assert seen[-1] == (5 * 37, 5 * 37)
-    np.testing.assert_allclose(kernel_fn.block(x2, x1), k.T, rtol=2e-6)
+    # Entries may cross zero, where rounding is that of their terms.
+    swapped = kernel_fn.block(x2, x1)
+    np.testing.assert_allclose(swapped, k.T, rtol=2e-6, atol=2e-6 * np.abs(k).max())
 
 
 @settings(max_examples=15, deadline=None)
