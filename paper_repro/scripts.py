@@ -92,6 +92,12 @@ _SCRIPTS = (
         "60,000 targets in all, three draws",
     ),
     Script(
+        "figure_kernels",
+        "Sets learned with the ConvNet NTK, scored with other kernels",
+        "laptop: minutes a data set",
+        "all test images, three draws of natural images",
+    ),
+    Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
         "laptop: two hours for the eight cells of 10 images, without AVX-512",

@@ -76,4 +76,6 @@ def both(cell: TableCell | None) -> str:
     """`55.5 / 64.7`, ours and the paper's; `/ 64.7` where nothing was run."""
     if cell is None:
         return ""
+    if cell.published is None:
+        return ours_text(cell)
     return f"{ours_text(cell)} / {paper_text(cell)}".strip()
