@@ -85,7 +85,7 @@ def _of_set(learned: LearnedSet, spec: KernelSpec, budget: Preset) -> Cell:
         origin.images_per_class,
         {**support, "step": learned.record["step"]},
         origin.learned_labels,
-        is_checked=budget.cut.n_train is None,
+        is_checked=budget.n_test == origin.cut.n_test,
         learned=learned,
     )
     return _scored(origin, "Learned", config, spec, budget)
