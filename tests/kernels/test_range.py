@@ -106,6 +106,18 @@ def test_scales_of_images_with_a_bias(backend, scale):
     assert value <= VALUE and gradient <= GRADIENT
 
 
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_large_images_of_another_activation(backend):
+    architecture = arch.from_name("conv-2-erf")
+    seeds = np.ones((2, 2))
+    for scale in (3e9, 1e12):
+        x1, x2 = ((scale * oracle.images(2, (4, 4, 2), s)).astype("float32") for s in (0, 1))
+        kernel_fn = made(architecture, backend)
+        found = kernel_fn.block(x1, x2), kernel_fn.block_vjp(x1, x2, seeds)
+        value, gradient = errors(found, exact(architecture, x1, x2, seeds))
+        assert value <= VALUE and gradient <= GRADIENT, scale
+
+
 @pytest.mark.parametrize("get", oracle.GETS)
 @pytest.mark.parametrize("b_std", [0.0, 0.1])
 def test_scales_of_images_of_fully_connected_networks(get, b_std):

@@ -149,5 +149,5 @@ class ErfForm(NamedTuple):
         rest = (1.0 - c) * (1.0 + c)
         root = reciprocal_root(where_greater(rest, form.least, rest, form.least))
         derivative = _TWO_OVER_PI * (inverse12 * root)
-        second = (ub * t) * (derivative * root * root * inverse12)
+        second = (ub * (t * inverse12)) * (derivative * root * root)
         return derivative, second * c, zeros_like(c) - (kb * c * derivative + second)
