@@ -2,20 +2,20 @@
 
 Everything larger than a block is put together here: blocks are cut by row number, evaluated by the
 kernel's pool, and added up in the order in which they were cut. So memory is bounded, there is
-progress on the way, and pools of the same `block_rows` give the same bits. Backends see single
-blocks alone.
+progress on the way, and every pool gives the same bits. Backends see single blocks alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import work
 from paper_repro.core.kernels.pool import Pool
-from paper_repro.core.kernels.pool.held import HeldImages, here
+from paper_repro.core.kernels.pool.held import RemoteImages, read
 from paper_repro.core.kernels.prepared import Array, Prepared, require_images
 from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
 
@@ -25,8 +25,8 @@ Get = Literal["ntk", "nngp"]
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and the total after every block."""
 
-Images = Array | Prepared | HeldImages
-"""A batch of images (n, ...): an array, prepared, or held by a pool."""
+Images = Array | Prepared | RemoteImages
+"""A batch of images (n, ...): an array, prepared, or read where blocks are evaluated."""
 
 _MIN_COLUMNS = 64
 
@@ -37,6 +37,7 @@ class Primitives(Protocol):
     dtype: np.dtype
     block_pairs: int
     block_side: int
+    gradient_block: tuple[int, int]
     pool: Pool
 
     def transposes(self, n1: int, n2: int) -> bool: ...  # noqa: D102
@@ -95,13 +96,13 @@ def kernel_matrix(
         for rows, columns in places:
             if rows != at:
                 at, left = rows, x1[rows]
-                left = _prepared(kernel, left) if prepare else left
+                left = work.prepared(kernel, left) if prepare else left
             right = left if symmetric and columns == rows else x2[columns]
             yield kernel, left, right, get, transposed
 
     out = np.empty((n1, n2), kernel.dtype)
     done = 0
-    for (rows, columns), block in zip(places, kernel.pool.map(_entries, blocks()), strict=True):
+    for (rows, columns), block in zip(places, kernel.pool.map(work.entries, blocks()), strict=True):
         out[rows, columns] = block
         done += block.size
         if symmetric and columns != rows:
@@ -149,12 +150,12 @@ def kernel_vjp(
         at = None
         for rows, columns in places:
             if rows != at:
-                at, left = rows, _prepared(kernel, x1[rows])
+                at, left = rows, work.prepared(kernel, x1[rows])
             yield kernel, left, x2[columns], cotangent[rows, columns], get
 
     out = np.zeros(x1.shape, kernel.dtype)
     done = 0
-    for (rows, columns), part in zip(places, kernel.pool.map(_gradient, blocks()), strict=True):
+    for (rows, columns), part in zip(places, kernel.pool.map(work.gradient, blocks()), strict=True):
         out[rows] += part.reshape(out[rows].shape)
         done += cotangent[rows, columns].size
         if progress is not None:
@@ -167,8 +168,8 @@ def with_pullback(
 ) -> tuple[np.ndarray, Callable[[Array], np.ndarray]]:
     """The whole matrix k(x1, x2), and the function from a cotangent to the gradient of x1.
 
-    Blocks are `kernel.pool.block_rows` rows of x2 and all of x1, which is prepared once. Partial
-    gradients are added in the order of those rows.
+    Blocks are cut as `gradient_cut` says. Partial gradients are added in the order of the rows of
+    x2.
 
     Returns:
       (n1, n2) of the kernel's dtype, and a function from a cotangent (n1, n2) to the gradient of
@@ -180,38 +181,71 @@ def with_pullback(
     require_outside_jit(x1, x2)
     require_images(x1, x2)
     dtype, pool = kernel.dtype, kernel.pool
-    p1 = _prepared(kernel, x1)
-    x2 = p1 if x2 is x1 else x2
-    transposed = x2 is not p1 and kernel.transposes(len(p1), len(x2))
-    rows = list(_slices(len(x2), pool.block_rows)) or [slice(0, 0)]
-    parts = [x2] if len(rows) == 1 else [x2[r] for r in rows]
+    p1 = work.prepared(kernel, x1)
+    is_self, n1, n2 = x2 is x1, len(p1), len(x2)
+    rows, columns = gradient_cut(kernel)
+    if is_self and n1 > min(rows, columns):
+        return _self_with_pullback(kernel, p1, get)
+    transposed = not is_self and kernel.transposes(n1, n2)
+    places = [(a, b) for b in _cut(n2, columns) for a in _cut(n1, rows)]
+    left = {a.start: p1 if n1 <= rows else p1[a] for a, _ in places}
+    if is_self:
+        right = {0: p1}
+    else:
+        right = {b.start: x2 if n2 <= columns else x2[b] for _, b in places}
+        if pool.shares_memory:
+            right = {start: work.prepared(kernel, read(x)) for start, x in right.items()}
+    pairs = [(left[a.start], right[b.start]) for a, b in places]
     if pool.shares_memory:
-        done = list(
-            pool.map(_block_and_pullback, [(kernel, p1, p, get, transposed) for p in parts])
-        )
+        works = [(kernel, x, y, get, transposed) for x, y in pairs]
+        done = list(pool.map(work.block_and_pullback, works))
         blocks = [block for block, _ in done]
 
         def gradients(cotangents: list[np.ndarray]) -> Iterator[np.ndarray]:
             pulls = [(pull, c) for (_, pull), c in zip(done, cotangents, strict=True)]
-            return pool.map(_pulled, pulls)
+            return pool.map(work.pulled, pulls)
     else:
-        blocks = list(pool.map(_block, [(kernel, p1, p, get, transposed) for p in parts]))
+        blocks = pool.map(work.block, [(kernel, x, y, get, transposed) for x, y in pairs])
 
         def gradients(cotangents: list[np.ndarray]) -> Iterator[np.ndarray]:
-            works = [(kernel, p1, p, c, get) for p, c in zip(parts, cotangents, strict=True)]
-            return pool.map(_gradient, works)
+            works = [(kernel, *pair, c, get) for pair, c in zip(pairs, cotangents, strict=True)]
+            return pool.map(work.gradient, works)
 
-    k = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+    k = np.empty((n1, n2), dtype)
+    for (a, b), block in zip(places, blocks, strict=True):
+        k[a, b] = block
 
     def pullback(cotangent: Array) -> np.ndarray:
         cotangent = _fitting(cotangent, dtype, k.shape)
-        first, *others = gradients([cotangent[:, r] for r in rows])
-        total = first
-        for gradient in others:
-            total = total + gradient
-        return total.reshape(p1.shape)
+        return _added(p1, dtype, places, gradients([cotangent[a, b] for a, b in places]))
 
     return k, pullback
+
+
+def _self_with_pullback(
+    kernel: Primitives, p1: Prepared, get: Get | None
+) -> tuple[np.ndarray, Callable[[Array], np.ndarray]]:
+    """`with_pullback` of x1 with itself, in more than one block; the matrix is symmetric."""
+    k, (rows, columns) = kernel_matrix(kernel, p1, None, get), gradient_cut(kernel)
+    places = [(a, b) for b in _cut(len(p1), columns) for a in _cut(len(p1), rows)]
+
+    def pullback(cotangent: Array) -> np.ndarray:
+        cotangent = _fitting(cotangent, kernel.dtype, k.shape)
+        works = [(kernel, p1[a], p1[b], cotangent[a, b], get) for a, b in places]
+        return _added(p1, kernel.dtype, places, kernel.pool.map(work.gradient, works))
+
+    return k, pullback
+
+
+def _added(
+    p1: Prepared, dtype: np.dtype, places: list[tuple[slice, slice]], parts: Iterable[np.ndarray]
+) -> np.ndarray:
+    """The gradient of p1 from those of blocks, added in the order of `places`."""
+    total = np.empty(p1.shape, dtype)
+    for (rows, columns), part in zip(places, parts, strict=True):
+        part = part.reshape(total[rows].shape)
+        total[rows] = part if columns.start == 0 else total[rows] + part
+    return total
 
 
 def parameter_vjp(
@@ -223,56 +257,19 @@ def parameter_vjp(
     """
     require_outside_jit(x1, x2, cotangent)
     cotangent = _fitting(cotangent, kernel.dtype, (len(x1), len(x2)))
-    rows = list(_slices(len(x2), kernel.pool.block_rows))
+    rows = _cut(len(x2), gradient_cut(kernel)[1])
     x2 = [x2] if len(rows) == 1 else [x2[r] for r in rows]
     works = [(kernel, x1, part, cotangent[:, r]) for part, r in zip(x2, rows, strict=True)]
     total: dict[str, float] = {}
-    for part in kernel.pool.map(_parameter_gradient, works):
+    for part in kernel.pool.map(work.parameter_gradient, works):
         total = {name: total[name] + part[name] for name in part} if total else dict(part)
     return total
 
 
-# What a pool evaluates: a block each. Images that it holds become arrays there.
-
-
-def _entries(kernel, x1, x2, get, transposed) -> np.ndarray:
-    x1, x2 = here(x1, x2)
-    if transposed:
-        return np.asarray(kernel.block(x2, x1, get)).T
-    return np.asarray(kernel.block(x1, x2, get))
-
-
-def _block_and_pullback(kernel, x1, x2, get, transposed) -> tuple[np.ndarray, Callable]:
-    x1, x2 = here(x1, x2)
-    x2 = _prepared(kernel, x2)
-    if transposed:
-        k = _entries(kernel, x1, x2, get, transposed)
-        return k, lambda cotangent: kernel.block_vjp(x1, x2, cotangent, get)
-    k, pullback = kernel.block_and_pullback(x1, x2, get)
-    return np.asarray(k), pullback
-
-
-def _block(kernel, x1, x2, get, transposed) -> np.ndarray:
-    """The first half of `_block_and_pullback`, with its bits."""
-    return _block_and_pullback(kernel, x1, x2, get, transposed)[0]
-
-
-def _pulled(pullback: Callable[[Array], Array], cotangent: np.ndarray) -> np.ndarray:
-    return np.asarray(pullback(cotangent))
-
-
-def _gradient(kernel, x1, x2, cotangent, get) -> np.ndarray:
-    x1, x2 = here(x1, x2)
-    return np.asarray(kernel.block_vjp(x1, x2, cotangent, get))
-
-
-def _parameter_gradient(kernel, x1, x2, cotangent) -> Mapping[str, float]:
-    x1, x2 = here(x1, x2)
-    return kernel.block_parameter_vjp(x1, x2, cotangent)
-
-
-def _prepared(kernel: Primitives, x: Images) -> Prepared | HeldImages:
-    return x if isinstance(x, Prepared | HeldImages) else kernel.prepare(x)
+def gradient_cut(kernel: Primitives) -> tuple[int, int]:
+    """The most rows of x1 and of x2 in a block of a gradient, which decide the order of sums."""
+    rows, columns = kernel.gradient_block
+    return rows, kernel.pool.block_rows or columns
 
 
 def _fitting(cotangent: Array, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:
@@ -286,6 +283,11 @@ def _block_shape(kernel: Primitives, n1: int, n2: int) -> tuple[int, int]:
     rows = max(1, min(n1, kernel.block_side))
     columns = max(_MIN_COLUMNS, kernel.block_pairs // rows)
     return rows, max(1, min(n2, columns // _MIN_COLUMNS * _MIN_COLUMNS))
+
+
+def _cut(n: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover range(n); one where there is nothing."""
+    return list(_slices(n, max(1, size))) or [slice(0, 0)]
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:

@@ -23,11 +23,14 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import blocks
 from paper_repro.core.kernels.blocks import Get, Images, Progress
 from paper_repro.core.kernels.pool import Pool
-from paper_repro.core.kernels.pool.held import HeldImages
+from paper_repro.core.kernels.pool.held import RemoteImages
 from paper_repro.core.kernels.pool.in_process import InProcess
 from paper_repro.core.kernels.prepared import Array, Prepared, as_images
 from paper_repro.core.kernels.scale import Scaled, scaled
 from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
+
+WHOLE_STEP = 5_000, 5_000
+"""The papers' largest batch of targets in one block: for kernels whose step is short."""
 
 
 class Kernel(abc.ABC):
@@ -47,6 +50,9 @@ class Kernel(abc.ABC):
       parameters: learnable positive hyperparameters by name; most kernels have none.
       block_pairs: entries in one block of a whole matrix.
       block_side: the most rows in one block of a whole matrix.
+      gradient_block: the most rows of the first and of the second argument in one block of a
+        gradient. It decides the order of sums, so it belongs to the kernel and not to the place
+        where blocks are evaluated, and to the identity of a run.
       pool: the place where blocks are evaluated.
       needs_device: whether JAX computes its entries, on the device that it uses.
 
@@ -66,6 +72,7 @@ class Kernel(abc.ABC):
     parameters: Mapping[str, float] = MappingProxyType({})
     block_pairs: int = 2**22
     block_side: int = 1024
+    gradient_block: tuple[int, int] = WHOLE_STEP
     pool: Pool = InProcess()
     needs_device: bool = True
 
@@ -157,7 +164,7 @@ class Kernel(abc.ABC):
         x1, x2 = _as_images(x1, x2)
         return blocks.with_pullback(self, x1, x2, get)
 
-    def hold(self, x: Array) -> Prepared | HeldImages:
+    def hold(self, x: Array) -> Prepared | RemoteImages:
         """`prepare(x)`, kept where blocks are evaluated: for images of many calls, as targets are.
 
         What comes back goes wherever prepared images do, and so do rows of it.

@@ -42,6 +42,8 @@ class NumbaKernel(PlannedKernel):
 
     block_pairs = 2**15
     needs_device = False
+    # A tenth of a second or more on a core: short enough to be spread, long enough to travel.
+    gradient_block = 32, 256
 
     def __init__(
         self,

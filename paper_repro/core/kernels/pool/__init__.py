@@ -2,10 +2,11 @@
 
 `kernels.blocks` cuts a matrix into blocks by row number, gives them to a pool in that order, and
 adds up what comes back in that order. So results depend neither on the number of workers nor on
-which of them is done first. Of a pool only `block_rows` matters: it decides the order of sums.
+which of them is done first. How a matrix is cut belongs to the kernel (`Kernel.gradient_block`), so
+pools agree bit for bit.
 
-A pool is one file here. It needs three things: how many rows of the second argument make a block,
-a way to keep images where blocks are evaluated, and a `map`.
+A pool is one file here. It needs two things: a way to keep images where blocks are evaluated, and a
+`map`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ class Pool(Protocol):
     """Evaluates blocks of kernel matrices.
 
     Attributes:
-      block_rows: the most rows of the second argument in one block of a gradient. It decides the
-        order of sums, so runs agree bit for bit where it is the same, whatever the pool.
+      block_rows: the most rows of the second argument in one block of a gradient, in place of the
+        kernel's own number; None for that. It decides the order of sums.
       shares_memory: whether work and results stay in this process: `map` may then be given what
         cannot be pickled.
     """
 
-    block_rows: int
+    block_rows: int | None
     shares_memory: bool
 
     def hold(self, images: Prepared) -> Any:
@@ -43,6 +44,7 @@ class Pool(Protocol):
         """`work(*block)` for every block, in the order of `blocks`.
 
         Args:
-          work: a function of a module.
+          work: a function of a module. Where it has an attribute `shape_of`, that function of a
+            block is the shape of its result, by which a pool tells a worker that fails.
           blocks: arguments of `work`, arrays and kernels; a kernel is pickled as a recipe.
         """

@@ -1,36 +1,34 @@
-"""Images that a pool keeps where blocks are evaluated; rows of them are named by number."""
+"""Images that are read or made where blocks are evaluated; rows of them are named by number."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from paper_repro.core.kernels.prepared import Prepared
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HeldImages:
-    """Rows of prepared images that a pool holds; it travels as their numbers.
+class RemoteImages:
+    """Rows of images that a block gets where it is evaluated; they travel as their numbers.
 
     Attributes:
-      value: where blocks are evaluated, returns all images that are held. It is pickled with
-        every block, so it names them (a key, a file, an object reference) and keeps what it read.
+      make: from row numbers, int64 (n,), to those images, raw or prepared. It is pickled with
+        every block, so it names what it reads (a key, a file, an object reference).
       image_shape: shape of one image.
       rows: int64 (n,), the rows meant.
     """
 
-    value: Callable[[], Prepared]
+    make: Callable[[np.ndarray], Any]
     image_shape: tuple[int, ...]
     rows: np.ndarray
 
     @classmethod
-    def of(cls, value: Callable[[], Prepared], shape: tuple[int, ...]) -> HeldImages:
-        """All rows of held images of `shape` (n, ...)."""
-        return cls(value, tuple(shape[1:]), np.arange(shape[0]))
+    def made(cls, make: Callable[[np.ndarray], Any], shape: tuple[int, ...]) -> Self:
+        """All rows of images of `shape` (n, ...) that `make` makes."""
+        return cls(make, tuple(shape[1:]), np.arange(shape[0]))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,16 +38,34 @@ class HeldImages:
         """Shape of the images, (n, ...)."""
         return len(self.rows), *self.image_shape
 
-    def __getitem__(self, rows: slice | np.ndarray) -> HeldImages:
+    def __getitem__(self, rows: slice | np.ndarray) -> Self:
         """The images of `rows` (a slice or an integer array), as NumPy indexes."""
         return dataclasses.replace(self, rows=self.rows[rows])
+
+    def read(self) -> Any:
+        """The images themselves."""
+        return self.make(self.rows)
+
+
+class HeldImages(RemoteImages):
+    """Rows of images that a pool keeps where blocks are evaluated."""
+
+    @classmethod
+    def of(cls, value: Callable[[], Any], shape: tuple[int, ...]) -> Self:
+        """All rows of images of `shape` (n, ...); `value` returns what is held, and keeps it."""
+        return cls.made(functools.partial(_rows_of, value), shape)
+
+
+def _rows_of(value: Callable[[], Any], rows: np.ndarray) -> Any:
+    return value()[rows]
 
 
 def here(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Two arguments of a block where it is evaluated; what was one object stays one."""
-    first = _value(x1)
-    return first, first if x2 is x1 else _value(x2)
+    first = read(x1)
+    return first, first if x2 is x1 else read(x2)
 
 
-def _value(x: Any) -> Any:
-    return x.value()[x.rows] if isinstance(x, HeldImages) else x
+def read(x: Any) -> Any:
+    """`x`, or the images that it stands for."""
+    return x.read() if isinstance(x, RemoteImages) else x

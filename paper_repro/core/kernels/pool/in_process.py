@@ -15,11 +15,10 @@ class InProcess:
     """Evaluates blocks here; a backend spreads each over the cores by itself.
 
     Attributes:
-      block_rows: see `Pool`; the default is the papers' largest batch of targets, so that a KIP
-        step is one block.
+      block_rows: see `Pool`.
     """
 
-    block_rows: int = 5_000
+    block_rows: int | None = None
     shares_memory: ClassVar[bool] = True
 
     def hold(self, images: Prepared) -> Prepared:
