@@ -150,7 +150,8 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     support = LearnedSet.of(images, given.labels)
     first = slice(protocol.n_test)
     test = scoring.held_out(kernel_fn, fit, data.x_test[first], data.y_test[first], data.n_classes)
-    with ProgressBars(None, quiet_seconds=QUIET_SECONDS) as progress:
+    status = protocol.execution.status
+    with ProgressBars(None, quiet_seconds=QUIET_SECONDS, status=status) as progress:
         progress.start(f"{file.name}: kernel entries")
 
         def report(done: int, of: int) -> None:

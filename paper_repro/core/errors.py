@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class WorkersGone(UserError):
+    """No worker is left to evaluate kernel blocks; a run keeps its state before it stops."""
+
+
 class Diverged(Exception):
     """A run ended without a result: a loss that is not finite, or a kernel that cannot be solved.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import work
-from paper_repro.core.kernels.pool import Pool
+from paper_repro.core.kernels.pool import Pool, gradient_cut
 from paper_repro.core.kernels.pool.held import RemoteImages, read
 from paper_repro.core.kernels.prepared import Array, Prepared, require_images
 from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
@@ -264,12 +264,6 @@ def parameter_vjp(
     for part in kernel.pool.map(work.parameter_gradient, works):
         total = {name: total[name] + part[name] for name in part} if total else dict(part)
     return total
-
-
-def gradient_cut(kernel: Primitives) -> tuple[int, int]:
-    """The most rows of x1 and of x2 in a block of a gradient, which decide the order of sums."""
-    rows, columns = kernel.gradient_block
-    return rows, kernel.pool.block_rows or columns
 
 
 def _fitting(cotangent: Array, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:

@@ -22,15 +22,12 @@ import numpy as np
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import blocks
 from paper_repro.core.kernels.blocks import Get, Images, Progress
-from paper_repro.core.kernels.pool import Pool
+from paper_repro.core.kernels.pool import WHOLE_STEP, Pool
 from paper_repro.core.kernels.pool.held import RemoteImages
 from paper_repro.core.kernels.pool.in_process import InProcess
 from paper_repro.core.kernels.prepared import Array, Prepared, as_images
 from paper_repro.core.kernels.scale import Scaled, scaled
 from paper_repro.core.kernels.tracing import is_traced, require_concrete, require_outside_jit
-
-WHOLE_STEP = 5_000, 5_000
-"""The papers' largest batch of targets in one block: for kernels whose step is short."""
 
 
 class Kernel(abc.ABC):

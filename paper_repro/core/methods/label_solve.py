@@ -2,9 +2,10 @@
 
 The loss is quadratic in y_s. With alpha = (K_ss + reg I)^-1 y_s it is least squares in alpha, so
 alpha = pinv(K_ts) y_t and y_s = (K_ss + reg I) alpha. K_ts, all training images by supports, is
-never whole in memory: its blocks, beside those of y_t, are folded into one triangular factor (QR
-of the factor stacked on the block), which keeps the condition number of K_ts where the normal
-equations would square it.
+never whole in memory: each block of it, beside that of y_t, becomes a triangular factor (QR) where
+the kernel's pool evaluates it, and two factors become one (QR of the two stacked), which keeps the
+condition number of K_ts where the normal equations would square it. The factors form a binary tree
+over the blocks in the order of their rows, so labels have the same bits on any number of workers.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paper_repro.core import lazy
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import UserError, WorkersGone
+from paper_repro.core.kernels.pool.held import read
 from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.methods.method import FIRST_FIELDS, Method, MethodConfig, Pairs, Progress
-from paper_repro.core.methods.problem import Problem, seconds_per_entry
+from paper_repro.core.methods.problem import Problem, RawTargets, seconds_per_entry
 from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.random import Purpose, generator
@@ -31,16 +34,18 @@ from paper_repro.core.store.checkpoint import Resume
 if TYPE_CHECKING:
     import scipy.linalg as linalg
 
+    from paper_repro.core.kernels import work
     from paper_repro.core.kernels.kernel import Kernel
     from paper_repro.core.kernels.prepared import Prepared
 else:
+    work = lazy.module("paper_repro.core.kernels.work")
     linalg = lazy.module("scipy.linalg")
 
 _ALL = 1 << 40
 """More targets than any data set has."""
 
-BLOCK = 5_000
-"""Targets per block."""
+BLOCK = 500
+"""Targets per block, the leaves of the tree; it decides the last bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +82,9 @@ class LabelSolve(Method):
         """See `Method.run`."""
         x, _ = natural_images(problem, config.images_per_class, seed)
         images, y_target = problem.x_target, problem.y_target
-        settings = {"method": self.procedure, **dataclasses.asdict(config)}
+        settings = {"method": self.procedure, **dataclasses.asdict(config), "tree of": BLOCK}
         if config.n_targets is None:
-            del settings["n_targets"]  # states of earlier versions go on
+            del settings["n_targets"]
         else:
             sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
             rows = sampler.draw(config.n_targets, generator(seed, Purpose.TARGETS))
@@ -173,6 +178,8 @@ def label_solve(
     """
     if len(images) != len(y_target):
         raise UserError(f"{len(images)} images but {len(y_target)} labels: they must match")
+    if not len(images):
+        raise UserError("no target images: Label Solve needs at least one")
     support = kernel.prepare(x_support)
     factor = triangular_factor(kernel, support, images, y_target, transform, progress, resume)
     return labels_of(factor, kernel, support, diag_reg)
@@ -208,38 +215,88 @@ def triangular_factor(
     `label_solve`.
     """
     y_target = np.asarray(y_target, np.float64)
-    factor, first = np.empty((0, len(support) + y_target.shape[1])), 0
+    tree, first = _Tree(), 0
     if resume is not None and resume.found is not None:
-        factor = resume.found.tensors["factor"]
+        tree = _Tree(resume.found.tensors)
         first = int(resume.found.metadata["n_done"])
-    done = first
+    done, pool = first, kernel.pool
+    held = pool.hold(RawTargets(images, transform))
+    places = [slice(a, min(a + BLOCK, len(images))) for a in range(first, len(images), BLOCK)]
+    leaves = pool.map(_leaf, ((kernel, support, held[rows], y_target[rows]) for rows in places))
 
     def save() -> None:
         if resume is not None and done:
-            resume.save({"factor": factor}, n_done=str(done))
+            resume.save(tree.tensors, n_done=str(done))
 
     try:
-        for start in range(first, len(images), BLOCK):
-            stop = min(start + BLOCK, len(images))
-            x = transform.apply(images[start:stop], kernel.dtype)
-            k_ts = np.asarray(kernel(x, support), np.float64)
-            if not np.isfinite(k_ts).all():
+        for rows, leaf in zip(places, leaves, strict=True):
+            if not np.isfinite(leaf).all():
                 raise UserError("the kernel has NaN or infinite entries: check the images")
-            factor = _folded(factor, np.hstack([k_ts, y_target[start:stop]]))
-            done = stop
+            tree.add(leaf)
+            done = rows.stop
             if resume is not None and resume.is_due:
                 save()
             if progress is not None:
-                progress(stop, len(images))
-    except KeyboardInterrupt:
+                progress(done, len(images))
+    except (KeyboardInterrupt, WorkersGone):
         save()
         raise
-    return factor
+    return tree.root
 
 
-def _folded(factor: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """R of `factor` stacked on `block`."""
-    stacked = np.vstack([factor, block])
+class _Tree:
+    """Triangular factors of neighbouring blocks, two of one level combined at once.
+
+    So there is at most one of a level, and which are combined follows from their number alone.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray] = MappingProxyType({})):
+        levels = {int(name.removeprefix("level_")): factor for name, factor in tensors.items()}
+        self._factors = sorted(levels.items(), key=lambda item: -item[0])
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The factors by level, for a checkpoint."""
+        return {f"level_{level}": factor for level, factor in self._factors}
+
+    def add(self, factor: np.ndarray) -> None:
+        """Take in the factor of the next block."""
+        level = 0
+        while self._factors and self._factors[-1][0] == level:
+            factor, level = _factor(self._factors.pop()[1], factor), level + 1
+        self._factors.append((level, factor))
+
+    @property
+    def root(self) -> np.ndarray:
+        """The factor of all blocks."""
+        factors = [factor for _, factor in self._factors]
+        while len(factors) > 1:
+            last = factors.pop()
+            factors[-1] = _factor(factors[-1], last)
+        return factors[0]
+
+
+def _leaf(kernel, support, targets, y_target) -> np.ndarray:
+    """R of [K_ts, y_t] of a block of targets, or NaN where K_ts is not finite."""
+    raw, support = read(targets), read(support)
+    x = raw.transform.apply(raw.images, kernel.dtype)
+    k_ts = np.asarray(work.one_block(kernel, x, support), np.float64)
+    if not np.isfinite(k_ts).all():
+        return np.full(_shape_of_leaf(kernel, support, targets, y_target), np.nan)
+    return _factor(np.hstack([k_ts, y_target]))
+
+
+def _shape_of_leaf(kernel, support, targets, y_target) -> tuple[int, int]:
+    columns = len(support) + y_target.shape[1]
+    return min(len(y_target), columns), columns
+
+
+_leaf.shape_of = _shape_of_leaf
+
+
+def _factor(*blocks: np.ndarray) -> np.ndarray:
+    """R of blocks of rows stacked."""
+    stacked = np.vstack(blocks)
     (factor,) = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
     return factor[: stacked.shape[1]]
 

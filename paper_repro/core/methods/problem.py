@@ -11,6 +11,7 @@ import numpy as np
 
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels.pool import WHOLE_STEP, gradient_cut
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.sets.scoring import HeldOut
@@ -19,6 +20,28 @@ from paper_repro.core.store.row_schema import config_hash
 
 if TYPE_CHECKING:
     from paper_repro.core.kernels.kernel import Kernel
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RawTargets:
+    """Raw images with what makes kernel inputs of them, as a pool holds them.
+
+    Attributes:
+      images: raw images (n, H, W, C).
+      transform: from raw images to kernel inputs.
+    """
+
+    images: np.ndarray
+    transform: Transform
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the images."""
+        return self.images.shape
+
+    def __getitem__(self, rows: slice | np.ndarray) -> RawTargets:
+        """Those of `rows`."""
+        return dataclasses.replace(self, images=self.images[rows])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,11 +105,17 @@ class Problem:
             {
                 "config": settings,
                 "of": seed,
-                "kernels": [[k.definition, dict(k.parameters)] for k in kernels],
+                "kernels": [[k.definition, dict(k.parameters), *_cut(k)] for k in kernels],
                 "data": [sha256_of_array(np.ascontiguousarray(a)) for a in arrays],
                 "transform": self.transform.settings,
             }
         )
+
+
+def _cut(kernel: Kernel) -> list[tuple[int, int]]:
+    """How gradients are cut, which decides the order of sums; nothing for a step in one block."""
+    cut = gradient_cut(kernel)
+    return [] if cut == WHOLE_STEP else [cut]
 
 
 _ROWS, _IMAGES, _TIMED = 10, 200, 0.5

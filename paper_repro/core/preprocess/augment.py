@@ -44,17 +44,36 @@ class Augmentation:
                 f"got {self}"
             )
 
-    def apply(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(
+        self,
+        images: np.ndarray,
+        rng: np.random.Generator,
+        rows: np.ndarray | None = None,
+        of: int | None = None,
+    ) -> np.ndarray:
         """Augmented copies of raw images.
+
+        What becomes of an image depends on the generator and on its place alone, so a batch may be
+        made in parts, wherever they are needed.
 
         Args:
           images: (n, H, W, C), raw pixels of any numeric dtype.
           rng: decides which images change and how; the same state gives the same result.
+          rows: the places of `images` in a batch of `of` images, int64 (n,); None for the whole.
+          of: the number of images in the batch.
 
         Returns:
           float32 (n, H, W, C), neither rounded nor clipped (bilinear values stay in range).
+
+        Example:
+          >>> images = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8, 1)
+          >>> whole = Augmentation().apply(images, np.random.default_rng(0))
+          >>> part = Augmentation().apply(images[[2]], np.random.default_rng(0), np.array([2]), 4)
+          >>> np.array_equal(part, whole[[2]])
+          True
         """
-        n, height, width, channels = images.shape
+        _, height, width, channels = images.shape
+        n = len(images) if of is None else of
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, n))
         down = rng.uniform(-self.shift, self.shift, n) * height
         right = rng.uniform(-self.shift, self.shift, n) * width
@@ -64,7 +83,9 @@ class Augmentation:
         changed = np.zeros(n, bool)
         changed[rng.permutation(n)[: round(self.fraction * n)]] = True
         out = np.empty(images.shape, np.float32)
-        maps = (np.cos(angle), np.sin(angle), down, right, mirror)
+        maps = [np.cos(angle), np.sin(angle), down, right, mirror]
+        if rows is not None:
+            changed, maps = changed[rows], [a[rows] for a in maps]
         images = np.ascontiguousarray(images)
         compiled.warp(images, changed, *(a.astype(np.float32) for a in maps), out)
         return out

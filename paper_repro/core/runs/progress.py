@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 LOG_SECONDS = 30.0
@@ -13,13 +13,20 @@ LOG_SECONDS = 30.0
 class ProgressBars:
     """Two levels: runs of the table, and steps of the current run. Writes to stderr."""
 
-    def __init__(self, runs: int | None, done: int = 0, quiet_seconds: float = 0.0):
+    def __init__(
+        self,
+        runs: int | None,
+        done: int = 0,
+        quiet_seconds: float = 0.0,
+        status: Callable[[], str] = str,
+    ):
         """Nothing is shown yet.
 
         Args:
           runs: number of runs of the table; None where there is one computation alone.
           done: runs that are finished already.
           quiet_seconds: how long a computation may take without anything being shown.
+          status: what else there is to say at a step, such as how many workers there are.
         """
         from rich.console import Console
         from rich.progress import (
@@ -46,7 +53,7 @@ class ProgressBars:
             "runs", total=runs, completed=done, figures="", visible=runs is not None
         )
         self._run = self._bars.add_task("", total=None, figures="", visible=False)
-        self._name = ""
+        self._name, self._status = "", status
         self._quiet_until = time.monotonic() + quiet_seconds
         self._said = float("-inf")
         self._first: tuple[float, int] | None = None
@@ -71,6 +78,7 @@ class ProgressBars:
             for name, short in (("loss", "loss"), ("validation_accuracy", "val"))
             if name in figures
         )
+        shown = ", ".join(filter(None, (shown, self._status())))
         self._bars.update(self._run, completed=done, total=of, figures=shown)
         now = time.monotonic()
         if self._first is None:

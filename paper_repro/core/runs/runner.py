@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
-from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
+from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError, WorkersGone
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.runs import gallery
@@ -192,7 +192,8 @@ def run_cells(
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = [(cell, seed) for seed in seeds for cell in cells]
     todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
-    with ProgressBars(len(runs), len(runs) - len(todo)) as progress:
+    done, status = len(runs) - len(todo), options.execution.status
+    with ProgressBars(len(runs), done, status=status) as progress:
         for cell, seed in todo:
             if cell.dataset in unfinished.missing:
                 continue
@@ -272,7 +273,7 @@ def _run(
             fields = cell.scorer.score(learned, scoring)
     except (Diverged, Unsolvable) as error:
         return close("failed", reason=str(error), **getattr(error, "extra", {}))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkersGone):
         close("interrupted")
         raise
     except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -79,6 +80,19 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@functools.cache
+def source_digest() -> str:
+    """Hex SHA-256 over the Python files of this package, by which two copies of it are told apart.
+
+    It stands for the code that was loaded: it is computed once per process.
+    """
+    package = Path(__file__).resolve().parents[2]
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py"), key=lambda path: path.as_posix()):
+        found.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 @functools.cache

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from paper_repro.core.kernels.kernel import Kernel
+from paper_repro.core.kernels.pool.held import RemoteImages, read
 from paper_repro.core.kernels.prepared import Prepared
 from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.methods.kip.config import KIPConfig
-from paper_repro.core.methods.problem import Problem
+from paper_repro.core.methods.problem import Problem, RawTargets
+from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.random import Purpose, generator
 
 
 class Batches:
-    """The prepared targets of a step; fixed images are prepared once, augmented ones per step."""
+    """The targets of a step; fixed images are prepared once, augmented ones per step.
+
+    Augmented ones are made block by block where a block is evaluated, from the raw images there.
+    """
 
     def __init__(self, problem: Problem, kernel: Kernel, config: KIPConfig, seed: int):
         self._problem, self._kernel, self._config, self._seed = problem, kernel, config, seed
@@ -24,22 +30,59 @@ class Batches:
         self._y = problem.y_target
 
     @functools.cached_property
-    def _prepared(self) -> Prepared:
+    def _prepared(self) -> Prepared | RemoteImages:
         x = self._problem.transform.apply(self._problem.x_target, self._kernel.dtype)
         return self._kernel.hold(x)
 
-    def __call__(self, step: int, kernel: Kernel) -> tuple[Prepared, np.ndarray]:
-        """Targets of the step prepared for `kernel`, and their centred labels, float64 (n, K)."""
+    @functools.cached_property
+    def _raw(self) -> RawTargets | RemoteImages:
+        problem = self._problem
+        return self._kernel.pool.hold(RawTargets(problem.x_target, problem.transform))
+
+    def __call__(self, step: int, kernel: Kernel) -> tuple[Prepared | RemoteImages, np.ndarray]:
+        """Targets of the step for `kernel`, and their centred labels, float64 (n, K)."""
         rng = generator(self._seed, Purpose.TARGETS, step)
         rows = self._sampler.draw(self._config.target_batch, rng)
         augmentation = self._config.augmentation
         if augmentation is None and kernel is self._kernel:
             return self._prepared[rows], self._y[rows]
-        raw = self._problem.x_target[rows]
-        if augmentation is not None:
-            raw = augmentation.apply(raw, generator(self._seed, Purpose.AUGMENTATION, step))
-        x = self._problem.transform.apply(raw, kernel.dtype)
-        return kernel.prepare(x), self._y[rows]
+        made = _Made(self._raw, rows, augmentation, (self._seed, step), kernel.dtype)
+        return RemoteImages.made(made, (len(rows), *self._raw.shape[1:])), self._y[rows]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Made:
+    """Makes targets of a step where a block is evaluated.
+
+    Attributes:
+      raw: all raw images, with their transform.
+      batch: row numbers of the step's targets.
+      augmentation: None leaves them as they are.
+      stream: seed and step.
+      dtype: of the kernel inputs.
+    """
+
+    raw: RawTargets | RemoteImages
+    batch: np.ndarray
+    augmentation: Augmentation | None
+    stream: tuple[int, int]
+    dtype: np.dtype
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """The targets at places `rows` of the batch."""
+        n, of = len(rows), len(self.batch)
+        rows = np.append(rows, np.arange(max(0, _LEAST - n)) % of)
+        raw = read(self.raw[self.batch[rows]])
+        images = raw.images
+        if self.augmentation is not None:
+            seed, step = self.stream
+            rng = generator(seed, Purpose.AUGMENTATION, step)
+            images = self.augmentation.apply(images, rng, rows, of)
+        return raw.transform.apply(images, self.dtype)[:n]
+
+
+_LEAST = 16
+"""Images made together: transforms check the spread of what they get, and one image has little."""
 
 
 def kernel_of(step: int, seed: int, kernel: Kernel, alternatives: Sequence[Kernel]) -> Kernel:

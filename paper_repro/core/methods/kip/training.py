@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paper_repro.core.errors import Diverged, UserError
+from paper_repro.core.errors import Diverged, UserError, WorkersGone
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
 from paper_repro.core.methods.kip.config import KIPConfig, evaluation_steps, official_steps
@@ -66,6 +66,7 @@ def run(
     Raises:
       UserError: patience without a validation set, a directory of another run, or one whose
         states or metrics were damaged beyond what can be made good.
+      WorkersGone: the kernel's pool has no workers; the state is saved.
       Diverged: a loss that is not finite, or a support kernel that is not positive definite; the
         directory keeps everything up to there.
     """
@@ -114,7 +115,7 @@ def run(
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
             if resume.is_due:
                 save(state)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkersGone):
         save(state)
         raise
     selected = _select(log.entries, config)
