@@ -5,6 +5,7 @@ The modules load what is heavy when it is used (`core.lazy`), so that `--help` s
 
 from __future__ import annotations
 
+from paper_repro.benchmark.cluster import cluster
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
 from paper_repro.benchmark.labels import labels
@@ -12,7 +13,14 @@ from paper_repro.benchmark.step import step
 from paper_repro.benchmark.transfer import transfer
 from paper_repro.core.cli import run
 
-COMMANDS = {"kernel": kernel, "fc": fc, "step": step, "labels": labels, "transfer": transfer}
+COMMANDS = {
+    "kernel": kernel,
+    "fc": fc,
+    "step": step,
+    "labels": labels,
+    "transfer": transfer,
+    "cluster": cluster,
+}
 
 
 def main() -> None:
@@ -25,6 +33,7 @@ def main() -> None:
         python -m paper_repro.benchmark step
         python -m paper_repro.benchmark labels
         python -m paper_repro.benchmark transfer
+        python -m paper_repro.benchmark cluster
     """
 
 

@@ -67,7 +67,7 @@ class RayPool:
         cards: int = 0,
         limits: Limits = Limits(),
     ):
-        _connect(address)
+        _connect(address, (workers or 0) * cores)
         self.crew = _Actors(workers, cores, cards)
         self._scheduler = Scheduler(self.crew, limits)
 
@@ -251,8 +251,8 @@ class _Actors:
             )
 
 
-def _connect(address: str) -> None:
-    """Connect this process to a cluster, unless it is."""
+def _connect(address: str, cores: int) -> None:
+    """Connect this process to a cluster, unless it is; its own one has at least so many cores."""
     if ray.is_initialized():
         return
     # A busy machine takes longer than Ray's own limit to start what a node consists of.
