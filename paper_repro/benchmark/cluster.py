@@ -1,8 +1,8 @@
 """Kernel blocks on Ray: measured on this machine, and what that makes of 10 to 1,000 workers.
 
 The model takes from the measurement what a block takes on one core and what a task costs the
-driver; a network's bandwidth and the times of a card are given. It leaves out stragglers and
-vanished workers.
+driver; a network's bandwidth and the times of a card are given. It leaves out stragglers, vanished
+workers and the scoring of test images.
 """
 
 from __future__ import annotations
@@ -152,9 +152,10 @@ class Costs:
 
 
 def blocks_of(n_support: int, batch: int) -> int:
-    """Blocks of a KIP step."""
+    """Blocks of a KIP step: of the supports with the targets, and with themselves."""
     rows, columns = _cut()
-    return math.ceil(n_support / rows) * math.ceil(batch / columns)
+    with_targets = math.ceil(n_support / rows) * math.ceil(batch / columns)
+    return with_targets + math.ceil(n_support / rows) * math.ceil(n_support / columns)
 
 
 def modelled(costs: Costs) -> list[dict[str, Any]]:
@@ -225,7 +226,8 @@ def measure(
         _settle(crew, n)
         seconds, local_seconds = in_turn(repeats, step(far, held), here)
         by_workers.append({"workers": n, "seconds": seconds, "local_seconds": local_seconds})
-    blocks, first = blocks_of(n_support, target_batch), by_workers[0]
+    blocks, first = math.ceil(target_batch / _cut()[1]), by_workers[0]
+    blocks *= math.ceil(n_support / _cut()[0])
     for found in by_workers:
         found["blocks_per_second"] = 2 * blocks / found["seconds"]
         alone = first["seconds"] * first["workers"]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -232,6 +233,36 @@ def test_a_node_with_other_versions_is_refused_by_name(cluster, pool, tmp_path, 
         fresh.close()
     finally:
         cluster.remove_node(node)
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_in_a_longer_run(cluster, pool, tmp_path):
+    _ready(pool, 3)
+    wanted = _kip(tmp_path / "here", steps=60)
+    rng, before, kills, stopped = np.random.default_rng(1), pool.repeated, [], threading.Event()
+
+    def kill_at_random():
+        while len(kills) < 50 and not stopped.wait(rng.uniform(0.2, 3.0)):
+            facts = list(pool.crew.ready.values())
+            if facts:
+                kills.append(facts[rng.integers(len(facts))]["pid"])
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(kills[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_at_random)
+    thread.start()
+    started, runs = time.monotonic(), 0
+    try:
+        while thread.is_alive():
+            assert _same(_kip(tmp_path / str(runs), pool, steps=60), wanted)
+            runs += 1
+    finally:
+        stopped.set()
+        thread.join()
+    took = time.monotonic() - started
+    print(f"{len(kills)} kills, {runs} runs of 60 steps, {pool.repeated - before} blocks repeated")
+    print(f"{took:.0f} s")
+    assert len(kills) == 50 and runs >= 1
 
 
 DRIVER = """

@@ -3,6 +3,9 @@
 The columns of Table 1 are run with a network of one layer, which JAX compiles in a moment.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tiny_official
@@ -122,6 +125,10 @@ def test_rows_of_both_types_do_not_share_a_directory(ran, data):
         (("--dtype", "float16"), "invalid choice 'float16' for argument '--dtype'"),
         (("--backend", "jax", "--threads", "2"), "the jax backend has no option threads"),
         (("--threads", "0"), "threads must be positive, not 0"),
+        (("--execution", "slurm"), "--execution is local, ray or ray://HOST:PORT, not 'slurm'"),
+        (("--execution", "ray://head"), "ray or ray://HOST:PORT, not 'ray://head'"),
+        (("--workers", "2"), "--workers is for --execution ray: leave it out"),
+        (("--execution", "ray", "--workers", "0"), "--workers must be at least 1, not 0"),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
@@ -131,3 +138,26 @@ def test_executions_that_cannot_be_are_refused(options, words, data, tmp_path):
     assert done.returncode == 2
     assert words in done.stderr
     assert read_rows(tmp_path / f"{table1.SCRIPT}.jsonl", smoke=True) == []
+
+
+WITHOUT_RAY = """
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ray":
+            raise ModuleNotFoundError("No module named 'ray'", name="ray")
+sys.meta_path.insert(0, NoRay())
+import runpy
+runpy.run_module("paper_repro.evaluate", run_name="__main__")
+"""
+
+
+def test_without_the_extra_ray_is_one_line_that_says_what_to_install(data, tmp_path):
+    np.savez(tmp_path / "set.npz", images=np.zeros((10, 8, 8, 3)), labels=np.arange(10))
+    words = [tmp_path / "set.npz", "--execution", "ray", "--data-dir", data, "--dataset", "svhn"]
+    command = [sys.executable, "-c", WITHOUT_RAY, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --execution ray needs Ray, which is not installed: pip install 'kip-repro[ray]'\n"
+    )

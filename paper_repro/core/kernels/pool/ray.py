@@ -266,7 +266,8 @@ def _connect(address: str, cores: int) -> None:
         try:
             ray.init(address="auto", **quiet)
         except ConnectionError:
-            ray.init(address="local", num_cpus=available_cores(), include_dashboard=False, **quiet)
+            cores = max(cores, available_cores())
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
 
 
 def _init(address: str, options: dict[str, Any]) -> None:
