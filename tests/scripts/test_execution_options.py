@@ -147,8 +147,9 @@ class NoRay:
         if name == "ray":
             raise ModuleNotFoundError("No module named 'ray'", name="ray")
 sys.meta_path.insert(0, NoRay())
-import runpy
-runpy.run_module("paper_repro.evaluate", run_name="__main__")
+from paper_repro import evaluate
+from paper_repro.core import cli
+cli.run(evaluate.main)
 """
 
 
