@@ -7,20 +7,16 @@ progress on the way, and every pool gives the same bits. Backends see single blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import work
-from paper_repro.core.kernels.pool import Pool, gradient_cut
 from paper_repro.core.kernels.pool.held import RemoteImages, read
 from paper_repro.core.kernels.prepared import Array, Prepared, require_images
 from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
-
-Get = Literal["ntk", "nngp"]
-"""The two kernels of a network."""
+from paper_repro.core.kernels.work import Get, Primitives
 
 Progress = Callable[[int, int], None]
 """Called with the number of pairs done and the total after every block."""
@@ -31,21 +27,13 @@ Images = Array | Prepared | RemoteImages
 _MIN_COLUMNS = 64
 
 
-class Primitives(Protocol):
-    """What a kernel offers for single blocks; see `kernel.Kernel`, which has the descriptions."""
+def gradient_cut(kernel: Primitives) -> tuple[int, int]:
+    """The most rows of the first and second argument in a block of a gradient of `kernel`.
 
-    dtype: np.dtype
-    block_pairs: int
-    block_side: int
-    gradient_block: tuple[int, int]
-    pool: Pool
-
-    def transposes(self, n1: int, n2: int) -> bool: ...  # noqa: D102
-    def prepare(self, x: Array) -> Prepared: ...  # noqa: D102
-    def block(self, x1, x2, get: Get | None) -> Array: ...  # noqa: D102
-    def block_vjp(self, x1, x2, cotangent: Array, get: Get | None) -> Array: ...  # noqa: D102
-    def block_and_pullback(self, x1, x2, get: Get | None) -> tuple: ...  # noqa: D102
-    def block_parameter_vjp(self, x1, x2, cotangent: Array) -> Mapping[str, float]: ...  # noqa: D102
+    It decides the order of sums, and so the last bits.
+    """
+    rows, columns = kernel.gradient_block
+    return rows, kernel.pool.block_rows or columns
 
 
 def kernel_matrix(

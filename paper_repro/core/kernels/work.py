@@ -6,23 +6,41 @@ Images that are elsewhere are read here. Each function says by `shape_of` what s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from paper_repro.core.kernels.pool import Pool
 from paper_repro.core.kernels.pool.held import RemoteImages, here
 from paper_repro.core.kernels.prepared import Array, Prepared
 
-if TYPE_CHECKING:
-    from paper_repro.core.kernels.kernel import Kernel
+Get = Literal["ntk", "nngp"]
+"""The two kernels of a network."""
 
 
-def prepared(kernel: Kernel, x: Any) -> Prepared | RemoteImages:
+class Primitives(Protocol):
+    """What a kernel offers for single blocks; see `kernel.Kernel`, which has the descriptions."""
+
+    dtype: np.dtype
+    block_pairs: int
+    block_side: int
+    gradient_block: tuple[int, int]
+    pool: Pool
+
+    def transposes(self, n1: int, n2: int) -> bool: ...  # noqa: D102
+    def prepare(self, x: Array) -> Prepared: ...  # noqa: D102
+    def block(self, x1, x2, get: Get | None) -> Array: ...  # noqa: D102
+    def block_vjp(self, x1, x2, cotangent: Array, get: Get | None) -> Array: ...  # noqa: D102
+    def block_and_pullback(self, x1, x2, get: Get | None) -> tuple: ...  # noqa: D102
+    def block_parameter_vjp(self, x1, x2, cotangent: Array) -> Mapping[str, float]: ...  # noqa: D102
+
+
+def prepared(kernel: Primitives, x: Any) -> Prepared | RemoteImages:
     """`x`, which the kernel prepares unless it is prepared or elsewhere."""
     return x if isinstance(x, Prepared | RemoteImages) else kernel.prepare(x)
 
 
-def one_block(kernel: Kernel, x1: Array, x2: Array | Prepared) -> np.ndarray:
+def one_block(kernel: Primitives, x1: Array, x2: Array | Prepared) -> np.ndarray:
     """k(x1, x2) in one block, of the kernel's own kind."""
     return entries(kernel, x1, x2, None, kernel.transposes(len(x1), len(x2)))
 

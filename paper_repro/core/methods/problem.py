@@ -11,7 +11,8 @@ import numpy as np
 
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.pool import WHOLE_STEP, gradient_cut
+from paper_repro.core.kernels.blocks import gradient_cut
+from paper_repro.core.kernels.pool import WHOLE_STEP
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
 from paper_repro.core.sets.scoring import HeldOut

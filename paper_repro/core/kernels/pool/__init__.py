@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from paper_repro.core.kernels.kernel import Kernel
     from paper_repro.core.kernels.prepared import Prepared
 
 Result = TypeVar("Result")
@@ -52,12 +51,3 @@ class Pool(Protocol):
             block is the shape of its result, by which a pool tells a worker that fails.
           blocks: arguments of `work`, arrays and kernels; a kernel is pickled as a recipe.
         """
-
-
-def gradient_cut(kernel: Kernel) -> tuple[int, int]:
-    """The most rows of the first and second argument in a block of a gradient of `kernel`.
-
-    It decides the order of sums, and so the last bits.
-    """
-    rows, columns = kernel.gradient_block
-    return rows, kernel.pool.block_rows or columns
