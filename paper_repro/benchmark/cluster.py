@@ -22,7 +22,6 @@ from paper_repro.core import lazy
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
-from paper_repro.core.kernels.blocks import gradient_cut
 from paper_repro.core.runs.cell import distilling_cell
 from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.runs.presets import CONVNET
@@ -283,4 +282,4 @@ def _settle(crew: Any, n: int) -> None:
 
 @functools.cache
 def _cut() -> tuple[int, int]:
-    return gradient_cut(Execution("numba").kernel(KernelSpec("convnet")))
+    return Execution("numba").kernel(KernelSpec("convnet")).gradient_cut

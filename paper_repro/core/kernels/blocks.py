@@ -27,15 +27,6 @@ Images = Array | Prepared | RemoteImages
 _MIN_COLUMNS = 64
 
 
-def gradient_cut(kernel: Primitives) -> tuple[int, int]:
-    """The most rows of the first and second argument in a block of a gradient of `kernel`.
-
-    It decides the order of sums, and so the last bits.
-    """
-    rows, columns = kernel.gradient_block
-    return rows, kernel.pool.block_rows or columns
-
-
 def kernel_matrix(
     kernel: Primitives,
     x1: Images,
@@ -156,8 +147,8 @@ def with_pullback(
 ) -> tuple[np.ndarray, Callable[[Array], np.ndarray]]:
     """The whole matrix k(x1, x2), and the function from a cotangent to the gradient of x1.
 
-    Blocks are cut as `gradient_cut` says. Partial gradients are added in the order of the rows of
-    x2.
+    Blocks are cut as `Kernel.gradient_cut` says. Partial gradients are added in the order of the
+    rows of x2.
 
     Returns:
       (n1, n2) of the kernel's dtype, and a function from a cotangent (n1, n2) to the gradient of
@@ -171,7 +162,7 @@ def with_pullback(
     dtype, pool = kernel.dtype, kernel.pool
     p1 = work.prepared(kernel, x1)
     is_self, n1, n2 = x2 is x1, len(p1), len(x2)
-    rows, columns = gradient_cut(kernel)
+    rows, columns = kernel.gradient_cut
     if is_self and n1 > min(rows, columns):
         return _self_with_pullback(kernel, p1, get)
     transposed = not is_self and kernel.transposes(n1, n2)
@@ -214,7 +205,7 @@ def _self_with_pullback(
     kernel: Primitives, p1: Prepared, get: Get | None
 ) -> tuple[np.ndarray, Callable[[Array], np.ndarray]]:
     """`with_pullback` of x1 with itself, in more than one block; the matrix is symmetric."""
-    k, (rows, columns) = kernel_matrix(kernel, p1, None, get), gradient_cut(kernel)
+    k, (rows, columns) = kernel_matrix(kernel, p1, None, get), kernel.gradient_cut
     places = [(a, b) for b in _cut(len(p1), columns) for a in _cut(len(p1), rows)]
 
     def pullback(cotangent: Array) -> np.ndarray:
@@ -245,7 +236,7 @@ def parameter_vjp(
     """
     require_outside_jit(x1, x2, cotangent)
     cotangent = _fitting(cotangent, kernel.dtype, (len(x1), len(x2)))
-    rows = _cut(len(x2), gradient_cut(kernel)[1])
+    rows = _cut(len(x2), kernel.gradient_cut[1])
     x2 = [x2] if len(rows) == 1 else [x2[r] for r in rows]
     works = [(kernel, x1, part, cotangent[:, r]) for part, r in zip(x2, rows, strict=True)]
     total: dict[str, float] = {}

@@ -79,6 +79,12 @@ class Kernel(abc.ABC):
         kernel._recipe = cls, args, tuple(sorted(options.items()))
         return kernel
 
+    @property
+    def gradient_cut(self) -> tuple[int, int]:
+        """`gradient_block`, unless the pool cuts the second argument otherwise."""
+        rows, columns = self.gradient_block
+        return rows, self.pool.block_rows or columns
+
     def __reduce__(self) -> tuple:
         return _made, self._recipe
 

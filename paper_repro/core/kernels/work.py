@@ -24,7 +24,7 @@ class Primitives(Protocol):
     dtype: np.dtype
     block_pairs: int
     block_side: int
-    gradient_block: tuple[int, int]
+    gradient_cut: tuple[int, int]
     pool: Pool
 
     def transposes(self, n1: int, n2: int) -> bool: ...  # noqa: D102

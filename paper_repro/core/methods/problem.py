@@ -11,7 +11,6 @@ import numpy as np
 
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels.blocks import gradient_cut
 from paper_repro.core.kernels.pool import WHOLE_STEP
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.preprocess import Transform
@@ -115,7 +114,7 @@ class Problem:
 
 def _cut(kernel: Kernel) -> list[tuple[int, int]]:
     """How gradients are cut, which decides the order of sums; nothing for a step in one block."""
-    cut = gradient_cut(kernel)
+    cut = kernel.gradient_cut
     return [] if cut == WHOLE_STEP else [cut]
 
 
