@@ -1,16 +1,20 @@
-"""A directory of data sets: `<name>.npz`, official or of one's own, and Hub snapshots."""
+"""A directory of data sets: `<name>.npz` or its parts, official or of one's own, Hub snapshots."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from paper_repro.core.data import parquet
 from paper_repro.core.data.arrays import KEYS, digests, normalise
 from paper_repro.core.data.cache import read_cache, write_cache
 from paper_repro.core.data.dataset import Dataset
 from paper_repro.core.data.npz import read_npz
+from paper_repro.core.data.parts import complete_names, read_parts
 from paper_repro.core.data.registry import Spec, find, plain
 from paper_repro.core.data.verify import verify
 from paper_repro.core.errors import UserError
@@ -35,8 +39,15 @@ def data_directory(data_dir: str | os.PathLike[str] | None) -> Path | None:
 
 
 def own_names(directory: Path) -> tuple[str, ...]:
-    """Names of the npz files in `directory` that are no official data set."""
-    return tuple(sorted(path.stem for path in directory.glob("*.npz") if find(path.stem) is None))
+    """Names of the npz files and parts in `directory` that are of no official data set."""
+    return tuple(name for name in complete(directory) if find(name) is None)
+
+
+def complete(directory: Path) -> tuple[str, ...]:
+    """Names of all data sets that are in `directory` as npz files or whole in parts."""
+    stems = {path.stem for path in directory.glob("*.npz")} | set(complete_names(directory))
+    specs = {stem: find(stem) for stem in stems}
+    return tuple(sorted({stem if spec is None else spec.name for stem, spec in specs.items()}))
 
 
 def read(directory: Path, name: str, spec: Spec | None) -> Dataset | None:
@@ -48,11 +59,17 @@ def read(directory: Path, name: str, spec: Spec | None) -> Dataset | None:
       UserError: a file of that name is there and cannot be used.
     """
     path = _npz_path(directory, name)
+    parts = None if path is not None else read_parts(directory, name if spec is None else spec.name)
     if spec is None:
-        return None if path is None else _own(path)
+        if parts is not None:
+            return _own(directory / f"{name}.part", parts, f"local parts of {name}")
+        return None if path is None else _own(path, *_content(path))
     if path is not None:
         arrays, found = verify(spec, read_npz(path, KEYS), str(path))
         return Dataset.official(spec, arrays, found, f"local file {path.name}")
+    if parts is not None:
+        arrays, found = verify(spec, parts, f"{directory}/{spec.name}.*.part")
+        return Dataset.official(spec, arrays, found, f"local parts of {spec.name}")
     folder = parquet.find_snapshot(directory, spec)
     if folder is None:
         return None
@@ -75,8 +92,12 @@ def _npz_path(directory: Path, name: str) -> Path | None:
     return same[0] if same else None
 
 
-def _own(path: Path) -> Dataset:
-    content = read_npz(path, KEYS, optional=("class_names",))
+def _content(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """What an npz file holds, and what its data set calls its source."""
+    return read_npz(path, KEYS, optional=("class_names",)), f"local file {path.name}"
+
+
+def _own(path: Path, content: Mapping[str, np.ndarray], source: str) -> Dataset:
     arrays = normalise(content, str(path))
     n_classes = int(arrays["y_train"].max()) + 1
     if int(arrays["y_test"].max()) >= n_classes:
@@ -92,6 +113,6 @@ def _own(path: Path) -> Dataset:
         title=path.stem,
         **arrays,
         class_names=names,
-        source=f"local file {path.name}",
+        source=source,
         array_sha256=digests(arrays),
     )
