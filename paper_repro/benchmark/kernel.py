@@ -86,14 +86,24 @@ def kernel(
 
 
 def compare(
-    name: str, shape: tuple[int, int, int], backends: tuple[str, ...], dtype: str, quick: bool
+    name: str,
+    shape: tuple[int, int, int],
+    backends: tuple[str, ...],
+    dtype: str,
+    quick: bool,
+    pairs: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of one architecture: each backend, forward and gradient, with its peer's time."""
+    """Rows of one architecture: each backend, forward and gradient, with its peer's time.
+
+    `pairs` is a multiple of 8, the same for every backend; None for what suits each on a CPU.
+    """
     rng = np.random.default_rng(0)
     x1 = rng.normal(size=(8, *shape)).astype(dtype)
     x2 = rng.normal(size=(128, *shape)).astype(dtype)
     few = x1[:2], x2[:2]
     seeds = rng.normal(size=(8, 128)).astype(dtype)
+    if pairs is not None:
+        x2 = np.resize(x2, (pairs // 8, *shape))
     architecture = from_name(name)
     peers = {
         mode: _peer(architecture, dtype, mode, few, seeds[:2, :2], quick)
@@ -103,6 +113,8 @@ def compare(
     for backend in backends:
         ours = factory.network_kernel(architecture, backend=backend, dtype=dtype)
         n1, n2 = (8, 128) if backend != "jax" or name.startswith("fc") else (4, 32)
+        if pairs is not None:
+            n1, n2 = 8, pairs // 8
         prepared = ours.prepare(x1[:n1]), ours.prepare(x2[:n2])
         masked = np.zeros((n1, n2), dtype)
         masked[:2, :2] = seeds[:2, :2]

@@ -43,6 +43,7 @@ def export(
     series_limit: int,
     data_dir: Path | None,
     wanted: Collection[str] | None = None,
+    smoke: bool = False,
 ) -> list[LearnedSet]:
     """Write the learned sets of the runs under `results` into `out`, and its index.
 
@@ -54,6 +55,7 @@ def export(
       series_limit: supports of up to this many images keep their official steps.
       data_dir: see `load_dataset`; the transform is needed for the pictures.
       wanted: configuration hashes of the runs to export; None for all.
+      smoke: whether the runs of smoke tests count.
 
     Returns:
       The sets that were written.
@@ -67,7 +69,7 @@ def export(
             shutil.rmtree(left)
         written = [
             _export(row, results, out, series_limit, data_dir)
-            for row in _best(results, seeds, wanted)
+            for row in _best(results, seeds, wanted, smoke)
             if _is_new(row, out)
         ]
         names = sorted(path.parent.name for path in out.glob(f"[!.]*/{catalogue.RECORD}"))
@@ -106,7 +108,7 @@ def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
 
 
 def _best(
-    results: Path, seeds: Sequence[int], wanted: Collection[str] | None
+    results: Path, seeds: Sequence[int], wanted: Collection[str] | None, smoke: bool
 ) -> list[dict[str, Any]]:
     """The row of the largest budget for each set, of those whose run directory is at hand."""
     best: dict[str, dict[str, Any]] = {}
@@ -115,7 +117,7 @@ def _best(
         return *_rank(row), -seeds.index(row["seed"])
 
     for path in sorted(results.glob("*.jsonl")):
-        for row in read_rows(path):
+        for row in read_rows(path, smoke=smoke):
             if row["status"] != "done" or row["seed"] not in seeds:
                 continue
             if wanted is not None and row["config_hash"] not in wanted:

@@ -71,7 +71,7 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(tensors, metadata)
 
 
-SECONDS = 30.0
+SECONDS = 20.0
 """Time between two saved states of a run."""
 
 
