@@ -1,6 +1,6 @@
 // A warp of 32 lanes, for the GPU and, lane by lane in plain C++, for tests on a CPU.
 //
-// V holds one REAL a lane, I one int, M one truth value. R2 is two neighbouring REALs in memory.
+// V holds one REAL a lane, I one int, M one truth value, P one pointer. R2 is two neighbouring REALs in memory.
 // On the GPU a V is an ordinary variable of a thread; on the host it is an array of 32, so that
 // control flow must be the same for all lanes of a warp: branches test plain ints, selections
 // among lanes use `sel`. FOR_WARPS runs a phase for every warp of the block and FOR_THREADS shares
@@ -43,7 +43,10 @@ template <class A> DEV A sel(M m, A a, A b) { return m ? a : b; }
 DEV V as_real(M m) { return m ? REAL(1) : REAL(0); }
 DEV I clamp(I v, int low, int high) { return min(max(v, low), high); }
 DEV R2 make2(REAL x, REAL y) { R2 r; r.x = x; r.y = y; return r; }
-DEV void load2(const R2* p, I i, V& a, V& b) { R2 v = __ldg(p + i); a = v.x; b = v.y; }
+// A pointer of every lane; what is added to it must be the same for all lanes.
+typedef const R2* P;
+DEV P at(const R2* p, I i) { return p + i; }
+DEV void load2(P p, int offset, V& a, V& b) { R2 v = __ldg(p + offset); a = v.x; b = v.y; }
 DEV void load2_shared(const R2* p, I i, M m, V& a, V& b) {
   a = b = 0;
   if (m) { R2 v = p[i]; a = v.x; b = v.y; }
@@ -116,7 +119,12 @@ DEV V absolute(V v) { EACH v.v[l] = std::fabs(v.v[l]); return v; }
 DEV V flip_sign(V v, const V& sign) { EACH v.v[l] = flip_sign(v.v[l], sign.v[l]); return v; }
 DEV V sel(const M& m, const V& a, REAL b) { return sel(m, a, splat(b)); }
 DEV R2 make2(REAL x, REAL y) { return R2{x, y}; }
-DEV void load2(const R2* p, const I& i, V& a, V& b) { EACH { R2 v = p[i.v[l]]; a.v[l] = v.x; b.v[l] = v.y; } }
+struct P {
+  const R2* v[32];
+};
+DEV P at(const R2* p, const I& i) { P r; EACH r.v[l] = p + i.v[l]; return r; }
+DEV P operator+(const P& p, int offset) { P r; EACH r.v[l] = p.v[l] + offset; return r; }
+DEV void load2(const P& p, int offset, V& a, V& b) { EACH { R2 v = p.v[l][offset]; a.v[l] = v.x; b.v[l] = v.y; } }
 DEV void load2_shared(const R2* p, const I& i, const M& m, V& a, V& b) {
   a = b = splat(0);
   EACH if (m.v[l]) { R2 v = p[i.v[l]]; a.v[l] = v.x; b.v[l] = v.y; }

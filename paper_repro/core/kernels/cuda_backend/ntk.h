@@ -102,31 +102,33 @@ DEV constexpr int class_size(int c) {
 
 // What two offsets (dy, dx of each half of a warp) need while their rows stream.
 struct Stream {
-  const R2* image1;
-  const R2* image2;
-  I at1, at2;
+  P row1, row2;
   Window edge;
-  int y0, rows;
+  int dy;
 };
+
+// First row of the first image that has a partner, and how many have one.
+DEV int first_row(int dy) { return dy < 0 ? -dy : 0; }
+DEV int row_count(int dy) { return H - (dy < 0 ? -dy : dy); }
 
 template <int ODD> DEV Stream stream(const R2* image1, const R2* image2, int dy, I dx, M used) {
   Stream s;
   I j = lane_id() & 15;
   I x = j * 2;
   s.edge = window(x, dx, used);
-  s.y0 = dy < 0 ? -dy : 0;
-  s.rows = H - (dy < 0 ? -dy : dy);
-  s.image1 = image1;
-  s.image2 = image2 + (ODD ? PLANES * H * PITCH : 0);
-  s.at1 = j + s.y0 * PITCH;
-  s.at2 = clamp((x + dx + ODD) >> 1, 0, PITCH - 1 + ODD) + (s.y0 + dy) * (PITCH + ODD);
+  s.dy = dy;
+  s.row1 = at(image1, j + first_row(dy) * PITCH);
+  I column = clamp((x + dx + ODD) >> 1, 0, PITCH - 1 + ODD);
+  s.row2 = at(image2 + (ODD ? PLANES * H * PITCH : 0), column + (first_row(dy) + dy) * (PITCH + ODD));
   return s;
 }
 
-// Row `t` of plane `plane` in both images.
-template <int ODD> DEV void load_rows(const Stream& s, int plane, int t, Cols& first, Cols& second) {
-  load2(s.image1, s.at1 + (plane * H + t) * PITCH, first.a, first.b);
-  load2(s.image2, s.at2 + (plane * H + t) * (PITCH + ODD), second.a, second.b);
+// Row `t` of plane `plane` in both images, `lag` rows earlier; plane and lag are constants, so that
+// one address a row and image serves all loads.
+template <int ODD>
+DEV void load_rows(const Stream& s, int plane, int t, int lag, Cols& first, Cols& second) {
+  load2(s.row1 + t * PITCH, (plane * H - lag) * PITCH, first.a, first.b);
+  load2(s.row2 + t * (PITCH + ODD), (plane * H - lag) * (PITCH + ODD), second.a, second.b);
 }
 
 template <int ODD> DEV Cols inner_products(const Stream& s, int t) {
@@ -134,16 +136,16 @@ template <int ODD> DEV Cols inner_products(const Stream& s, int t) {
 #pragma unroll
   for (int c = 0; c < CHANNELS; c++) {
     Cols first, second;
-    load_rows<ODD>(s, c, t, first, second);
+    load_rows<ODD>(s, c, t, 0, first, second);
     k.a = fma_(first.a, second.a, k.a);
     k.b = fma_(first.b, second.b, k.b);
   }
   return k;
 }
 
-template <int ODD> DEV Cols deviations(const Stream& s, int layer, int t) {
+template <int ODD> DEV Cols deviations(const Stream& s, int layer, int t, int lag) {
   Cols first, second, r;
-  load_rows<ODD>(s, CHANNELS + layer, t, first, second);
+  load_rows<ODD>(s, CHANNELS + layer, t, lag, first, second);
   r.a = first.a * second.a;
   r.b = first.b * second.b;
   return r;
@@ -153,7 +155,8 @@ template <int ODD> DEV Cols deviations(const Stream& s, int layer, int t) {
 // Returns whether (k, u) is a row of the last layer's output, row t - N.
 template <int ODD, bool LIVE>
 DEV bool forward_step(const Stream& s, int t, Ring* ring_k, Ring* ring_u, Cols& k, Cols& u) {
-  bool live = LIVE || t < s.rows;
+  const int rows = row_count(s.dy);
+  bool live = LIVE || t < rows;
   k = nothing();
   if (live) k = inner_products<ODD>(s, t);
 #pragma unroll
@@ -167,10 +170,10 @@ DEV bool forward_step(const Stream& s, int t, Ring* ring_k, Ring* ring_u, Cols& 
     sums = push(ring_k[layer], sums);
     if (layer) sums_u = push(ring_u[layer], sums_u);
     int row = t - 1 - layer;
-    live = LIVE || (row >= 0 && row < s.rows);
+    live = LIVE || (row >= 0 && row < rows);
     if (!live) continue;
     const REAL weight = layer ? REAL(W_INNER) : REAL(W_FIRST);
-    Cols s12 = deviations<ODD>(s, layer, row), c, t_;
+    Cols s12 = deviations<ODD>(s, layer, t, 1 + layer), c, t_;
     c.a = fma_(sums.a, weight, REAL(B_VARIANCE));
     c.b = fma_(sums.b, weight, REAL(B_VARIANCE));
     t_ = c;
@@ -186,9 +189,12 @@ DEV bool forward_step(const Stream& s, int t, Ring* ring_k, Ring* ring_u, Cols& 
 
 // Where a stream's outputs go: cells of the two columns less the row, and who may write.
 struct Target {
-  I cell_a, cell_b;
+  I cell_a;
   M in_a, in_b;
 };
+
+// From the first column's cell to the second's.
+template <int ODD> DEV constexpr int to_b() { return POOLS ? ODD * OUT_STRIDE : 1; }
 
 // With a pool, an odd last row or column of either image is dropped.
 #define KEPT_H (POOLS ? H / 2 * 2 : H)
@@ -204,7 +210,6 @@ template <int ODD> DEV Target target(const Window& edge, I dx) {
   r.in_a = edge.in_a & (x < KEPT_W) & (x + dx < KEPT_W) & (left >= -OUT_RX) & (left <= OUT_RX);
   r.in_b = edge.in_b & (x + 1 < KEPT_W) & (x + 1 + dx < KEPT_W) & (right >= -OUT_RX) & (right <= OUT_RX);
   r.cell_a = (left + OUT_RX) * OUT_STRIDE + (POOLS ? j : x);
-  r.cell_b = (right + OUT_RX) * OUT_STRIDE + (POOLS ? j : x + 1);
   return r;
 }
 
@@ -221,9 +226,12 @@ template <int ODD> DEV void emit(R2* out, const Target& to, int row, const Cols&
     add2(out, to.cell_a + row, to.in_a, k.a + k.b, u.a + u.b);
   } else {
     add2(out, to.cell_a + row, to.in_a, k.a, u.a);
-    add2(out, to.cell_b + row, to.in_b, k.b, u.b);
+    add2(out, to.cell_a + (row + to_b<ODD>()), to.in_b, k.b, u.b);
   }
 }
+
+// Two rows at a time need no moves in the ring; the reverse pass has no registers for that.
+#define ROWS_AT_ONCE (PASS ? 1 : 2)
 
 template <int ODD>
 DEV void forward_offsets(const R2* image1, const R2* image2, int dy, int dx_low, int dx_high, bool both, R2* out) {
@@ -236,17 +244,18 @@ DEV void forward_offsets(const R2* image1, const R2* image2, int dy, int dx_low,
   for (int layer = 0; layer < N; layer++)
     ring_k[layer].older = ring_k[layer].newer = ring_u[layer].older = ring_u[layer].newer = nothing();
   Cols k, u;
+  const int y0 = first_row(dy), rows = row_count(dy);
 #pragma unroll 1
   for (int t = 0; t < N; t++)
-    if (forward_step<ODD, false>(s, t, ring_k, ring_u, k, u)) emit<ODD>(out, to, row_cell(s.y0 + t - N, dy), k, u);
-#pragma unroll 2
-  for (int t = N; t < s.rows; t++) {
+    if (forward_step<ODD, false>(s, t, ring_k, ring_u, k, u)) emit<ODD>(out, to, row_cell(y0 + t - N, dy), k, u);
+#pragma unroll ROWS_AT_ONCE
+  for (int t = N; t < rows; t++) {
     forward_step<ODD, true>(s, t, ring_k, ring_u, k, u);
-    emit<ODD>(out, to, row_cell(s.y0 + t - N, dy), k, u);
+    emit<ODD>(out, to, row_cell(y0 + t - N, dy), k, u);
   }
 #pragma unroll 1
-  for (int t = s.rows > N ? s.rows : N; t < s.rows + N; t++)
-    if (forward_step<ODD, false>(s, t, ring_k, ring_u, k, u)) emit<ODD>(out, to, row_cell(s.y0 + t - N, dy), k, u);
+  for (int t = rows > N ? rows : N; t < rows + N; t++)
+    if (forward_step<ODD, false>(s, t, ring_k, ring_u, k, u)) emit<ODD>(out, to, row_cell(y0 + t - N, dy), k, u);
 }
 
 // Offsets of one class of columns and one residue of rows, none of which adds to another's cells.

@@ -39,19 +39,56 @@ template <class T> DEV Adjoint<T> relu_reverse(T k, T t, T s12, T kb, T ub) {
 #define SLOTS ((2 * RY + 1) * PAIRS)
 #define STEPS ((SLOTS + WARPS - 1) / WARPS * PERIOD + WARPS - 1)
 
-// What a warp keeps while two offsets stream through it.
+// What a warp keeps while two offsets stream through it. Truth values take a register each where
+// they live long: `places` has the cell of a `Target` and, as its last bits, who reads there and
+// which columns are inside.
 struct Reverse {
-  Stream s;
-  Target from;
+  P row1, row2;
+  V left_a, right_a, left_b, right_b;
+  I places;
+  int dy;
   Ring ring_k[N], ring_u[N], back_k[N], back_u[N];
   Cols kept_k[N][2 * N - 1], kept_t[N][2 * N - 1];
-  V valid_a, valid_b;
-  int dy, odd;
+  int odd;
 };
+
+template <int ODD> DEV void begin(Reverse& r, const Stream& s, I dx) {
+  Target to = target<ODD>(s.edge, dx);
+  r.row1 = s.row1;
+  r.row2 = s.row2;
+  r.dy = s.dy;
+  r.left_a = s.edge.left_a;
+  r.right_a = s.edge.right_a;
+  r.left_b = s.edge.left_b;
+  r.right_b = s.edge.right_b;
+  r.places = to.cell_a * 16 + sel(to.in_a, 1, 0) + sel(to.in_b, 2, 0) + sel(s.edge.in_a, 4, 0) + sel(s.edge.in_b, 8, 0);
+}
+
+DEV Stream stream_of(const Reverse& r) {
+  Stream s;
+  s.row1 = r.row1;
+  s.row2 = r.row2;
+  s.dy = r.dy;
+  s.edge.left_a = r.left_a;
+  s.edge.right_a = r.right_a;
+  s.edge.left_b = r.left_b;
+  s.edge.right_b = r.right_b;
+  s.edge.in_a = (r.places & 4) >= 4;
+  s.edge.in_b = (r.places & 8) >= 8;
+  return s;
+}
+
+DEV Target target_of(const Reverse& r) {
+  Target t;
+  t.cell_a = r.places >> 4;
+  t.in_a = (r.places & 1) >= 1;
+  t.in_b = (r.places & 2) >= 2;
+  return t;
+}
 
 DEV void start(Reverse& r, const R2* image1, const R2* image2, int slot) {
   int pair = slot % PAIRS;
-  r.dy = slot / PAIRS - RY;
+  const int dy = slot / PAIRS - RY;
   r.odd = pair >= EVEN_PAIRS;
   if (r.odd) pair -= EVEN_PAIRS;
   const int first_even = -(RX / 2 * 2), first_odd = -((RX + 1) / 2 * 2 - 1);
@@ -61,14 +98,10 @@ DEV void start(Reverse& r, const R2* image1, const R2* image2, int slot) {
   M lower = lane_id() < 16;
   I dx = sel(lower, low, both ? low + 2 * pairs : low);
   if (r.odd) {
-    r.s = stream<1>(image1, image2, r.dy, dx, lower | both);
-    r.from = target<1>(r.s.edge, dx);
+    begin<1>(r, stream<1>(image1, image2, dy, dx, lower | both), dx);
   } else {
-    r.s = stream<0>(image1, image2, r.dy, dx, lower | both);
-    r.from = target<0>(r.s.edge, dx);
+    begin<0>(r, stream<0>(image1, image2, dy, dx, lower | both), dx);
   }
-  r.valid_a = as_real(r.s.edge.in_a);
-  r.valid_b = as_real(r.s.edge.in_b);
 #pragma unroll
   for (int layer = 0; layer < N; layer++) {
     r.ring_k[layer].older = r.ring_k[layer].newer = r.ring_u[layer].older = r.ring_u[layer].newer = nothing();
@@ -88,8 +121,9 @@ DEV void add_row(REAL* row, const Cols& d) {
 
 // One step of a stream that is at row t of its own; `sums` are planes of H rows of 32 columns.
 template <int ODD> DEV void reverse_step(Reverse& r, int t, const R2* adjoints, REAL* sums) {
-  const Stream& s = r.s;
-  bool live = t < s.rows;
+  const Stream s = stream_of(r);
+  const int y0 = first_row(s.dy), rows = row_count(s.dy);
+  bool live = t < rows;
   Cols k = nothing(), u = nothing();
   if (live) k = inner_products<ODD>(s, t);
 #pragma unroll
@@ -107,7 +141,7 @@ template <int ODD> DEV void reverse_step(Reverse& r, int t, const R2* adjoints, 
     sums_k = push(r.ring_k[layer], sums_k);
     if (layer) sums_u = push(r.ring_u[layer], sums_u);
     int row = t - 1 - layer;
-    live = row >= 0 && row < s.rows;
+    live = row >= 0 && row < rows;
     if (!live) continue;
     const REAL weight = layer ? REAL(W_INNER) : REAL(W_FIRST);
     Cols c, t_;
@@ -121,17 +155,18 @@ template <int ODD> DEV void reverse_step(Reverse& r, int t, const R2* adjoints, 
     r.kept_k[layer][0] = c;
     r.kept_t[layer][0] = t_;
     if (layer == N - 1) continue;
-    Cols s12 = deviations<ODD>(s, layer, row);
+    Cols s12 = deviations<ODD>(s, layer, t, 1 + layer);
     relu(c.a, t_.a, s12.a, k.a, u.a);
     relu(c.b, t_.b, s12.b, k.b, u.b);
   }
   Cols kb = nothing(), ub = nothing();
   int row = t - N;
-  if (row >= 0 && row < s.rows) {
-    int cell = row_cell(s.y0 + row, r.dy);
+  if (row >= 0 && row < rows) {
+    int cell = row_cell(y0 + row, s.dy);
     if (cell >= 0) {
-      load2_shared(adjoints, r.from.cell_a + cell, r.from.in_a, kb.a, ub.a);
-      load2_shared(adjoints, r.from.cell_b + cell, r.from.in_b, kb.b, ub.b);
+      Target from = target_of(r);
+      load2_shared(adjoints, from.cell_a + cell, from.in_a, kb.a, ub.a);
+      load2_shared(adjoints, from.cell_a + (cell + to_b<ODD>()), from.in_b, kb.b, ub.b);
     }
   }
 #pragma unroll
@@ -139,16 +174,16 @@ template <int ODD> DEV void reverse_step(Reverse& r, int t, const R2* adjoints, 
     const int layer = N - 1 - back;
     row = t - N - back;
     Cols down_k = nothing(), down_u = nothing();
-    if (row >= 0 && row < s.rows) {
+    if (row >= 0 && row < rows) {
       Cols first, second;
-      load_rows<ODD>(s, CHANNELS + layer, row, first, second);
+      load_rows<ODD>(s, CHANNELS + layer, t, N + back, first, second);
       Cols c = r.kept_k[layer][2 * back], t_ = layer ? r.kept_t[layer][2 * back] : c;
       Adjoint<V> a = relu_reverse(c.a, t_.a, first.a * second.a, kb.a, ub.a);
       Adjoint<V> b = relu_reverse(c.b, t_.b, first.b * second.b, kb.b, ub.b);
       Cols d;
       d.a = a.s12 * second.a;
       d.b = b.s12 * second.b;
-      add_row(sums + ((CHANNELS + layer) * H + s.y0 + row) * 32, d);
+      add_row(sums + ((CHANNELS + layer) * H + y0 + row) * 32, d);
       const REAL weight = layer ? REAL(W_INNER) : REAL(W_FIRST);
       down_k.a = (layer ? a.k : a.k + a.t) * weight;
       down_k.b = (layer ? b.k : b.k + b.t) * weight;
@@ -160,23 +195,23 @@ template <int ODD> DEV void reverse_step(Reverse& r, int t, const R2* adjoints, 
       }
     }
     kb = push(r.back_k[layer], down_k);
-    kb.a = kb.a * r.valid_a;
-    kb.b = kb.b * r.valid_b;
+    kb.a = sel(s.edge.in_a, kb.a, REAL(0));
+    kb.b = sel(s.edge.in_b, kb.b, REAL(0));
     if (layer) {
       ub = push(r.back_u[layer], down_u);
-      ub.a = ub.a * r.valid_a;
-      ub.b = ub.b * r.valid_b;
+      ub.a = sel(s.edge.in_a, ub.a, REAL(0));
+      ub.b = sel(s.edge.in_b, ub.b, REAL(0));
     }
   }
   row = t - 2 * N;
-  if (row >= 0 && row < s.rows) {
+  if (row >= 0 && row < rows) {
 #pragma unroll
     for (int channel = 0; channel < CHANNELS; channel++) {
       Cols second, d;
-      load2(s.image2, s.at2 + (channel * H + row) * (PITCH + ODD), second.a, second.b);
+      load2(s.row2 + t * (PITCH + ODD), (channel * H - 2 * N) * (PITCH + ODD), second.a, second.b);
       d.a = kb.a * second.a;
       d.b = kb.b * second.b;
-      add_row(sums + (channel * H + s.y0 + row) * 32, d);
+      add_row(sums + (channel * H + y0 + row) * 32, d);
     }
   }
 }
@@ -188,8 +223,8 @@ DEV void staggered_step(Reverse& r, int warp, int clock, const R2* image1, const
   int slot = local / PERIOD * WARPS + warp, time = local % PERIOD;
   if (slot >= SLOTS) return;
   if (time == 0) start(r, image1, image2, slot);
-  int t = time - r.s.y0;
-  if (t < 0 || t >= r.s.rows + 2 * N) return;
+  int t = time - first_row(r.dy);
+  if (t < 0 || t >= row_count(r.dy) + 2 * N) return;
   if (r.odd)
     reverse_step<1>(r, t, adjoints, sums);
   else
