@@ -9,6 +9,7 @@ from paper_repro.benchmark.cluster import cluster
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
 from paper_repro.benchmark.labels import labels
+from paper_repro.benchmark.static import static
 from paper_repro.benchmark.step import step
 from paper_repro.benchmark.transfer import transfer
 from paper_repro.core.cli import run
@@ -20,6 +21,7 @@ COMMANDS = {
     "labels": labels,
     "transfer": transfer,
     "cluster": cluster,
+    "static": static,
 }
 
 
@@ -34,6 +36,7 @@ def main() -> None:
         python -m paper_repro.benchmark labels
         python -m paper_repro.benchmark transfer
         python -m paper_repro.benchmark cluster
+        python -m paper_repro.benchmark static
     """
 
 

@@ -143,6 +143,11 @@ def report(plan: Plan, program: Program, capability: str) -> dict[str, dict[str,
     return found
 
 
+def compiler() -> dict[str, str]:
+    """Versions of what compiles and lists the code."""
+    return {name: metadata.version(name) for name in ("nvidia-cuda-nvrtc", DISASSEMBLER)}
+
+
 def shuffles(plan: Plan, kernel: str) -> int:
     """Shuffles of a warp for a row: two a sum over columns, one a row of gradients.
 
