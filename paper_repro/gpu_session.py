@@ -36,7 +36,8 @@ from paper_repro.core import cli, lazy, methods
 from paper_repro.core.data import dataset_names, load_dataset, local, registry
 from paper_repro.core.data.parts import incomplete_names, write_parts
 from paper_repro.core.errors import UserError
-from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.kernels.pool.cards import Cards
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.options import RunOptions
@@ -145,7 +146,9 @@ class Session:
             )
         self.out, self.size, self.clock = out, size, clock
         self.data_dir = local.data_directory(data_dir)
-        self.options = RunOptions(size.preset, out=out, data_dir=self.data_dir)
+        cards = Cards() if len(jax.local_devices()) > 1 else None
+        execution = Execution(pool=cards)
+        self.options = RunOptions(size.preset, (), out, self.data_dir, execution)
         self.log = JsonLines(out / _LOG)
         self.budget = table1.PRESETS[size.preset]
         self.datasets = datasets or self._at_hand()

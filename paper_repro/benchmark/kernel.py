@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import sys
 from collections.abc import Callable
@@ -17,8 +18,13 @@ from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.store.provenance import hardware, versions
 
 if TYPE_CHECKING:
+    import jax
+
     from paper_repro.core.kernels import factory, neural_tangents, plan
+    from paper_repro.core.kernels.cuda_backend import device
 else:
+    jax = lazy.module("jax")
+    device = lazy.module("paper_repro.core.kernels.cuda_backend.device")
     factory = lazy.module("paper_repro.core.kernels.factory")
     neural_tangents = lazy.module("paper_repro.core.kernels.neural_tangents")
     plan = lazy.module("paper_repro.core.kernels.plan")
@@ -33,9 +39,11 @@ def kernel(
     json: bool = False,
     architectures: tuple[str, ...] = (),
     shapes: tuple[str, ...] = ("cifar10", "mnist"),
-    backends: tuple[str, ...] = ("numba", "jax"),
+    backends: tuple[str, ...] = (),
     dtypes: tuple[str, ...] = ("float32",),
     growth: bool = True,
+    pairs: int | None = None,
+    roofline: bool = False,
 ) -> None:
     """Time the network kernels per image pair, forward and gradient, against neural-tangents.
 
@@ -50,20 +58,29 @@ def kernel(
         python -m paper_repro.benchmark kernel --quick
         python -m paper_repro.benchmark kernel --json > benchmark.json
         python -m paper_repro.benchmark kernel --architectures convnet --backends numba
+        python -m paper_repro.benchmark kernel --quick --roofline
 
     Args:
         quick: only the paper's ConvNet at 32x32x3 and no growth, within 90 s.
         json: print one JSON object with `rows` instead of a table.
         architectures: names as everywhere; by default all.
         shapes: cifar10 (32x32x3) and mnist (28x28x1).
-        backends: ours to time: numba, jax, cuda.
+        backends: ours to time: numba, jax, cuda; default numba and jax, cuda and jax on a card.
         dtypes: float32, float64.
         growth: also time 1,000 to 100,000 pairs of the paper's ConvNet.
+        pairs: pairs in a call, a multiple of 8; default 128 or 1,024, on a card 10,000.
+        roofline: also print the arithmetic of a pair, the rate reached, and its share of the
+            peak: measured of the cores, computed of a card.
     """
     if unknown := set(shapes) - set(SHAPES):
         raise UserError(f"unknown shape {unknown.pop()!r}: choose {', '.join(SHAPES)}")
     if unknown := set(backends) - {"numba", "jax", "cuda"}:
         raise UserError(f"unknown backend {unknown.pop()!r}: choose numba, jax, cuda")
+    if pairs is not None and (pairs < 16 or pairs % 8):
+        raise UserError(f"pairs must be a multiple of 8 and at least 16, not {pairs}")
+    on_card = jax.default_backend() != "cpu"
+    backends = backends or (("cuda", "jax") if on_card else ("numba", "jax"))
+    pairs = 10_000 if pairs is None and on_card else pairs
     if quick:
         shapes, growth = ("cifar10",), False
         architectures = architectures or ("convnet",)
@@ -73,7 +90,7 @@ def kernel(
     for name in architectures or ARCHITECTURES:
         for shape in shapes:
             for dtype in dtypes:
-                report["rows"] += compare(name, SHAPES[shape], backends, dtype, quick)
+                report["rows"] += compare(name, SHAPES[shape], backends, dtype, quick, pairs)
                 _say(f"{name} {shape} {dtype} done")
     if growth and "numba" in backends:
         for shape in shapes:
@@ -82,7 +99,7 @@ def kernel(
     if json:
         print(json_module.dumps(report))
     else:
-        _print_table(report)
+        _print_table(report, roofline)
 
 
 def compare(
@@ -176,7 +193,10 @@ def _peer(architecture, dtype, mode, images, seeds, quick: bool):
     best = float("inf")
     x1, x2 = images
     rng = np.random.default_rng(1)
-    for pairs in (1, 4) if quick else (1, 2, 4, 8):
+    sizes = (1, 4) if quick else (1, 2, 4, 8)
+    if jax.default_backend() != "cpu":  # 301 us a gradient at 32 pairs, 124 a value at 128 (H100)
+        sizes = (8, 32, 128) if mode == "forward" else (8, 32)
+    for pairs in sizes:
         peer = neural_tangents.NeuralTangentsKernel(architecture, dtype, tile_pairs=pairs)
         y2 = rng.normal(size=(pairs, *x2.shape[1:])).astype(dtype)
         operands = (x1[:1], y2) if mode == "forward" else (x1[:1], y2, np.ones((1, pairs), dtype))
@@ -191,7 +211,6 @@ def _peer(architecture, dtype, mode, images, seeds, quick: bool):
 
 def _time(call: Callable, operands: tuple, budget: float):
     """(milliseconds of a call that was compiled before, its memory in MB beyond what was held)."""
-    import jax
 
     def finished() -> None:
         jax.block_until_ready(call(*operands))
@@ -225,9 +244,9 @@ def _row(name, shape, backend, mode, dtype, n_pairs, ms, peer_ms, error, peak) -
 
 
 def _machine() -> dict[str, Any]:
-    import jax
-
+    on_card = jax.default_backend() != "cpu"
     found = hardware()
+    card = {"card_float32_gflops": _card_gflops()} if on_card else {}
     return {
         "processor": found["cpu"],
         "simd": found["simd"],
@@ -235,16 +254,27 @@ def _machine() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "float32_gflops": peak_gflops(found["cores"]),
         "versions": versions(),
+        **card,
     }
 
 
+def _card_gflops() -> float | None:
+    """The computed peak of the card; None where the cuda extra is missing."""
+    with contextlib.suppress(UserError):
+        return device.cuda_device().peak_gflops()
+    return None
+
+
 def _limit(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
-    """What the plan's arithmetic would take at the measured peak of the cores, float32."""
-    if row["architecture"].startswith("FC"):
+    """What the plan's arithmetic would take at the peak of the cores (measured) or of the card."""
+    peak = machine["float32_gflops"]
+    if row["backend"] != "numba":
+        peak = machine.get("card_float32_gflops", peak)
+    if row["architecture"].startswith("FC") or peak is None:
         return {"mflop_per_pair": None, "limit_ms_per_pair": None, "of_limit": None}
     planned = plan.plan(from_name(row["architecture"]), tuple(row["shape"]))
     flops = planned.flops_per_pair(reverse=row["mode"] == "gradient")
-    rate = machine["float32_gflops"] * (0.5 if row["dtype"] == "float64" else 1)
+    rate = peak * (0.5 if row["dtype"] == "float64" else 1)
     limit = flops / rate / 1e6
     return {
         "mflop_per_pair": flops / 1e6,
@@ -257,7 +287,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _print_table(report: dict[str, Any]) -> None:
+def _print_table(report: dict[str, Any], roofline: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -269,6 +299,8 @@ def _print_table(report: dict[str, Any]) -> None:
     for column in ("architecture", "shape", "backend", "mode", "dtype"):
         table.add_column(column)
     for column in ("pairs", "ms/pair", "peer", "ratio", "rel. error", "MB", "limit ms"):
+        table.add_column(column, justify="right")
+    for column in ("Mflop/pair", "Gflop/s", "of peak") if roofline else ():
         table.add_column(column, justify="right")
     for row, limit in zip(report["rows"], report["limit"], strict=True):
         table.add_row(
@@ -284,5 +316,14 @@ def _print_table(report: dict[str, Any]) -> None:
             "" if row["max_rel_err"] is None else f"{row['max_rel_err']:.1e}",
             f"{row['peak_mb']:.0f}",
             "" if limit["limit_ms_per_pair"] is None else f"{limit['limit_ms_per_pair']:.4f}",
+            *(_roofline(row, limit) if roofline else ()),
         )
-    Console(width=140).print(table)
+    Console(width=180 if roofline else 140).print(table)
+
+
+def _roofline(row: dict[str, Any], limit: dict[str, Any]) -> tuple[str, str, str]:
+    """Arithmetic of a pair, the rate reached, and its share of the peak."""
+    if limit["mflop_per_pair"] is None:
+        return "", "", ""
+    rate = limit["mflop_per_pair"] / row["ms_per_pair"]
+    return f"{limit['mflop_per_pair']:.2f}", f"{rate:.1f}", f"{100 * limit['of_limit']:.0f} %"

@@ -63,9 +63,10 @@ def static(json: bool = False, out: Path | None = None) -> None:
     for row in found["rows"]:
         for kernel in machine_code.HOT:
             of = row[kernel]
+            spilled = of["spill_stores"] + of["spill_loads"]
             print(
-                f"{row['shape']:8} sm_{row['capability']:4} {kernel:8} {of['registers']:4} registers"
-                f" {of['spill_stores'] + of['spill_loads']:4} B spilled"
+                f"{row['shape']:8} sm_{row['capability']:4} {kernel:8} {of['registers']:4} "
+                f"registers {spilled:4} B spilled"
                 f" {of['shared_bytes']:8,} B shared {of['instructions_per_row']:6.1f} a row"
             )
     for estimate in found["estimates"]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from paper_repro.core.kernels.cuda_backend.kernel import CudaKernel
 from paper_repro.core.kernels.cuda_backend.source import refusal
 from paper_repro.core.kernels.jax_backend.kernel import JaxKernel
 from paper_repro.core.kernels.plan import plan
+from paper_repro.core.kernels.pool.cards import Cards
+from paper_repro.core.kernels.pool.in_process import InProcess
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler on this machine")
 
@@ -47,7 +50,7 @@ def host_device():
 
 
 def kernel(architecture, dtype="float32", get="ntk"):
-    return CudaKernel(architecture, dtype, get, device=host_device())
+    return CudaKernel(architecture, dtype, get, devices=(host_device(),))
 
 
 def _exact(architecture, get="ntk"):
@@ -127,6 +130,39 @@ def test_patches_without_variance(dtype):
     found, exact = kernel(architecture, dtype), _exact(architecture, "nngp")
     assert _relative(found.block(x1, x2, "nngp"), exact.block(x1, x2)) <= 2e-6
     assert np.isfinite(found.block_vjp(x1, x2, np.ones((2, 3)))).all()
+
+
+@needs_compiler
+def test_same_bits_on_two_cards():
+    """Each with its own memory; blocks alternate between them."""
+    shape, architecture = (6, 5, 1), convnet(1)
+    both = (host_device(), HostDevice(Path(tempfile.mkdtemp(prefix="cuda-host-"))))
+    x1, x2 = oracle.images(3, shape), oracle.images(40, shape, seed=1)
+    seeds = np.random.default_rng(0).normal(size=(3, 40))
+    rows = np.array([31, 2, 2, 17, 8, 30, 4])
+    results = []
+    for devices, pool in (
+        (both[:1], InProcess(8)),
+        (both[:1], Cards(8, devices=1)),
+        (both, _Threads(8, 2)),
+    ):
+        found = CudaKernel(architecture, devices=devices)
+        found.pool, found.block_pairs = pool, 64
+        targets = found.hold(x2)
+        k, pull = found.with_pullback(x1, targets)
+        k_rows, pull_rows = found.with_pullback(x1, targets[rows])
+        results.append([k, pull(seeds), k_rows, pull_rows(seeds[:, rows]), found(x1, targets)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+class _Threads(Cards):
+    """Two cards where JAX has one device."""
+
+    def map(self, work, blocks):
+        with mock.patch.object(jax, "local_devices", lambda: 2 * jax.devices()):
+            yield from super().map(work, blocks)
 
 
 @needs_compiler

@@ -6,7 +6,9 @@ import sys
 import time
 
 import pytest
+from commands import command
 
+from paper_repro.benchmark.__main__ import COMMANDS
 from paper_repro.benchmark.kernel import compare
 from paper_repro.benchmark.measure import best_seconds, peak_gflops
 
@@ -47,6 +49,25 @@ def test_rows_have_the_agreed_fields():
         assert row["ratio"] == row["peer_ms_per_pair"] / row["ms_per_pair"]
         assert row["max_rel_err"] < 1e-5
     json.dumps(rows)
+
+
+def test_the_roofline_is_printed_beside_every_row():
+    words = ["--architectures", "conv-1", "fc1", "--shapes", "mnist", "--backends", "numba"]
+    done = command(
+        COMMANDS["kernel"], *words, "--quick", "--pairs", 16, "--roofline", "--no-growth"
+    )
+    assert done.returncode == 0, done.stderr
+    (header,) = (line for line in done.stdout.splitlines() if "of peak" in line)
+    assert "Mflop/pair" in header and "Gflop/s" in header
+    rows = [line for line in done.stdout.splitlines() if "Conv-1" in line]
+    assert len(rows) == 2
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        mflop, rate, share = float(cells[-3]), float(cells[-2]), cells[-1]
+        assert rate == pytest.approx(mflop / float(cells[6]), rel=0.6)
+        assert 0 < float(share.removesuffix(" %")) <= 100
+    refused = command(COMMANDS["kernel"], "--pairs", 12)
+    assert refused.returncode == 2 and "multiple of 8" in refused.stderr
 
 
 def test_help_is_quick():

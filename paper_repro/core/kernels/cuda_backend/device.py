@@ -35,13 +35,13 @@ class Memory:
 
 
 class CudaDevice:
-    """The first card. Launches are asynchronous and in order; `download` waits for them.
+    """A card, by its number. Launches are asynchronous and in order; `download` waits for them.
 
     Raises:
       UserError: the bindings or a card are missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
         try:
             from cuda.bindings import driver
         except ImportError as error:
@@ -51,7 +51,7 @@ class CudaDevice:
             ) from error
         self._driver = driver
         self._check(driver.cuInit(0))
-        self._device = self._check(driver.cuDeviceGet(0))
+        self._device = self._check(driver.cuDeviceGet(number))
         self._context = self._check(driver.cuDevicePrimaryCtxRetain(self._device))
         self._free: dict[int, list[int]] = {}
         self._functions: dict[tuple[Program, str], Any] = {}
@@ -66,6 +66,18 @@ class CudaDevice:
             )
         )
         self.capability = f"{major}{minor}"
+
+    def peak_gflops(self) -> float:
+        """Multiply-adds a second in float32 at the card's highest clock, times two, in 1e9."""
+        attribute = self._driver.CUdevice_attribute
+        multiprocessors, khz = (
+            self._check(self._driver.cuDeviceGetAttribute(a, self._device))
+            for a in (
+                attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE,
+            )
+        )
+        return peak_gflops(self.capability, multiprocessors, khz)
 
     def launch(self, program: Program, name: str, grid: int, *arguments: object) -> None:
         """Start `grid` blocks of the kernel `name`; int arguments are 32 bits, np.int64 64."""
@@ -170,7 +182,18 @@ class CudaDevice:
         return values[0] if len(values) == 1 else tuple(values)
 
 
+def peak_gflops(capability: str, multiprocessors: int, khz: int) -> float:
+    """What a card of these figures could do in float32, in 1e9 additions and multiplications.
+
+    Example:
+      >>> round(peak_gflops("90", 132, 1_980_000) / 1e3)  # an H100: the data sheet has 67 Tflop/s
+      67
+    """
+    lanes = 64 if capability in ("70", "75", "80") else 128
+    return multiprocessors * lanes * 2 * khz / 1e6
+
+
 @functools.cache
-def cuda_device() -> CudaDevice:
-    """The card of this process."""
-    return CudaDevice()
+def cuda_device(number: int = 0) -> CudaDevice:
+    """A card of this machine, one object each for the whole process."""
+    return CudaDevice(number)

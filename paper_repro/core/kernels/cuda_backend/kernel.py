@@ -14,6 +14,7 @@ from paper_repro.core.kernels.cuda_backend.source import Program, program, refus
 from paper_repro.core.kernels.jax_backend.kernel import JaxKernel, norms_vjp
 from paper_repro.core.kernels.kernel import Get
 from paper_repro.core.kernels.planned import PlannedKernel
+from paper_repro.core.kernels.pool.cards import current_card
 from paper_repro.core.kernels.prepared import Array, Prepared, require_images
 from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
 
@@ -27,13 +28,28 @@ class StoredRows(np.ndarray):
     """Row numbers, int32 (n,), of packed images on the card; rows of it refer to the same ones.
 
     Attributes:
-      store: the packed images that the numbers count.
+      store: the packed images that the numbers count, on every card that has needed them.
     """
 
     store: Any = None
 
     def __array_finalize__(self, source: Any) -> None:
         self.store = getattr(source, "store", None)
+
+
+class _Store:
+    """Packed images: put on a card when a block is first evaluated there."""
+
+    def __init__(self, kernel: CudaKernel, prepared: Prepared):
+        self._kernel, self._prepared = kernel, prepared
+        self._packed: dict[int, Any] = {}
+
+    def here(self) -> Any:
+        """The packed images on the card of this thread."""
+        card = current_card()
+        if card not in self._packed:
+            self._packed[card] = self._kernel._packed(self._prepared)
+        return self._packed[card]
 
 
 class CudaKernel(PlannedKernel):
@@ -47,7 +63,8 @@ class CudaKernel(PlannedKernel):
       architecture: stacks of conv+activation, pools between, Flatten or GlobalAvgPool, Dense.
       dtype: float32 or float64.
       get: `ntk` or `nngp`, the default of `block`.
-      device: where kernels run; by default the first card.
+      devices: where kernels run, by the number of the card that evaluates a block (see
+        `pool.cards`); by default the cards of this machine.
     """
 
     block_pairs = 2**20
@@ -57,17 +74,18 @@ class CudaKernel(PlannedKernel):
         architecture: Architecture,
         dtype: Any = "float32",
         get: Get = "ntk",
-        device: Any = None,
+        devices: tuple[Any, ...] | None = None,
     ):
         super().__init__(architecture, dtype, get)
         self._jax = JaxKernel(architecture, dtype, get)
-        self._given_device = device
+        self._given_devices = devices
         self._noticed = False
 
     @property
     def device(self) -> Any:
         """Where kernels run."""
-        return cuda_device() if self._given_device is None else self._given_device
+        card = current_card()
+        return cuda_device(card) if self._given_devices is None else self._given_devices[card]
 
     @property
     def _identity(self) -> Hashable:
@@ -81,7 +99,8 @@ class CudaKernel(PlannedKernel):
         if not len(prepared) or self._program(prepared.shape[1:]) is None:
             return prepared
         rows = np.arange(len(prepared), dtype=np.int32).view(StoredRows)
-        rows.store = self._packed(prepared)
+        rows.store = _Store(self, prepared)
+        rows.store.here()
         return Prepared(prepared.images, (*prepared.features, rows), self._maker)
 
     def block(self, x1: Array | Prepared, x2: Array | Prepared, get: Get | None = None) -> Array:
@@ -189,4 +208,6 @@ class CudaKernel(PlannedKernel):
         store = getattr(rows, "store", None)
         if store is None:
             rows, store = np.arange(len(p), dtype=np.int32), self._packed(p)
+        else:
+            store = store.here()
         return store, self.device.upload(np.asarray(rows, np.int32))
