@@ -157,6 +157,40 @@ def test_same_bits_on_two_cards():
             np.testing.assert_array_equal(a, b)
 
 
+class _OnACard:
+    """As CuPy's arrays are read: never by NumPy itself."""
+
+    def __init__(self, array):
+        self._array, self.shape = array, array.shape
+        self.__cuda_array_interface__ = None
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, rows):
+        return _OnACard(self._array[rows])
+
+    def __array__(self, *arguments, **options):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def get(self):
+        return self._array
+
+
+@needs_compiler
+def test_arrays_of_other_libraries_and_traced_calls():
+    shape, seeds = (6, 5, 1), np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    x1, x2 = (oracle.images(n, shape, seed=n).astype("float32") for n in (2, 3))
+    found = kernel(convnet(1))
+    value, gradient = found(x1, x2), found.vjp(x1, x2, seeds)
+    for kind in (jnp.asarray, _OnACard):
+        np.testing.assert_array_equal(found(kind(x1), kind(x2)), value)
+        np.testing.assert_array_equal(found.block_vjp(kind(x1), kind(x2), kind(seeds)), gradient)
+    np.testing.assert_allclose(jax.jit(found)(x1, x2), value, rtol=1e-5)
+    traced = jax.jit(jax.grad(lambda x: jnp.sum(seeds * found(x, x2))))(x1)
+    assert oracle.norm_error(traced, gradient) <= 1e-5
+
+
 class _Threads(Cards):
     """Two cards where JAX has one device."""
 

@@ -37,6 +37,11 @@ class StoredRows(np.ndarray):
         self.store = getattr(source, "store", None)
 
 
+def _on_the_host(x: Array | Prepared) -> Array | Prepared:
+    """`x`; CuPy's arrays, which NumPy cannot read, as NumPy's."""
+    return x.get() if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get") else x
+
+
 class _Store:
     """Packed images: put on a card when a block is first evaluated there."""
 
@@ -92,7 +97,11 @@ class CudaKernel(PlannedKernel):
         return super()._identity, self._given_device
 
     def prepare(self, x: Array) -> Prepared:
-        """Images, their standard deviations (n, n_features), and where they lie on the card."""
+        """Images, their standard deviations (n, n_features), and where they lie on the card.
+
+        Arrays of NumPy, JAX and CuPy, which are copied from the card once.
+        """
+        x = _on_the_host(x)
         require_images(x)
         require_outside_jit(x)
         prepared = self._jax.prepare(x)
@@ -147,7 +156,7 @@ class CudaKernel(PlannedKernel):
         if program_ is None:
             return self._jax.block_vjp(x1, x2, cotangent, get)
         p1, p2 = self._prepared(x1), self._prepared(x2)
-        cotangent = self._cotangent(cotangent, p1, p2)
+        cotangent = self._cotangent(_on_the_host(cotangent), p1, p2)
         n1, n2 = cotangent.shape
         if not cotangent.size:
             return np.zeros(p1.shape, self.dtype)
