@@ -67,7 +67,7 @@ environment.yml: requirements.lock .ci/environment_yml.py | venv
 
 lock:
 	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra release \
-	  --extra build --universal --python-version 3.11 \
+	  --extra build --extra ray --universal --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header --generate-hashes -o requirements.lock
 
 clean:

@@ -18,7 +18,7 @@ LOCK = (ROOT / "requirements.lock").read_text()
 _PINS = re.findall(r"^([\w.-]+)==([^\s\\;]+)(?: ; (.*?))? \\$", LOCK, re.MULTILINE)
 PINS = {name: v for name, v, marker in _PINS if not marker or Marker(marker).evaluate()}
 """Those for this machine; the lock has others for other systems and versions of Python."""
-NOT_LOCKED = {"torch", "cuda-bindings", "nvidia-cuda-nvrtc", "ray"}
+NOT_LOCKED = {"torch", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"}
 
 
 def requirements(*extras):
