@@ -92,8 +92,11 @@ def pool(cluster):
 
 
 @pytest.fixture(autouse=True)
-def seen(cluster, pool):
+def seen(request, cluster):
     yield
+    if "pool" not in request.fixturenames:
+        return
+    pool = request.getfixturevalue("pool")
     cluster.seen_pids += [facts["pid"] for facts in pool.crew.ready.values()]
 
 
@@ -236,7 +239,10 @@ def test_a_node_with_other_versions_is_refused_by_name(cluster, pool, tmp_path, 
 
 
 @pytest.mark.slow
-def test_fifty_kills_at_random_in_a_longer_run(cluster, pool, tmp_path):
+def test_fifty_kills_at_random_in_a_longer_run(cluster, tmp_path):
+    from paper_repro.core.kernels.pool.ray import RayPool
+
+    pool = RayPool("ray", limits=Limits(least=2.0, absent=120.0))  # all may be dead at once
     _ready(pool, 3)
     wanted = _kip(tmp_path / "here", steps=60)
     rng, before, kills, stopped = np.random.default_rng(1), pool.repeated, [], threading.Event()
@@ -259,6 +265,8 @@ def test_fifty_kills_at_random_in_a_longer_run(cluster, pool, tmp_path):
     finally:
         stopped.set()
         thread.join()
+        cluster.seen_pids += kills
+        pool.close()
     took = time.monotonic() - started
     print(f"{len(kills)} kills, {runs} runs of 60 steps, {pool.repeated - before} blocks repeated")
     print(f"{took:.0f} s")
