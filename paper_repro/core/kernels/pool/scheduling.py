@@ -144,7 +144,7 @@ class Scheduler:
         workers = self._crew.workers()
         if workers or busy:
             if self._alone_since is not None:
-                say(f"{len(workers)} workers: going on")
+                say(f"workers ready: {len(workers)}; going on")
             self._alone_since = None
             return [worker for worker in workers if worker not in busy]
         now, limit = time.monotonic(), self._limits.absent
