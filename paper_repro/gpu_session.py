@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import math
 import os
 import sys
 import time
@@ -109,7 +110,7 @@ def main(
     """
     if pack is not None:
         return _pack(pack, data_dir, datasets)
-    if minutes * 60 <= STOP_SECONDS:
+    if not STOP_SECONDS < minutes * 60 < math.inf:
         raise UserError(f"--minutes {minutes:g} leaves no time: give at least 0.2")
     require_writable(out)
     clock = TimeLimit(60 * minutes)
@@ -151,7 +152,7 @@ class Session:
         self.options = RunOptions(size.preset, (), out, self.data_dir, execution)
         self.log = JsonLines(out / _LOG)
         self.budget = table1.PRESETS[size.preset]
-        self.datasets = datasets or self._at_hand()
+        self.datasets = self._at_hand(datasets)
         self.problems: list[str] = []
         self.is_over = False
 
@@ -269,13 +270,17 @@ class Session:
         sets = SetSource(checkpoints=checkpoints).convolutional_sets()
         return table2.cells(table2.PRESETS[self.size.preset], sets)
 
-    def _at_hand(self) -> tuple[str, ...]:
-        """The data sets that the folder has whole, those of the paper alone but in a rehearsal."""
+    def _at_hand(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """`wanted`, or the data sets at hand; but in a rehearsal those of the paper alone."""
         if self.data_dir is None:
             raise UserError("no data sets: give --data-dir, or set KIP_DATA_DIR")
         for name, count in incomplete_names(self.data_dir).items():
             _say(f"{name}: {count} parts are in {self.data_dir}, it is left out for now")
         found = local.complete(self.data_dir)
+        if missing := set(wanted) - set(found):
+            raise UserError(f"{min(missing)} is not whole in {self.data_dir}: there are {found}")
+        if wanted:
+            return wanted
         known = [name for name in registry.DATASETS if name in found]
         return tuple(found if self.size.preset == "smoke" else known)
 
