@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 LONG = (
+    "test_ray_pool.py",
     "test_notebooks.py",
+    "test_gpu_session.py",
     "test_table1_comparison.py",
     "test_stopping.py",
     "test_transfer.py",
