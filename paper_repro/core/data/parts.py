@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from paper_repro.core.data.arrays import combined_digest, digests
 from paper_repro.core.data.dataset import Dataset
@@ -165,11 +164,15 @@ def _strips(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 def _encoded(strip: np.ndarray) -> bytes:
     buffer = io.BytesIO()
+    from PIL import Image
+
     image = Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).convert("RGB")
     image.save(buffer, "WEBP", lossless=True, quality=50, method=2, exact=True)
     return buffer.getvalue()
 
 
 def _decoded(strip: bytes, channels: int) -> np.ndarray:
+    from PIL import Image
+
     with Image.open(io.BytesIO(strip)) as image:
         return np.asarray(image.convert("RGB"))[..., :channels]
