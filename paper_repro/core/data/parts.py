@@ -163,9 +163,9 @@ def _strips(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def _encoded(strip: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
     from PIL import Image
 
+    buffer = io.BytesIO()
     image = Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).convert("RGB")
     image.save(buffer, "WEBP", lossless=True, quality=50, method=2, exact=True)
     return buffer.getvalue()
