@@ -1,6 +1,7 @@
 """Images of any scale, and sums of millions of entries, in float32 as in float64."""
 
 import dataclasses
+import functools
 
 import jax
 import kernel_oracle as oracle
@@ -35,11 +36,20 @@ SHAPE = (6, 5, 2)
 VALUE, GRADIENT = 2e-6, 1e-5
 
 
+# Compiling the host build takes minutes; `test_cuda_kernel` has its ordinary images by default.
+BACKENDS = ("numba", "jax", pytest.param("cuda", marks=pytest.mark.slow))
+
+
+@functools.cache
+def host_device():
+    return HostDevice()
+
+
 def made(architecture, backend, dtype="float32", get="ntk"):
     if backend == "cuda":
         if compiler() is None:
             pytest.skip("no C++ compiler here")
-        return CudaKernel(architecture, dtype, get, device=HostDevice())
+        return CudaKernel(architecture, dtype, get, devices=(host_device(),))
     return network_kernel(architecture, backend=backend, dtype=dtype, get=get)
 
 
@@ -66,7 +76,7 @@ def test_an_image_that_is_zero_up_to_rounding(backend):
     np.testing.assert_allclose(kernel_fn(x, x.copy()), wanted, rtol=VALUE)
 
 
-@pytest.mark.parametrize("backend", ["numba", "jax", "cuda"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("background", [5.6e-17, 1e-20, 1e-30])
 def test_a_background_that_is_zero_up_to_rounding(backend, background):
     x1, x2 = (oracle.images(3, SHAPE, seed=s).astype("float32") for s in (0, 1))
@@ -81,7 +91,7 @@ def test_a_background_that_is_zero_up_to_rounding(backend, background):
 SCALES = [1e-30, 1e-20, 1e-12, 1e-10, 1.0, 3e9, 1e12, 1e18]
 
 
-@pytest.mark.parametrize("backend", ["numba", "jax", "cuda"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_scales_of_images_without_a_bias(backend):
     base1, base2 = oracle.images(2, SHAPE), oracle.images(2, SHAPE, seed=1)
     seeds = np.random.default_rng(2).normal(size=(2, 2))
@@ -95,7 +105,7 @@ def test_scales_of_images_without_a_bias(backend):
             assert value <= VALUE and gradient <= GRADIENT, (scale, other)
 
 
-@pytest.mark.parametrize("backend", ["numba", "jax", "cuda"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [1e-12, 3e9, 1e12, 1e15])
 def test_scales_of_images_with_a_bias(backend, scale):
     x1, x2 = ((scale * oracle.images(2, SHAPE, s)).astype("float32") for s in (0, 1))

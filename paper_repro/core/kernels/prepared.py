@@ -88,6 +88,8 @@ def as_images(x: Any) -> Any:
 
 
 def _listed(x: Any) -> Array:
+    if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get"):
+        return x.get()  # CuPy's, which NumPy may not read by itself
     try:
         return np.asarray(x)
     except jax.errors.TracerArrayConversionError:

@@ -94,7 +94,7 @@ class CudaKernel(PlannedKernel):
 
     @property
     def _identity(self) -> Hashable:
-        return super()._identity, self._given_device
+        return super()._identity, self._given_devices
 
     def prepare(self, x: Array) -> Prepared:
         """Images, their standard deviations (n, n_features), and where they lie on the card.
