@@ -38,7 +38,8 @@ def test_a_committed_row_is_that_of_its_cell(path):
 
 
 def test_there_are_rows_of_every_script():
-    assert {path.stem for path in FILES} >= {script.name for script in scripts.scripts()}
+    not_run = {"figure_kip_schedule"}  # its page says so
+    assert {path.stem for path in FILES} >= {s.name for s in scripts.scripts()} - not_run
 
 
 def test_a_committed_set_is_that_of_its_cell():
