@@ -87,9 +87,13 @@ def as_images(x: Any) -> Any:
     return x
 
 
+def on_the_host(x: Any) -> Any:
+    """`x`; CuPy's arrays, which NumPy may not read by itself, as NumPy's."""
+    return x.get() if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get") else x
+
+
 def _listed(x: Any) -> Array:
-    if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get"):
-        return x.get()  # CuPy's, which NumPy may not read by itself
+    x = on_the_host(x)
     try:
         return np.asarray(x)
     except jax.errors.TracerArrayConversionError:

@@ -15,7 +15,7 @@ from paper_repro.core.kernels.jax_backend.kernel import JaxKernel, norms_vjp
 from paper_repro.core.kernels.kernel import Get
 from paper_repro.core.kernels.planned import PlannedKernel
 from paper_repro.core.kernels.pool.cards import current_card
-from paper_repro.core.kernels.prepared import Array, Prepared, require_images
+from paper_repro.core.kernels.prepared import Array, Prepared, on_the_host, require_images
 from paper_repro.core.kernels.tracing import require_concrete, require_outside_jit
 
 _PER_PART = 16
@@ -35,11 +35,6 @@ class StoredRows(np.ndarray):
 
     def __array_finalize__(self, source: Any) -> None:
         self.store = getattr(source, "store", None)
-
-
-def _on_the_host(x: Array | Prepared) -> Array | Prepared:
-    """`x`; CuPy's arrays, which NumPy cannot read, as NumPy's."""
-    return x.get() if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get") else x
 
 
 class _Store:
@@ -101,7 +96,7 @@ class CudaKernel(PlannedKernel):
 
         Arrays of NumPy, JAX and CuPy, which are copied from the card once.
         """
-        x = _on_the_host(x)
+        x = on_the_host(x)
         require_images(x)
         require_outside_jit(x)
         prepared = self._jax.prepare(x)
@@ -156,7 +151,7 @@ class CudaKernel(PlannedKernel):
         if program_ is None:
             return self._jax.block_vjp(x1, x2, cotangent, get)
         p1, p2 = self._prepared(x1), self._prepared(x2)
-        cotangent = self._cotangent(_on_the_host(cotangent), p1, p2)
+        cotangent = self._cotangent(on_the_host(cotangent), p1, p2)
         n1, n2 = cotangent.shape
         if not cotangent.size:
             return np.zeros(p1.shape, self.dtype)
