@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.methods.gradient_matching import DC
 from paper_repro.core.methods.kip import KIP
 from paper_repro.core.methods.label_solve import LabelSolve
 from paper_repro.core.methods.method import Method, MethodConfig
@@ -19,6 +20,7 @@ from paper_repro.core.methods.stored import Stored
 _METHODS: list[Method] = [
     LabelSolve(),
     KIP(),
+    DC(),
     Random(),
     Stored(),
 ]

@@ -19,6 +19,7 @@ from paper_repro.core.krr import DIAG_REG
 
 if TYPE_CHECKING:
     from paper_repro.core.methods.problem import Problem
+    from paper_repro.core.network.pytorch.spec import Evaluation
     from paper_repro.core.sets.learned_set import LearnedSet
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -98,6 +99,7 @@ class Method(abc.ABC):
         than the default fills no published cell.
       learns_images: the images are learned, rather than drawn from the training set.
       uses_kernel: the method learns through the kernel of its cell, so that its problem has one.
+      whitens: the method takes whitened images where its table has them; others are standardised.
       trains: the run takes long enough to be shared between the tables that need its set.
       is_exported: the sets of its runs go into `checkpoints/` and so into releases.
       is_compared: has a line in Table 1 though the paper has no column for it.
@@ -112,6 +114,7 @@ class Method(abc.ABC):
     option_fields: ClassVar[tuple[str, ...]] = ()
     learns_images: ClassVar[bool] = True
     uses_kernel: ClassVar[bool] = True
+    whitens: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     is_exported: ClassVar[bool] = True
     is_compared: ClassVar[bool] = False
@@ -183,6 +186,13 @@ class Method(abc.ABC):
     def learns_labels(self, config: MethodConfig) -> bool:
         """Whether the labels of the set are learned, rather than one-hot minus 1/K."""
         return False
+
+    def evaluation(self, config: MethodConfig, dataset: str) -> Evaluation | None:
+        """The training of finite networks that scores a set of this method in its paper.
+
+        None of a method whose paper scores by kernel ridge regression.
+        """
+        return None
 
     def augments(self, config: MethodConfig) -> bool:
         """Whether the training images were augmented."""

@@ -10,7 +10,8 @@ from typing import Any
 from paper_repro.core import methods
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods import Method, MethodConfig
-from paper_repro.core.runs.scorers import KRR, FiniteNetwork, Scorer
+from paper_repro.core.network.pytorch.spec import Evaluation
+from paper_repro.core.runs.scorers import KRR, FiniteNetwork, PublishedNetworks, Scorer
 from paper_repro.core.sets.naming import set_name
 from paper_repro.core.store.row_schema import config_hash
 
@@ -155,6 +156,7 @@ class Cell:
             "zca": self.zca,
             "learned_labels": self.learned_labels,
             "augmentation": self.method_object.augments(self.config),
+            **self.scorer.row_fields,
         }
 
     @property
@@ -169,6 +171,7 @@ class Cell:
         return {
             **self.row_fields,
             **{f"config.{name}": [recorded.get(name)] for name in options},
+            **self.scorer.match,
         }
 
     def __str__(self) -> str:
@@ -185,7 +188,9 @@ def distilling_cell(
     *,
     zca: bool = False,
 ) -> Cell:
-    """The cell that distils `dataset` by `method`, scored by KRR with the same kernel.
+    """The cell that distils `dataset` by `method`, scored as the method's paper does.
+
+    That is KRR with the same kernel, or networks that are trained on the set.
 
     Args:
       method: a name in tables that the registry has.
@@ -193,14 +198,18 @@ def distilling_cell(
       images_per_class: size of the support set per class.
       kernel: the kernel.
       budget: a `Preset`; None for the published budget.
-      zca: regularised ZCA instead of standard preprocessing.
+      zca: regularised ZCA instead of standard preprocessing, for a method that takes it.
 
     Raises:
       UserError: unknown method.
     """
-    config = methods.find(method).config(method, images_per_class, budget)
+    found = methods.find(method)
+    config = found.config(method, images_per_class, budget)
     cut = DataCut() if budget is None else budget.cut
-    return Cell(dataset, method, config, kernel, zca=zca, cut=cut)
+    evaluation, scorer = found.evaluation(config, dataset), _KRR
+    if evaluation is not None:
+        scorer = PublishedNetworks.within(evaluation, budget)
+    return Cell(dataset, method, config, kernel, scorer, zca and found.whitens, cut)
 
 
 def cell_of(recorded: Mapping[str, Any]) -> Cell:
@@ -219,6 +228,8 @@ def cell_of(recorded: Mapping[str, Any]) -> Cell:
         recorded.get("learn_scale", False),
     )
     scorer = KRR.from_recorded(recorded) if network is None else FiniteNetwork(network)
+    if (evaluation := recorded.get("evaluation")) is not None:
+        scorer = PublishedNetworks(Evaluation.from_recorded(evaluation))
     cut = DataCut(*(recorded.get(field.name) for field in dataclasses.fields(DataCut)))
     config = method.from_recorded(recorded)
     dataset, name = recorded["dataset"], recorded["method"]

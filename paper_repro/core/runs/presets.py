@@ -32,6 +32,10 @@ class Preset:
       image_side: images are average-pooled to this side; None leaves them as they are.
       network_width: width of finite networks.
       network_steps: steps of their training.
+      iterations: see `MatchingConfig.iterations`.
+      real_batch: see `MatchingConfig.real_batch`.
+      networks: PyTorch networks trained on each set by the published evaluation.
+      evaluation_epochs: their epochs; None for the published number.
       n_validation: validation images that choose their settings; None for all.
       natural: images per class of natural supports that are scored for comparison.
     """
@@ -48,6 +52,10 @@ class Preset:
     image_side: int | None = None
     network_width: int = 1024
     network_steps: int = 5_000
+    iterations: int = 1_000
+    real_batch: int = 256
+    networks: int = 20
+    evaluation_epochs: int | None = None
     n_validation: int | None = None
     natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
 
@@ -141,12 +149,16 @@ SMOKE = Preset(
     image_side=8,
     network_width=64,
     network_steps=20,
+    iterations=2,
+    real_batch=8,
+    networks=2,
+    evaluation_epochs=3,
 )
 """For tests: seconds, and never in a published table."""
 
 CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
-    "laptop": Preset("laptop", steps=120, target_batch=500),
+    "laptop": Preset("laptop", steps=120, target_batch=500, real_batch=32, networks=5),
     "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
 }
@@ -165,6 +177,8 @@ def needs(cell: Cell) -> str:
 
     Cores without AVX-512 take two to three times as long.
     """
+    if not cell.evaluates_kernel:
+        return "`make torch`, and an hour or more at `--preset laptop` (two cores)"
     if cell.architecture != "ConvNet":
         return "minutes at `--preset laptop`, 30 minutes or more at `--preset paper` (two cores)"
     dataset = registry.DATASETS[cell.dataset]

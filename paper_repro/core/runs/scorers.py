@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.krr import score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.method import Progress
+from paper_repro.core.network.pytorch.spec import Evaluation, require_torch
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.scoring import score as score_set
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     from paper_repro.core.data import Dataset
     from paper_repro.core.kernels.kernel import Kernel
     from paper_repro.core.network import grid
+    from paper_repro.core.network.pytorch import training as torch_training
     from paper_repro.core.preprocess import Transform
     from paper_repro.core.sets.scoring import HeldOut
 else:
     jax = lazy.module("jax")
     grid = lazy.module("paper_repro.core.network.grid")
+    torch_training = lazy.module("paper_repro.core.network.pytorch.training")
 
 
 class TestData(Protocol):
@@ -82,6 +86,14 @@ class Scorer(Protocol):
     def recorded(self) -> dict[str, Any]:
         """What the configuration of a row says of it."""
 
+    @property
+    def row_fields(self) -> dict[str, Any]:
+        """Fields of a row that it decides in place of the cell."""
+
+    @property
+    def match(self) -> dict[str, Any]:
+        """What else the rows of its line of a table have, as in `CellSpec.match`."""
+
     def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
         """The fields of a result row that the run and its scoring fill.
 
@@ -91,8 +103,15 @@ class Scorer(Protocol):
         """
 
 
+class _OfTheCell:
+    """A scorer whose rows name the kernel of their cell."""
+
+    row_fields: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    match: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+
 @dataclasses.dataclass(frozen=True)
-class KRR:
+class KRR(_OfTheCell):
     """Kernel ridge regression (`core.krr`).
 
     Attributes:
@@ -153,7 +172,7 @@ class KRR:
 
 
 @dataclasses.dataclass(frozen=True)
-class FiniteNetwork:
+class FiniteNetwork(_OfTheCell):
     """Finite networks trained on the set: settings are chosen on validation, then tested once.
 
     The grid of the settings runs over learning rate, weight decay and the scale of the labels.
@@ -198,6 +217,84 @@ class FiniteNetwork:
                 "settings_tried": len(chosen.tried),
                 **facts.get("beside_network", {}).get("budget", {}),
             },
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedNetworks:
+    """PyTorch networks trained on the set as DC's evaluation does, tested once, at their end.
+
+    Attributes:
+      evaluation: the networks and their training.
+    """
+
+    algorithm: ClassVar[str] = "NN"
+    uses_kernel: ClassVar[bool] = False
+    evaluation: Evaluation = Evaluation()
+
+    @classmethod
+    def within(cls, evaluation: Evaluation, budget: Any = None) -> PublishedNetworks:
+        """The scorer at a budget.
+
+        Args:
+          evaluation: the published one.
+          budget: a `Preset`, whose `networks` and `evaluation_epochs` are taken; None for neither.
+        """
+        if budget is not None:
+            epochs = budget.evaluation_epochs or evaluation.epochs
+            evaluation = dataclasses.replace(evaluation, networks=budget.networks, epochs=epochs)
+        return cls(evaluation)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """See `Scorer.recorded`."""
+        return {"evaluation": self.evaluation.recorded}
+
+    @property
+    def row_fields(self) -> dict[str, Any]:
+        """See `Scorer.row_fields`: rows name the network, and no kernel."""
+        return {"architecture": self.evaluation.network.name, "kernel": None}
+
+    @property
+    def match(self) -> dict[str, Any]:
+        """See `Scorer.match`: the options of the network."""
+        return {"config.evaluation.network": [self.evaluation.network.recorded]}
+
+    def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
+        """See `Scorer.score`.
+
+        Raises:
+          Diverged, UserError: see `training.evaluate`.
+        """
+        require_torch()
+        facts, dataset = learned.record, of.data.dataset
+        found = torch_training.evaluate(
+            self.evaluation,
+            learned.images,
+            learned.labels,
+            of.data.test_images,
+            dataset.y_test,
+            of.seed,
+            of.directory,
+            of.report,
+        )
+        beside = facts.get("beside_network", {})
+        return {
+            "test_accuracy": float(np.mean(found.accuracies)),
+            "test_mse": None,
+            "n_test": len(dataset.y_test),
+            "step": facts["step"],
+            "seconds": found.seconds + (facts["seconds"] or 0),
+            "evaluation_seconds": round(found.seconds, 1),
+            "network_accuracies": found.accuracies,
+            **beside,
+            "budget": {
+                **facts["budget"],
+                **beside.get("budget", {}),
+                "networks": self.evaluation.networks,
+                "epochs": self.evaluation.epochs,
+            },
+            **facts.get("extra", {}),
         }
 
 

@@ -21,6 +21,10 @@ _PHRASES = {
     "n_test": "{} test images",
     "kip_steps": "{} KIP steps",
     "kip_target_batch": "KIP target batch {}",
+    "iterations": "{} iterations",
+    "real_batch": "{} natural images a class",
+    "networks": "{} networks",
+    "epochs": "{} epochs",
 }
 
 
@@ -254,10 +258,11 @@ def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[
 def _work(row: Row) -> tuple[int, int]:
     """Of KIP (for the support, if a network was trained on one), then of the network."""
     config, budget = row["config"], row["budget"]
-    steps = config.get("steps") or budget.get("kip_steps") or 0
-    targets = config.get("target_batch") or budget.get("kip_target_batch") or 0
-    network = config.get("network") or {}
-    return steps * targets, network.get("width", 0) * network.get("steps", 0)
+    steps = config.get("steps") or budget.get("kip_steps") or config.get("iterations") or 0
+    targets = config.get("target_batch") or budget.get("kip_target_batch")
+    network, evaluation = config.get("network") or {}, config.get("evaluation") or {}
+    spent = network.get("width", 0) * network.get("steps", 0) or evaluation.get("networks", 0)
+    return steps * (targets or config.get("real_batch") or 0), spent
 
 
 def _rank(row: Row) -> int:
