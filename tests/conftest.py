@@ -20,12 +20,14 @@ LONG = (
 
 # Compiling takes most of the time of many tests, and many processes compile the same programs:
 # the workers, the commands that tests start, the next call. JAX reads these when it is imported.
-_CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+_ENVIRONMENT = {
+    "JAX_COMPILATION_ENVIRONMENT_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_ENVIRONMENT_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_ENVIRONMENT_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-for _name, _value in _CACHE.items():
+# Tests run side by side: two threads of PyTorch would wait for one another's core.
+_ENVIRONMENT["OMP_NUM_THREADS"] = "1"
+for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 

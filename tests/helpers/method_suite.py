@@ -8,6 +8,7 @@ runs a case in a process that kills itself in the call of `progress` with that n
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import os
 import signal
 import sys
@@ -21,11 +22,13 @@ from paper_repro.core import methods
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import MethodConfig, label_solve
+from paper_repro.core.methods.gradient_matching import MatchingConfig
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
 from paper_repro.core.methods.stored import StoredConfig
+from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store import checkpoint
@@ -41,11 +44,13 @@ class Case:
       config: the settings, for `small_problem`.
       draws: the seed decides the result.
       keeps: a finished run leaves the set in its directory.
+      torch: it needs PyTorch; without, the case is left out.
     """
 
     config: MethodConfig
     draws: bool = True
     keeps: bool = True
+    torch: bool = False
 
     @property
     def method(self) -> Method:
@@ -83,17 +88,26 @@ def a_stored_set() -> StoredConfig:
 
 _KIP = KIPConfig(images_per_class=2, steps=8, target_batch=60)
 
+_DC = MatchingConfig(2, iterations=6, real_batch=10, learner=NetworkSpec(width=4, depth=2))
+
 CASES = {
     "KIP": Case(_KIP),
     "KIP (l)": Case(dataclasses.replace(_KIP, learn_labels=True)),
     "KIP (a + l)": Case(
         dataclasses.replace(_KIP, learn_labels=True, augmentation=Augmentation(fraction=0.7))
     ),
+    "DC": Case(dataclasses.replace(_DC, network_epochs=2, matching_steps=2), torch=True),
+    "DSA": Case(
+        dataclasses.replace(_DC, siamese=True, initial="natural", matching_steps=1), torch=True
+    ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
     "Natural": Case(RandomConfig(2)),
     "Stored": Case(a_stored_set(), draws=False, keeps=False),
 }
 """A new method joins by a line here."""
+
+if importlib.util.find_spec("torch") is None:
+    CASES = {name: case for name, case in CASES.items() if not case.torch}
 
 
 def main(case: str, directory: Path, calls: int) -> None:

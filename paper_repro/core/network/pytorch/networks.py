@@ -71,7 +71,7 @@ def _output_size(features: nn.Module, spec: NetworkSpec, image_shape: Shape) -> 
     try:
         with torch.no_grad():
             size = features.eval()(torch.zeros(1, channels, height, width)).shape[1]
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise _too_small(spec, image_shape) from error
     features.train(training)
     if size == 0:
