@@ -28,7 +28,6 @@ from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.random_draw import RandomConfig
-from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.pictures.curves import curves
 from paper_repro.core.runs.cell import Cell, cell_of
 from paper_repro.core.runs.options import (
@@ -40,7 +39,7 @@ from paper_repro.core.runs.options import (
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import KRR
-from paper_repro.core.runs.transfer_cells import CONVNET_NTK
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK, scored_cell
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables.cells import (
@@ -77,27 +76,24 @@ def cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
 
 
 def _of_set(learned: LearnedSet, spec: KernelSpec, budget: Preset) -> Cell:
-    origin = cell_of(learned.record["config"])
-    support = {"name": learned.name, "sha256": learned.record["file_sha256"]}
-    config = StoredConfig(
-        origin.images_per_class,
-        {**support, "step": learned.record["step"]},
-        origin.learned_labels,
-        is_checked=budget.n_test == origin.cut.n_test,
-        learned=learned,
-    )
-    return _scored(origin, "Learned", config, spec, budget)
+    return scored_cell(learned, KRR(spec), budget, method=_name("Learned", spec))
 
 
 def _natural(learned: LearnedSet, spec: KernelSpec, budget: Preset) -> Cell:
     origin = cell_of(learned.record["config"])
-    return _scored(origin, "Natural", RandomConfig(origin.images_per_class), spec, budget)
+    return Cell(
+        origin.dataset,
+        _name("Natural", spec),
+        RandomConfig(origin.images_per_class),
+        CONVNET_NTK,
+        KRR(spec),
+        origin.zca,
+        dataclasses.replace(origin.cut, n_test=budget.n_test),
+    )
 
 
-def _scored(origin: Cell, method: str, config: Any, spec: KernelSpec, budget: Preset) -> Cell:
-    name = f"{method} by {spec.architecture} {spec.kernel}"
-    cut = dataclasses.replace(origin.cut, n_test=budget.n_test)
-    return Cell(origin.dataset, name, config, CONVNET_NTK, KRR(spec), origin.zca, cut)
+def _name(method: str, spec: KernelSpec) -> str:
+    return f"{method} by {spec.architecture} {spec.kernel}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:

@@ -61,6 +61,24 @@ _SCRIPTS = (
         "1,000 KIP steps with target batch 5,000, three draws a cell",
     ),
     Script(
+        "table_dc_coresets",
+        "DC and DSA against coresets, DD and LD, on five data sets",
+        "laptop: half a minute a network for ten images, half an hour or more for a set of DC",
+        "1,000 iterations with 256 natural images a class, 5 sets with 20 networks each",
+    ),
+    Script(
+        "table_judges",
+        "Every method's set by the exact kernel and by DC's network",
+        "laptop: two minutes a set of ten images, without AVX-512",
+        "20 networks a set, three draws",
+    ),
+    Script(
+        "figure_cross_architecture",
+        "Sets of every method in six finite networks",
+        "laptop: five minutes a set of ten images, without AVX-512",
+        "20 networks a set and architecture, three draws",
+    ),
+    Script(
         "table2_transfer",
         "Finite ConvNets trained on the learned sets, beside DC and DSA",
         "laptop: 2 minutes a set of 10 images, 10 of 100 or more; width 64",

@@ -75,7 +75,8 @@ class PreparedData:
             dataset=data,
             is_reduced=not cell.cut.is_whole,
         )
-        if cell.scorer.uses_kernel:
+        # A method without a kernel runs the same whatever scores its set afterwards.
+        if cell.scorer.uses_kernel and not cell.method_object.trains:
             found = dataclasses.replace(found, kernel_fn=self.kernel_fn)
         if not cell.method_object.uses_kernel:
             return found

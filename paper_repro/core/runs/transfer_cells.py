@@ -17,7 +17,7 @@ from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.preprocess import usual
 from paper_repro.core.runs.cell import Cell, DataCut, cell_of
 from paper_repro.core.runs.presets import SMOKE, Preset
-from paper_repro.core.runs.scorers import FiniteNetwork
+from paper_repro.core.runs.scorers import FiniteNetwork, Scorer
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.files import sha256_of_file
@@ -170,13 +170,29 @@ def cell_on(
     step: int | None = None,
     method: str | None = None,
 ) -> Cell:
-    """The cell that trains a finite network on a learned set.
+    """The cell that trains a finite network on a learned set; see `scored_cell`.
+
+    Args:
+      network: see `grid.Settings`.
+      learned, budget, step, method: see `scored_cell`.
+    """
+    return scored_cell(learned, FiniteNetwork(dict(network)), budget, step, method)
+
+
+def scored_cell(
+    learned: LearnedSet,
+    scorer: Scorer,
+    budget: Preset,
+    step: int | None = None,
+    method: str | None = None,
+) -> Cell:
+    """The cell that scores a learned set.
 
     Of a file, labels that are one-hot minus 1/K are fixed, others learned.
 
     Args:
       learned: the set.
-      network: see `grid.Settings`.
+      scorer: what gives its test accuracy.
       budget: says how many test images count; how the data are cut otherwise (`n_train`,
         `image_side`) the set's own record says.
       step: one of the set's kept steps; None takes the set itself.
@@ -187,7 +203,7 @@ def cell_on(
       UserError: no such file, or images that the classes of the data set cannot share equally.
     """
     if is_file_set(learned):
-        return _cell_on_file(learned, network, budget, method or FILE_TO_NN)
+        return _cell_on_file(learned, scorer, budget, method or FILE_TO_NN)
     if step is not None:
         learned = learned.at_step(step)
     record = learned.record
@@ -204,7 +220,6 @@ def cell_on(
         learned=learned,
     )
     name = method or to_network(method_of_set(learned).title)
-    scorer = FiniteNetwork(dict(network))
     return Cell(origin.dataset, name, config, origin.kernel, scorer, origin.zca, cut)
 
 
@@ -213,9 +228,7 @@ def _named(learned: LearnedSet, sha256: str) -> dict[str, Any]:
     return {"name": learned.name, "sha256": sha256, "step": learned.record["step"]}
 
 
-def _cell_on_file(
-    learned: LearnedSet, network: Mapping[str, Any], budget: Preset, method: str
-) -> Cell:
+def _cell_on_file(learned: LearnedSet, scorer: Scorer, budget: Preset, method: str) -> Cell:
     config = StoredConfig(
         learned.images_per_class,
         _named(learned, sha256_of_file(learned.path)),
@@ -223,7 +236,7 @@ def _cell_on_file(
         learned=learned,
     )
     dataset, zca = learned.record["dataset"], learned.record["zca"]
-    scorer, cut = FiniteNetwork(dict(network)), DataCut(n_test=budget.n_test)
+    cut = DataCut(n_test=budget.n_test)
     return Cell(dataset, method, config, CONVNET_NTK, scorer, zca, cut)
 
 

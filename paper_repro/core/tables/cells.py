@@ -285,7 +285,8 @@ def _entry(key: str, values: list[Any]) -> str:
     phrase = _PHRASES.get(key, key.replace("_", " ") + " {}")
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         low, high = min(values), max(values)
-        return phrase.format(_number(low) if low == high else f"{_number(low)} to {_number(high)}")
+        number = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+        return phrase.format(number).removesuffix("s" if number == "1" else "")
     texts = dict.fromkeys(str(v) for v in values if v is not None)
     return phrase.format(" / ".join(texts)) if texts else ""
 
