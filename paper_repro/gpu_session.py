@@ -3,7 +3,7 @@
 In this order, as far as the time goes: values and gradients against float64; the benchmark beside
 the jax backend and neural-tangents; Label Solve of the data sets at hand at 1, 10 and 50 images
 per class; KIP at the paper's target batch, 1 per class, then 10, learned labels, then fixed; DC and
-DSA, once this project has them; finite networks of width 1,024 trained on the sets. What has ended
+DSA, where PyTorch is installed; finite networks of width 1,024 trained on the sets. What has ended
 is written at once and never repeated. On any machine, beforehand:
 
     python -m paper_repro.gpu_session --pack parts --datasets mnist fashion_mnist cifar10
@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import importlib.util
 import math
 import os
 import sys
@@ -33,7 +34,7 @@ from paper_repro import table1_comparison as table1
 from paper_repro import table2_transfer as table2
 from paper_repro.benchmark.kernel import compare
 from paper_repro.benchmark.oracle import check
-from paper_repro.core import cli, lazy, methods
+from paper_repro.core import cli, lazy
 from paper_repro.core.data import dataset_names, load_dataset, local, registry
 from paper_repro.core.data.parts import incomplete_names, write_parts
 from paper_repro.core.errors import UserError
@@ -233,7 +234,8 @@ class Session:
         for ipc in self._sizes((1, 10)):
             for dataset in self.datasets:
                 yield from (self._cell(method, dataset, ipc) for method in ("KIP (l)", "KIP"))
-        for method in (name for name in ("DC", "DSA") if methods.has(name)):
+        has_torch = importlib.util.find_spec("torch") is not None
+        for method in ("DC", "DSA") if has_torch else ():
             for ipc in self._sizes((1, 10)):
                 yield from (self._cell(method, dataset, ipc) for dataset in self.datasets)
 

@@ -2,10 +2,10 @@
 
     python -m paper_repro.report --results results
 
-No number is typed. RESULTS.md opens with how many cells of every table are run, then shows each
-table in short, between two markers; what is written around them is kept. The page of a script in
-`results/pages` has its description, its table a line a cell, and all of its runs. A `README.md`
-beside RESULTS.md that has the markers of the headline gets Table 1 in short.
+No number is typed. RESULTS.md opens with how many cells of every table are run, then shows the main
+tables in short, each between two markers, and names the others; what is written around is kept. The
+page of a script in `results/pages` has its description, its table a line a cell, and all of its
+runs. A `README.md` beside RESULTS.md that has the markers of the headline gets Table 1 in short.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from paper_repro.core.tables.render.markdown import (
     render_wide,
 )
 from paper_repro.core.tables.render.pages import page_path, pictures_of, relative, render_page
-from paper_repro.scripts import TableModule, other_pictures, scripts
+from paper_repro.scripts import TableModule, other_pictures, page_only, scripts
 
 HEADLINE = "table1_comparison"
 """The script whose table stands in the README, in short."""
 
 OVERVIEW = "overview"
 """The marker of the bars that RESULTS.md opens with."""
+
+MORE = "more"
+"""The marker of the list of tables and figures that have a page and no section."""
 
 HEADER = """# Results
 
@@ -150,7 +153,10 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
     links = {name: relative(page_path(results, name), out.parent) for name in tables}
     body = f"{render_coverage(tables)}\n\nIn the tables, ours / the paper's: {legend()}.\n"
     text = replace_between_markers(text, OVERVIEW, body, out)
+    listed = page_only()
     for script, table in tables.items():
+        if script in listed:
+            continue
         picture = relative(_shown(results, script), out.parent)
         body = (
             f"## {inline(table.title)}\n\n{render_short(table)}\n\n"
@@ -159,6 +165,14 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
             f"[{script}]({links[script]}).\n"
         )
         text = replace_between_markers(text, script, body, out)
+    lines = [
+        f"- [{inline(table.title)}]({links[script]})"
+        for script, table in tables.items()
+        if script in listed
+    ]
+    if lines:
+        body = "## More tables and figures\n\n" + "\n".join(lines) + "\n"
+        text = replace_between_markers(text, MORE, body, out)
     return text
 
 

@@ -35,6 +35,7 @@ class Script:
       two_cores: measured times.
       gpu: what the gpu preset spends; no time, as none was measured.
       pictures: names of those in `results/pictures` that do not begin with the script's.
+      page_only: RESULTS.md names its page and does not show its table.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Script:
     two_cores: str
     gpu: str
     pictures: Sequence[str] = ()
+    page_only: bool = False
 
     @property
     def exists(self) -> bool:
@@ -77,6 +79,7 @@ _SCRIPTS = (
         "Sets of every method in six finite networks",
         "laptop: five minutes a set of ten images, without AVX-512",
         "20 networks a set and architecture, three draws",
+        page_only=True,
     ),
     Script(
         "table2_transfer",
@@ -90,12 +93,14 @@ _SCRIPTS = (
         "laptop: half an hour for sets of 10 images",
         "widths 8 to 2,048, 5,000 updates a training, three seeds",
         pictures=("figure3_steps",),
+        page_only=True,
     ),
     Script(
         "figure4_hyperparameters",
         "KIP images against natural ones over a grid of hyperparameters",
         "laptop: 20 minutes for sets of 10 images",
         "64 settings, each trained twice at width 1,024, three seeds",
+        page_only=True,
     ),
     Script(
         "figure_kip_trajectory",
@@ -108,12 +113,14 @@ _SCRIPTS = (
         "KIP at equal numbers of targets: batch size and decay of the rate",
         "laptop: 15 minutes a draw of six runs, estimated",
         "60,000 targets in all, three draws",
+        page_only=True,
     ),
     Script(
         "figure_kernels",
         "Sets learned with the ConvNet NTK, scored with other kernels",
         "laptop: minutes a data set",
         "all test images, three draws of natural images",
+        page_only=True,
     ),
     Script(
         "table_a3_ablation",
@@ -133,6 +140,11 @@ _SCRIPTS = (
 def scripts() -> tuple[Script, ...]:
     """The scripts that exist, in the order of the paper."""
     return tuple(script for script in _SCRIPTS if script.exists)
+
+
+def page_only() -> frozenset[str]:
+    """The scripts that RESULTS.md names without showing their tables."""
+    return frozenset(script.name for script in _SCRIPTS if script.page_only)
 
 
 def other_pictures(script: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from paper_repro.benchmark.cluster import cluster
 from paper_repro.benchmark.fc import fc
 from paper_repro.benchmark.kernel import kernel
 from paper_repro.benchmark.labels import labels
+from paper_repro.benchmark.matching import matching
 from paper_repro.benchmark.static import static
 from paper_repro.benchmark.step import step
 from paper_repro.benchmark.transfer import transfer
@@ -20,6 +21,7 @@ COMMANDS = {
     "step": step,
     "labels": labels,
     "transfer": transfer,
+    "matching": matching,
     "cluster": cluster,
     "static": static,
 }
@@ -35,6 +37,7 @@ def main() -> None:
         python -m paper_repro.benchmark step
         python -m paper_repro.benchmark labels
         python -m paper_repro.benchmark transfer
+        python -m paper_repro.benchmark matching
         python -m paper_repro.benchmark cluster
         python -m paper_repro.benchmark static
     """
