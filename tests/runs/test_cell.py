@@ -145,5 +145,5 @@ def test_options_and_selections_refuse_what_cannot_be():
     message = "no cell matches --datasets cifar10 --methods LS: relax one filter"
     with pytest.raises(UserError, match=message):
         Selection(datasets=("cifar10",), methods=("LS",)).choose(cells)
-    with pytest.raises(UserError, match="unknown method 'DSA'"):
-        distilling_cell("DSA", "mnist", 1, FC1)
+    with pytest.raises(UserError, match="unknown method 'DX'"):
+        distilling_cell("DX", "mnist", 1, FC1)

@@ -191,7 +191,10 @@ def test_what_the_gpu_preset_spends_is_what_the_scripts_say():
             assert f"target batch {budget.target_batch:,}, three" in script.gpu
         if "updates" in script.gpu:
             assert f"{budget.network_steps:,} updates" in script.gpu
-        assert budget.seeds == 3
+        if "sets" in script.gpu:
+            assert f"{budget.seeds} sets with {budget.networks} networks each" in script.gpu
+        else:
+            assert budget.seeds == 3
 
 
 def test_the_front_door_names_a_corrupted_result_file(tmp_path):
