@@ -15,17 +15,20 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from small_problem import small_problem
 
 from paper_repro.core import methods
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import MethodConfig, label_solve
+from paper_repro.core.methods.coresets import DrawnConfig, SelectedConfig
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
 from paper_repro.core.methods.stored import StoredConfig
+from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store import checkpoint
@@ -41,11 +44,13 @@ class Case:
       config: the settings, for `small_problem`.
       draws: the seed decides the result.
       keeps: a finished run leaves the set in its directory.
+      package: what the run needs besides the main dependencies; a test is skipped without it.
     """
 
     config: MethodConfig
     draws: bool = True
     keeps: bool = True
+    package: str | None = None
 
     @property
     def method(self) -> Method:
@@ -54,6 +59,8 @@ class Case:
 
     def run(self, directory: Path, seed: int = SEED, progress=None) -> LearnedSet:
         """Run it; states are saved and progress is reported as often as can be."""
+        if self.package is not None:
+            pytest.importorskip(self.package)
         with often():
             return self.method.run(problem(), self.config, seed, directory, progress)
 
@@ -83,6 +90,10 @@ def a_stored_set() -> StoredConfig:
 
 _KIP = KIPConfig(images_per_class=2, steps=8, target_batch=60)
 
+_SELECTED = SelectedConfig(
+    2, selection="score2", feature_epochs=6, learner=NetworkSpec(width=4, depth=2)
+)
+
 CASES = {
     "KIP": Case(_KIP),
     "KIP (l)": Case(dataclasses.replace(_KIP, learn_labels=True)),
@@ -91,6 +102,8 @@ CASES = {
     ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
     "Natural": Case(RandomConfig(2)),
+    "Random": Case(DrawnConfig(2)),
+    "Loss buffer (score2)": Case(_SELECTED, package="torch"),
     "Stored": Case(a_stored_set(), draws=False, keeps=False),
 }
 """A new method joins by a line here."""

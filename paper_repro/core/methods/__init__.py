@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.methods.coresets import RandomCoreset, SelectedCoreset
 from paper_repro.core.methods.gradient_matching import DC
 from paper_repro.core.methods.kip import KIP
 from paper_repro.core.methods.label_solve import LabelSolve
@@ -22,6 +23,8 @@ _METHODS: list[Method] = [
     KIP(),
     DC(),
     Random(),
+    RandomCoreset(),
+    SelectedCoreset(),
     Stored(),
 ]
 
