@@ -27,6 +27,7 @@ from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
+from paper_repro.core.methods.rebuilt import RebuiltConfig
 from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess.augment import Augmentation
@@ -78,11 +79,11 @@ def often():
         yield
 
 
-def a_stored_set() -> StoredConfig:
+def a_stored_set(of: type[StoredConfig] = StoredConfig) -> StoredConfig:
     """Six noisy images with fixed labels."""
     images = np.random.default_rng(0).standard_normal((6, 8, 8, 3)).astype(np.float32)
     labels = centred_one_hot(np.arange(6) // 2, 3)
-    return StoredConfig(
+    return of(
         *(2, {"name": "noisy", "sha256": "0" * 64, "step": None}),
         learned=LearnedSet.of(images, labels, {}),
     )
@@ -105,6 +106,7 @@ CASES = {
     "Random": Case(DrawnConfig(2)),
     "Loss buffer (score2)": Case(_SELECTED, package="torch"),
     "Stored": Case(a_stored_set(), draws=False, keeps=False),
+    "Rebuilt": Case(a_stored_set(RebuiltConfig), draws=False, keeps=False),
 }
 """A new method joins by a line here."""
 

@@ -16,6 +16,7 @@ from paper_repro.core.methods.kip import KIP
 from paper_repro.core.methods.label_solve import LabelSolve
 from paper_repro.core.methods.method import Method, MethodConfig
 from paper_repro.core.methods.random_draw import Random
+from paper_repro.core.methods.rebuilt import Rebuilt
 from paper_repro.core.methods.stored import Stored
 
 _METHODS: list[Method] = [
@@ -26,6 +27,7 @@ _METHODS: list[Method] = [
     RandomCoreset(),
     SelectedCoreset(),
     Stored(),
+    Rebuilt(),
 ]
 
 
