@@ -98,6 +98,12 @@ _SCRIPTS = (
         "all test images, three draws of natural images",
     ),
     Script(
+        "figure_loss_buffer",
+        "Coresets of MNIST with wrong labels, and learned images rebuilt from few components",
+        "laptop: ten minutes a seed, estimated",
+        "all images, ConvNet of width 128, three seeds",
+    ),
+    Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
         "laptop: two hours for the eight cells of 10 images, without AVX-512",
