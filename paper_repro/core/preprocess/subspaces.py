@@ -12,7 +12,6 @@ import dataclasses
 from typing import Self
 
 import numpy as np
-from scipy import linalg
 
 from paper_repro.core.errors import UserError
 
@@ -132,26 +131,27 @@ def discriminant(moments: Moments, components: int) -> Subspace:
       array([[0., 5.]])
     """
     _require(moments, components)
-    values, vectors = linalg.eigh(moments.covariance)
+    values, vectors = np.linalg.eigh(moments.covariance)
     inside = vectors[:, values > _NEGLIGIBLE * values[-1]][:, ::-1][:, :WITHIN]
     between = inside.T @ moments.between @ inside
     within = inside.T @ moments.covariance @ inside - between
     within += _NEGLIGIBLE * np.trace(within) / len(within) * np.eye(len(within))
-    _, directions = linalg.eigh(between, within)
+    # Where the scatter within classes is the identity, they are principal components of the means.
+    whitening = np.linalg.inv(np.linalg.cholesky(within))
     first = min(components, moments.n_classes - 1, len(within))
-    basis, _ = linalg.qr(inside @ directions[:, ::-1][:, :first], mode="economic")
+    directions = whitening.T @ _largest(whitening @ between @ whitening.T, first)
+    basis, _ = np.linalg.qr(inside @ directions)
     if components > first:
         beside = np.eye(len(basis)) - basis @ basis.T
         rest = _largest(beside @ moments.covariance @ beside, components - first)
-        basis, _ = linalg.qr(np.concatenate([basis, rest], 1), mode="economic")
+        basis, _ = np.linalg.qr(np.concatenate([basis, rest], 1))
     return Subspace(moments.mean, basis)
 
 
 def _largest(matrix: np.ndarray, count: int) -> np.ndarray:
     """Eigenvectors (d, count) of the largest eigenvalues, the largest first."""
-    d = len(matrix)
-    _, vectors = linalg.eigh(matrix, subset_by_index=[d - count, d - 1])
-    return vectors[:, ::-1]
+    _, vectors = np.linalg.eigh(matrix)
+    return vectors[:, ::-1][:, :count]
 
 
 def _require(moments: Moments, components: int) -> None:
