@@ -100,7 +100,7 @@ _SCRIPTS = (
     Script(
         "figure_loss_buffer",
         "Coresets of MNIST with wrong labels, and learned images rebuilt from few components",
-        "laptop: ten minutes a seed, estimated",
+        "laptop: six minutes a seed on one core, estimated from a part",
         "all images, ConvNet of width 128, three seeds",
     ),
     Script(
