@@ -123,6 +123,12 @@ _SCRIPTS = (
         page_only=True,
     ),
     Script(
+        "figure_loss_buffer",
+        "Coresets of MNIST with wrong labels, and learned images rebuilt from few components",
+        "laptop: six minutes a seed on one core, estimated from a part",
+        "all images, ConvNet of width 128, three seeds",
+    ),
+    Script(
         "table_a3_ablation",
         "CIFAR-10: ZCA x learned labels x augmentation",
         "laptop: two hours for the eight cells of 10 images, without AVX-512",

@@ -16,6 +16,7 @@ class Purpose(enum.IntEnum):
     NETWORK = 3
     KERNEL = 4
     SUPPORT_BATCH = 5
+    LABELS = 6
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

@@ -8,7 +8,6 @@ runs a case in a process that kills itself in the call of `progress` with that n
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import os
 import signal
 import sys
@@ -16,17 +15,20 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from small_problem import small_problem
 
 from paper_repro.core import methods
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import MethodConfig, label_solve
+from paper_repro.core.methods.coresets import DrawnConfig, SelectedConfig
 from paper_repro.core.methods.gradient_matching import MatchingConfig
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
+from paper_repro.core.methods.rebuilt import RebuiltConfig
 from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess.augment import Augmentation
@@ -44,13 +46,13 @@ class Case:
       config: the settings, for `small_problem`.
       draws: the seed decides the result.
       keeps: a finished run leaves the set in its directory.
-      torch: it needs PyTorch; without, the case is left out.
+      package: what the run needs besides the main dependencies; a test is skipped without it.
     """
 
     config: MethodConfig
     draws: bool = True
     keeps: bool = True
-    torch: bool = False
+    package: str | None = None
 
     @property
     def method(self) -> Method:
@@ -59,6 +61,8 @@ class Case:
 
     def run(self, directory: Path, seed: int = SEED, progress=None) -> LearnedSet:
         """Run it; states are saved and progress is reported as often as can be."""
+        if self.package is not None:
+            pytest.importorskip(self.package)
         with often():
             return self.method.run(problem(), self.config, seed, directory, progress)
 
@@ -76,11 +80,11 @@ def often():
         yield
 
 
-def a_stored_set() -> StoredConfig:
+def a_stored_set(of: type[StoredConfig] = StoredConfig) -> StoredConfig:
     """Six noisy images with fixed labels."""
     images = np.random.default_rng(0).standard_normal((6, 8, 8, 3)).astype(np.float32)
     labels = centred_one_hot(np.arange(6) // 2, 3)
-    return StoredConfig(
+    return of(
         *(2, {"name": "noisy", "sha256": "0" * 64, "step": None}),
         learned=LearnedSet.of(images, labels, {}),
     )
@@ -89,6 +93,9 @@ def a_stored_set() -> StoredConfig:
 _KIP = KIPConfig(images_per_class=2, steps=8, target_batch=60)
 
 _DC = MatchingConfig(2, iterations=6, real_batch=10, learner=NetworkSpec(width=4, depth=2))
+_SELECTED = SelectedConfig(
+    2, selection="score2", feature_epochs=6, learner=NetworkSpec(width=4, depth=2)
+)
 
 CASES = {
     "KIP": Case(_KIP),
@@ -96,18 +103,18 @@ CASES = {
     "KIP (a + l)": Case(
         dataclasses.replace(_KIP, learn_labels=True, augmentation=Augmentation(fraction=0.7))
     ),
-    "DC": Case(dataclasses.replace(_DC, network_epochs=2, matching_steps=2), torch=True),
+    "DC": Case(dataclasses.replace(_DC, network_epochs=2, matching_steps=2), package="torch"),
     "DSA": Case(
-        dataclasses.replace(_DC, siamese=True, initial="natural", matching_steps=1), torch=True
+        dataclasses.replace(_DC, siamese=True, initial="natural", matching_steps=1), package="torch"
     ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
     "Natural": Case(RandomConfig(2)),
+    "Random": Case(DrawnConfig(2)),
+    "Loss buffer (score2)": Case(_SELECTED, package="torch"),
     "Stored": Case(a_stored_set(), draws=False, keeps=False),
+    "Rebuilt": Case(a_stored_set(RebuiltConfig), draws=False, keeps=False),
 }
 """A new method joins by a line here."""
-
-if importlib.util.find_spec("torch") is None:
-    CASES = {name: case for name, case in CASES.items() if not case.torch}
 
 
 def main(case: str, directory: Path, calls: int) -> None:

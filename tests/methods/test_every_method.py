@@ -35,6 +35,12 @@ def assert_same(a, b):
     assert a == b
 
 
+@pytest.fixture
+def place(tmp_path):
+    """A directory of a run, with nothing beside it: coresets leave a network there."""
+    return tmp_path / "run"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """name -> (directory, set, calls of progress) of an uninterrupted run, made when asked for."""
@@ -42,7 +48,7 @@ def finished(tmp_path_factory):
 
     def run(name):
         if name not in made:
-            directory, reports = tmp_path_factory.mktemp("whole"), []
+            directory, reports = tmp_path_factory.mktemp("whole") / "run", []
             learned = CASES[name].run(directory, progress=lambda *report: reports.append(report))
             made[name] = directory, learned, reports
         return made[name]
@@ -56,18 +62,18 @@ def test_every_method_is_in_the_suite():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_same_seed_gives_the_same_bytes(name, finished, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(name, finished, place):
     directory, learned, _ = finished(name)
-    assert_same(CASES[name].run(tmp_path), learned)
+    assert_same(CASES[name].run(place), learned)
     case = CASES[name]
     if case.keeps:
-        path, again = (case.method.final(d, learned.record["step"]) for d in (directory, tmp_path))
+        path, again = (case.method.final(d, learned.record["step"]) for d in (directory, place))
         assert path.read_bytes() == again.read_bytes()
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_another_seed_gives_another_set(name, finished, tmp_path):
-    other = CASES[name].run(tmp_path, method_suite.SEED + 1)
+def test_another_seed_gives_another_set(name, finished, place):
+    other = CASES[name].run(place, method_suite.SEED + 1)
     assert not np.array_equal(other.images, finished(name)[1].images)
 
 
@@ -83,29 +89,27 @@ def test_the_set_stays_in_the_directory(name, finished):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_run_killed_twice_ends_in_the_same_bytes(name, finished, tmp_path):
+def test_a_run_killed_twice_ends_in_the_same_bytes(name, finished, place):
     directory, learned, reports = finished(name)
     for calls in (len(reports) // 3, len(reports) // 3):  # the second goes on from the first
-        command = [sys.executable, method_suite.__file__, name, tmp_path, calls]
+        command = [sys.executable, method_suite.__file__, name, place, calls]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
     seen = []
-    resumed = CASES[name].run(tmp_path, progress=lambda *report: seen.append(report))
+    resumed = CASES[name].run(place, progress=lambda *report: seen.append(report))
     assert 0 < len(seen) < len(reports)
     assert_same(resumed, learned)
-    path, again = (
-        CASES[name].method.final(d, learned.record["step"]) for d in (directory, tmp_path)
-    )
+    path, again = (CASES[name].method.final(d, learned.record["step"]) for d in (directory, place))
     assert path.read_bytes() == again.read_bytes()
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_directory_of_another_run_is_refused_and_left_alone(name, tmp_path):
-    CASES[name].run(tmp_path)
-    before = files(tmp_path)
-    with pytest.raises(UserError, match=rf"{tmp_path} holds another run .* choose another --out"):
-        CASES[name].run(tmp_path, method_suite.SEED + 1)
-    assert files(tmp_path) == before
+def test_the_directory_of_another_run_is_refused_and_left_alone(name, place):
+    CASES[name].run(place)
+    before = files(place)
+    with pytest.raises(UserError, match=rf"{place} holds another run .* choose another --out"):
+        CASES[name].run(place, method_suite.SEED + 1)
+    assert files(place) == before
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -176,11 +180,8 @@ def test_the_names_in_tables_are_its_own(method):
         assert type(config) is method.config_type and config.images_per_class == 2
         tags.add(method.tag(config))
         updates, scored = method.pairs(config, 20, 1_000)
-        assert (
-            updates >= 0
-            and scored >= 0
-            and (updates + scored > 0) == (method.trains and method.uses_kernel)
-        )
+        learns = method.trains and method.uses_kernel
+        assert updates >= 0 and scored >= 0 and (updates + scored > 0) == learns
     assert len(tags) == len(method.variants)
 
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paper_repro.core.errors import UserError
+from paper_repro.core.methods.coresets import RandomCoreset, SelectedCoreset
 from paper_repro.core.methods.gradient_matching import DC
 from paper_repro.core.methods.kip import KIP
 from paper_repro.core.methods.label_solve import LabelSolve
 from paper_repro.core.methods.method import Method, MethodConfig
 from paper_repro.core.methods.random_draw import Random
+from paper_repro.core.methods.rebuilt import Rebuilt
 from paper_repro.core.methods.stored import Stored
 
 _METHODS: list[Method] = [
@@ -22,7 +24,10 @@ _METHODS: list[Method] = [
     KIP(),
     DC(),
     Random(),
+    RandomCoreset(),
+    SelectedCoreset(),
     Stored(),
+    Rebuilt(),
 ]
 
 

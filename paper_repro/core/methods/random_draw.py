@@ -80,10 +80,15 @@ def natural_images(
     Returns:
       Kernel inputs (n, H, W, C) of the kernel's dtype and class numbers (n,), ordered by class.
     """
-    sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
-    rows = sampler.draw_per_class(images_per_class, generator(seed, Purpose.SUPPORT))
+    rows = natural_rows(problem, images_per_class, seed)
     x = problem.transform.apply(problem.x_target[rows], problem.dtype)
     return x, problem.labels[rows]
+
+
+def natural_rows(problem: Problem, images_per_class: int, seed: int) -> np.ndarray:
+    """The row numbers of that draw, int64 (n,)."""
+    sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
+    return sampler.draw_per_class(images_per_class, generator(seed, Purpose.SUPPORT))
 
 
 def keep(directory: Path, images: np.ndarray, labels: np.ndarray) -> None:

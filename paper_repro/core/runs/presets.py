@@ -34,6 +34,7 @@ class Preset:
       network_steps: steps of their training.
       iterations: see `MatchingConfig.iterations`.
       real_batch: see `MatchingConfig.real_batch`.
+      feature_epochs: see `SelectedConfig.feature_epochs`; DC does not publish the number.
       networks: PyTorch networks trained on each set by the published evaluation.
       evaluation_epochs: their epochs; None for the published number.
       n_validation: validation images that choose their settings; None for all.
@@ -54,6 +55,7 @@ class Preset:
     network_steps: int = 5_000
     iterations: int = 1_000
     real_batch: int = 256
+    feature_epochs: int = 30
     networks: int = 20
     evaluation_epochs: int | None = None
     n_validation: int | None = None
@@ -151,6 +153,7 @@ SMOKE = Preset(
     network_steps=20,
     iterations=2,
     real_batch=8,
+    feature_epochs=1,
     networks=2,
     evaluation_epochs=3,
 )
@@ -158,7 +161,9 @@ SMOKE = Preset(
 
 CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
-    "laptop": Preset("laptop", steps=120, target_batch=500, real_batch=32, networks=5),
+    "laptop": Preset(
+        "laptop", steps=120, target_batch=500, real_batch=32, feature_epochs=2, networks=5
+    ),
     "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
 }

@@ -23,6 +23,7 @@ _PHRASES = {
     "kip_target_batch": "KIP target batch {}",
     "iterations": "{} iterations",
     "real_batch": "{} natural images a class",
+    "feature_epochs": "{} epochs of the network that chooses",
     "networks": "{} networks",
     "epochs": "{} epochs",
 }
