@@ -30,7 +30,7 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.time_budget import within
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
@@ -104,6 +104,9 @@ def main(
     options: RunArguments = RunOptions(),
     *,
     minutes: float | None = None,
+    real_batch: int | None = None,
+    networks: int | None = None,
+    feature_epochs: int | None = None,
 ) -> None:
     """Reproduce the table of DC and DSA against coresets, DD and LD.
 
@@ -116,8 +119,13 @@ def main(
         options: how they are run.
         minutes: iterations of the methods that learn for so many minutes a run on this machine,
             whose speed is measured first; default the preset's number.
+        real_batch: natural images a class of DC and DSA, instead of the preset's number.
+        networks: networks trained on each set, instead of the preset's number.
+        feature_epochs: epochs of the network whose features coresets are chosen by, instead of the
+            preset's number.
     """
-    budget = find_preset(options.preset, PRESETS)
+    changes = {"real_batch": real_batch, "networks": networks, "feature_epochs": feature_epochs}
+    budget = overridden(find_preset(options.preset, PRESETS), **changes)
     chosen = within(minutes, selection.choose(cells(budget)), options)
     run_table(TABLE, chosen, budget, options)
 

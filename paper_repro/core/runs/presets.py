@@ -78,7 +78,15 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
-OVERRIDABLE = {"steps": 0, "target_batch": 1, "network_width": 1, "network_steps": 1}
+OVERRIDABLE = {
+    "steps": 0,
+    "target_batch": 1,
+    "network_width": 1,
+    "network_steps": 1,
+    "real_batch": 1,
+    "networks": 1,
+    "feature_epochs": 1,
+}
 """What may be changed on a command line, with the smallest number that a run can spend."""
 
 
