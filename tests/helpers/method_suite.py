@@ -21,11 +21,14 @@ from paper_repro.core import methods
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import MethodConfig, label_solve
+from paper_repro.core.methods.dataset_distillation import DistillationConfig
 from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.label_distillation import LabelDistillationConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
 from paper_repro.core.methods.stored import StoredConfig
+from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess.augment import Augmentation
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store import checkpoint
@@ -83,6 +86,8 @@ def a_stored_set() -> StoredConfig:
 
 _KIP = KIPConfig(images_per_class=2, steps=8, target_batch=60)
 
+_MLP = NetworkSpec("MLP", width=16)
+
 CASES = {
     "KIP": Case(_KIP),
     "KIP (l)": Case(dataclasses.replace(_KIP, learn_labels=True)),
@@ -90,6 +95,8 @@ CASES = {
         dataclasses.replace(_KIP, learn_labels=True, augmentation=Augmentation(fraction=0.7))
     ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
+    "DD": Case(DistillationConfig(2, outer_steps=6, outer_batch=60, learner=_MLP)),
+    "LD": Case(LabelDistillationConfig(2, outer_steps=9, outer_batch=60, patience=2, learner=_MLP)),
     "Natural": Case(RandomConfig(2)),
     "Stored": Case(a_stored_set(), draws=False, keeps=False),
 }

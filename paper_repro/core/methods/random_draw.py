@@ -86,7 +86,8 @@ def natural_images(
     return x, problem.labels[rows]
 
 
-def keep(directory: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a set where `Method.final` says, in float32."""
-    tensors = {"images": np.asarray(images, np.float32), "labels": np.asarray(labels, np.float32)}
+def keep(directory: Path, images: np.ndarray, labels: np.ndarray, **others: np.ndarray) -> None:
+    """Write a set, and what else belongs to it, where `Method.final` says, in float32."""
+    tensors = {"images": images, "labels": labels, **others}
+    tensors = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     checkpoint.save(directory / "support.safetensors", tensors, {})

@@ -34,6 +34,9 @@ class Preset:
       network_steps: steps of their training.
       iterations: see `MatchingConfig.iterations`.
       real_batch: see `MatchingConfig.real_batch`.
+      outer_steps: of DD, SLDD and LD, see `DistillationConfig.outer_steps`; None for the published
+        number.
+      outer_batch: natural images of such a step.
       networks: PyTorch networks trained on each set by the published evaluation.
       evaluation_epochs: their epochs; None for the published number.
       n_validation: validation images that choose their settings; None for all.
@@ -54,6 +57,8 @@ class Preset:
     network_steps: int = 5_000
     iterations: int = 1_000
     real_batch: int = 256
+    outer_steps: int | None = None
+    outer_batch: int = 1_024
     networks: int = 20
     evaluation_epochs: int | None = None
     n_validation: int | None = None
@@ -151,6 +156,8 @@ SMOKE = Preset(
     network_steps=20,
     iterations=2,
     real_batch=8,
+    outer_steps=2,
+    outer_batch=64,
     networks=2,
     evaluation_epochs=3,
 )
