@@ -165,7 +165,9 @@ SMOKE = Preset(
 
 CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
-    "laptop": Preset("laptop", steps=120, target_batch=500, real_batch=32, networks=5),
+    "laptop": Preset(
+        "laptop", steps=120, target_batch=500, real_batch=32, outer_steps=2_000, networks=5
+    ),
     "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),
 }

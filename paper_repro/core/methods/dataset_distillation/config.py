@@ -12,8 +12,8 @@ from paper_repro.core.network.pytorch.spec import NetworkSpec, network_of_dd
 EPOCHS, OUTER_BATCH = 400, 1_024
 """The published budget: passes over the training images, in batches of this size."""
 
-HALVINGS = 10
-"""Times that the learning rate of the images is halved in a run: every 40 of the 400 epochs."""
+HALVING_EPOCHS = 40
+"""The learning rate of the images is halved every so many of the 400 epochs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class DistillationConfig(MethodConfig):
       step_epochs: how often a network goes through the distilled steps.
       first_rate: learning rate of every step before it is learned; None for the published 0.02
         on gray images and 0.001 on images in colour.
-      learning_rate: of Adam, for the images, the learning rates and the labels; it is halved each
-        tenth of the outer steps, which is every 40 of the published epochs.
+      learning_rate: of Adam, for the images, the learning rates and the labels; it is halved every
+        40 epochs, as many outer steps as the published run has there.
       learner: the network; None for LeNet on gray images and AlexCifarNet on images in colour,
         with Xavier's initialisation.
 
@@ -60,6 +60,11 @@ class DistillationConfig(MethodConfig):
     def steps_for(self, n_train: int) -> int:
         """Outer steps with so many training images."""
         return self.outer_steps or EPOCHS * math.ceil(n_train / self.outer_batch)
+
+    def rate_at(self, step: int, n_train: int) -> float:
+        """The learning rate of an outer step, the first being 0."""
+        epoch = step // math.ceil(n_train / self.outer_batch)
+        return self.learning_rate * 0.5 ** (epoch // HALVING_EPOCHS)
 
     def network_for(self, channels: int) -> NetworkSpec:
         """The network for images of so many channels."""

@@ -22,7 +22,6 @@ from torch.nn import functional
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.dataset_distillation.config import (
-    HALVINGS,
     OUTER_BATCH,
     DistillationConfig,
 )
@@ -31,6 +30,7 @@ from paper_repro.core.methods.problem import Problem
 from paper_repro.core.methods.random_draw import keep
 from paper_repro.core.network.pytorch.adam import NamedAdam
 from paper_repro.core.network.pytorch.networks import build, parameters_of
+from paper_repro.core.network.pytorch.threads import one_thread
 from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.network.pytorch.unrolled import Steps, outer_gradient
 from paper_repro.core.random import Purpose, generator
@@ -62,7 +62,8 @@ class _Distillation:
         noise = generator(seed, Purpose.SUPPORT).standard_normal((len(classes), *shape))
         self._images = as_inputs(noise).requires_grad_()
         # softplus(raw) is the published first rate.
-        raw = np.log(np.expm1(config.rate_for(shape[-1])))
+        rate = config.rate_for(shape[-1])
+        raw = rate + np.log(-np.expm1(-rate))
         self._raw = torch.full((config.step_epochs, per), float(raw), device=device())
         self._raw.requires_grad_()
         one_hot = np.eye(problem.n_classes, dtype=np.float32)[classes]
@@ -84,14 +85,15 @@ class _Distillation:
         classes = torch.from_numpy(problem.labels[rows].astype(np.int64)).to(device())
         learned = list(self._adam.tensors.values())
         steps = Steps(self._images, self._targets, functional.softplus(self._raw))
-        loss, slopes = outer_gradient(network, parameters_of(network), steps, x, classes, learned)
+        start = parameters_of(network)
+        with one_thread():
+            loss, slopes = outer_gradient(network, start, steps, x, classes, learned)
         if not (np.isfinite(loss) and all(bool(slope.isfinite().all()) for slope in slopes)):
             raise Diverged(
                 f"the loss or its gradient is not finite in outer step {self.done + 1}: a smaller "
                 "first_rate or learning_rate may help"
             )
-        halvings = HALVINGS * self.done // self.total
-        self._adam.step(slopes, config.learning_rate * 0.5**halvings)
+        self._adam.step(slopes, config.rate_at(self.done, n))
         self.done, self.loss = self.done + 1, loss
 
     @property

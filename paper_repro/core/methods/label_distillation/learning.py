@@ -35,6 +35,7 @@ from paper_repro.core.methods.problem import Problem
 from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.network.pytorch.adam import NamedAdam
 from paper_repro.core.network.pytorch.networks import build
+from paper_repro.core.network.pytorch.threads import one_thread
 from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -133,7 +134,8 @@ class _Learning:
         classes = torch.from_numpy(problem.labels[rows].astype(np.int64)).to(device())
         chosen = torch.from_numpy(own).to(device())
         labels = self._labels.detach()[chosen].requires_grad_()
-        outer = self._learner.step(self._x[chosen], labels, x, classes)
+        with one_thread():
+            outer = self._learner.step(self._x[chosen], labels, x, classes)
         if not (np.isfinite(outer.loss) and bool(outer.by_labels.isfinite().all())):
             raise Diverged(f"the loss is not finite in outer step {self.done + 1}")
         slope = torch.zeros_like(self._labels).index_copy(0, chosen, outer.by_labels)

@@ -7,7 +7,6 @@ section 3.4).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.nn import functional
 from paper_repro.core.errors import Diverged
 from paper_repro.core.network.pytorch.networks import build, parameters_of
 from paper_repro.core.network.pytorch.spec import UnrolledEvaluation
+from paper_repro.core.network.pytorch.threads import one_thread
 from paper_repro.core.network.pytorch.training import Evaluated, Report, as_inputs, device, logits
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store.checkpoint import Resume
@@ -28,21 +28,6 @@ from paper_repro.core.store.row_schema import config_hash
 
 Parameters = Mapping[str, torch.Tensor]
 """Parameters of a network by name, as `torch.func.functional_call` takes them."""
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch works in one thread for the length of a block.
-
-    A step on ten small images has no work for several threads, and on a machine with other work
-    they wait for each other: 2 threads took 10 times as long as one.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,8 +90,7 @@ def outer_gradient(
 ) -> tuple[float, tuple[torch.Tensor, ...]]:
     """The cross entropy of natural images after the steps, and its gradient through all of them.
 
-    The loss is first differentiated by the parameters that were reached, then these by `by`: the
-    large batch and the many small steps are worked on apart.
+    The loss is first differentiated by the parameters that were reached, then these by `by`.
 
     Args:
       network, start, steps: see `descend`.
@@ -117,13 +101,11 @@ def outer_gradient(
     Returns:
       The mean loss and a gradient for each of `by`.
     """
-    with one_thread():
-        end = descend(network, start, steps, create_graph=True)
+    end = descend(network, start, steps, create_graph=True)
     reached = {name: value.detach().requires_grad_() for name, value in end.items()}
     loss = functional.cross_entropy(torch.func.functional_call(network, reached, (x,)), classes)
     slopes = torch.autograd.grad(loss, list(reached.values()))
-    with one_thread():
-        return float(loss.detach()), torch.autograd.grad(list(end.values()), by, slopes)
+    return float(loss.detach()), torch.autograd.grad(list(end.values()), by, slopes)
 
 
 def evaluate(
@@ -169,7 +151,7 @@ def evaluate(
         network = build(evaluation.network, shape, n_classes, drawn).to(device())
         with one_thread():
             network.load_state_dict(descend(network, parameters_of(network), steps), strict=False)
-        output = logits(network, test)
+            output = logits(network, test)
         if not np.isfinite(output).all():
             raise Diverged(f"network {number + 1} is not finite after the learned steps")
         accuracies.append(float((output.argmax(1) == test_labels).mean()))
