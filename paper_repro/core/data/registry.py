@@ -162,5 +162,6 @@ def channels(name: str) -> int:
       1
     """
     if (spec := find(name.removesuffix("_mini"))) is None:
-        raise UserError(f"{name} is not an official data set: its images are not known by name")
+        known = ", ".join(DATASETS)
+        raise UserError(f"{name} is not an official data set: choose from {known}")
     return spec.image_shape[-1]

@@ -84,7 +84,7 @@ def ridge_solution(features: torch.Tensor, labels: torch.Tensor, weight: float) 
 
     Example:
       >>> one = torch.ones(1, 1, dtype=torch.float64)
-      >>> ridge_solution(one, 3 * one, 0.5).item()
+      >>> round(ridge_solution(one, 3 * one, 0.5).item(), 6)
       2.0
     """
     gram = features @ features.T

@@ -23,7 +23,7 @@ class NamedAdam:
       >>> x = torch.zeros(2, requires_grad=True)
       >>> adam = NamedAdam("of x", {"x": x}, learning_rate=0.1)
       >>> adam.step([torch.tensor([3.0, -5.0])])
-      >>> [round(float(value), 4) for value in x]
+      >>> [round(float(value), 4) for value in x.detach()]
       [-0.1, 0.1]
       >>> sorted(adam.state())
       ['of x.exp_avg.x', 'of x.exp_avg_sq.x', 'of x.step.x', 'of x.value.x']
