@@ -2,17 +2,17 @@
 
 DC, DD and SLDD are run here. DC learns with the network of DD and is scored by its own evaluation,
 new networks trained on the set; DD and SLDD (arXiv 1811.10959, 1910.02551) are scored by their own,
-new networks trained by the 30 learned steps. An appendix has the same methods as the table of the
-first KIP paper prints them for CIFAR-10. Expected: DC above DD with 10 images per class (MNIST 93.9
-against 79.5 %), and much more even from network to network.
+new networks trained by the 30 learned steps. The appendix has the figures for these methods in the
+CIFAR-10 table of the first KIP paper. Expected: with 10 images per class DC is above DD (MNIST 93.9
+against 79.5 %), and its networks differ less.
 
     python -m paper_repro.table_dc_vs_dd --datasets mnist
     python -m paper_repro.table_dc_vs_dd --datasets mnist --methods DD --seeds 0
     python -m paper_repro.table_dc_vs_dd --preset gpu
 
-`make torch` first. On MNIST an outer step of DD takes half a second of one core, so that the 2,000
-of the laptop preset take 20 minutes or less; two seeds side by side use two cores. AlexCifarNet is
-for a GPU: a step takes 20 to 30 times as long.
+`make torch` first. On MNIST an outer step of DD takes half a second of one core without AVX-512: 18
+minutes for the 2,000 of the laptop preset, on a core without other work. Two seeds side by side use
+two cores. AlexCifarNet is for a GPU: a step takes 16 seconds of a core, 9 hours for 2,000.
 
 Deviations. What the sources leave open is stated in the docstrings of
 `core/methods/dataset_distillation` and `gradient_matching`. The laptop preset stops DD before the
