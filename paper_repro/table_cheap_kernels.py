@@ -109,8 +109,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         build_cells(specs, rows),
         notes=(
             "KIP (a + l) augments the targets and learns the labels; plain KIP does neither.",
-            "DC is run by `table_dc_coresets`; DC, SLDD and DD with AlexNet are run by "
-            "`table_dc_vs_dd` and printed here as published.",
+            "DC with its ConvNet is run by `table_dc_coresets`; DC, SLDD and DD with AlexNet are "
+            "run by `table_dc_vs_dd` and printed here as published.",
             *smoke,
         ),
         appendices=(natural, *_options(rows)),

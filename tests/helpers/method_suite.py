@@ -23,8 +23,10 @@ from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods import MethodConfig, label_solve
 from paper_repro.core.methods.coresets import DrawnConfig, SelectedConfig
+from paper_repro.core.methods.dataset_distillation import DistillationConfig
 from paper_repro.core.methods.gradient_matching import MatchingConfig
 from paper_repro.core.methods.kip import KIPConfig
+from paper_repro.core.methods.label_distillation import LabelDistillationConfig
 from paper_repro.core.methods.label_solve import LabelSolveConfig
 from paper_repro.core.methods.method import Method
 from paper_repro.core.methods.random_draw import RandomConfig
@@ -96,6 +98,7 @@ _DC = MatchingConfig(2, iterations=6, real_batch=10, learner=NetworkSpec(width=4
 _SELECTED = SelectedConfig(
     2, selection="score2", feature_epochs=6, learner=NetworkSpec(width=4, depth=2)
 )
+_MLP = NetworkSpec("MLP", width=16)
 
 CASES = {
     "KIP": Case(_KIP),
@@ -108,6 +111,11 @@ CASES = {
         dataclasses.replace(_DC, siamese=True, initial="natural", matching_steps=1), package="torch"
     ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
+    "DD": Case(DistillationConfig(2, outer_steps=6, outer_batch=60, learner=_MLP), package="torch"),
+    "LD": Case(
+        LabelDistillationConfig(2, outer_steps=9, outer_batch=60, patience=2, learner=_MLP),
+        package="torch",
+    ),
     "Natural": Case(RandomConfig(2)),
     "Random": Case(DrawnConfig(2)),
     "Loss buffer (score2)": Case(_SELECTED, package="torch"),

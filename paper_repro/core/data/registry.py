@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from paper_repro.core.data import class_names
 from paper_repro.core.data.arrays import KEYS
+from paper_repro.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,19 @@ def plain(name: str) -> str:
 def find(name: str) -> Spec | None:
     """The official data set of that name in any spelling, or None."""
     return {plain(known): spec for known, spec in DATASETS.items()}.get(plain(name))
+
+
+def channels(name: str) -> int:
+    """Channels of the images of an official data set, or of a sample of one (`<name>_mini`).
+
+    Raises:
+      UserError: it is not an official one, so that nothing is known of its images.
+
+    Example:
+      >>> channels("MNIST")
+      1
+    """
+    if (spec := find(name.removesuffix("_mini"))) is None:
+        known = ", ".join(DATASETS)
+        raise UserError(f"{name} is not an official data set: choose from {known}")
+    return spec.image_shape[-1]

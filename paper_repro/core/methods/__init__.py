@@ -11,8 +11,10 @@ from typing import Any
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods.coresets import RandomCoreset, SelectedCoreset
+from paper_repro.core.methods.dataset_distillation import DD
 from paper_repro.core.methods.gradient_matching import DC
 from paper_repro.core.methods.kip import KIP
+from paper_repro.core.methods.label_distillation import LD
 from paper_repro.core.methods.label_solve import LabelSolve
 from paper_repro.core.methods.method import Method, MethodConfig
 from paper_repro.core.methods.random_draw import Random
@@ -23,6 +25,8 @@ _METHODS: list[Method] = [
     LabelSolve(),
     KIP(),
     DC(),
+    DD(),
+    LD(),
     Random(),
     RandomCoreset(),
     SelectedCoreset(),

@@ -19,7 +19,7 @@ from paper_repro.core.krr import DIAG_REG
 
 if TYPE_CHECKING:
     from paper_repro.core.methods.problem import Problem
-    from paper_repro.core.network.pytorch.spec import Evaluation
+    from paper_repro.core.network.pytorch.spec import Evaluation, UnrolledEvaluation
     from paper_repro.core.sets.learned_set import LearnedSet
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -187,10 +187,13 @@ class Method(abc.ABC):
         """Whether the labels of the set are learned, rather than one-hot minus 1/K."""
         return False
 
-    def evaluation(self, config: MethodConfig, dataset: str) -> Evaluation | None:
+    def evaluation(
+        self, config: MethodConfig, dataset: str
+    ) -> Evaluation | UnrolledEvaluation | None:
         """The training of finite networks that scores a set of this method in its paper.
 
-        None of a method whose paper scores by kernel ridge regression.
+        None of a method whose paper scores by kernel ridge regression. `UnrolledEvaluation` needs
+        sets whose record has their learning rates in `extra["rates"]`.
         """
         return None
 

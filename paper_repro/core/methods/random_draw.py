@@ -91,7 +91,8 @@ def natural_rows(problem: Problem, images_per_class: int, seed: int) -> np.ndarr
     return sampler.draw_per_class(images_per_class, generator(seed, Purpose.SUPPORT))
 
 
-def keep(directory: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a set where `Method.final` says, in float32."""
-    tensors = {"images": np.asarray(images, np.float32), "labels": np.asarray(labels, np.float32)}
+def keep(directory: Path, images: np.ndarray, labels: np.ndarray, **others: np.ndarray) -> None:
+    """Write a set, and what else belongs to it, where `Method.final` says, in float32."""
+    tensors = {"images": images, "labels": labels, **others}
+    tensors = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     checkpoint.save(directory / "support.safetensors", tensors, {})

@@ -10,8 +10,9 @@ from typing import Any
 from paper_repro.core import methods
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods import Method, MethodConfig
-from paper_repro.core.network.pytorch.spec import Evaluation
+from paper_repro.core.network.pytorch.spec import Evaluation, UnrolledEvaluation
 from paper_repro.core.runs.scorers import KRR, FiniteNetwork, PublishedNetworks, Scorer
+from paper_repro.core.runs.unrolled_scorer import UnrolledNetworks
 from paper_repro.core.sets.naming import set_name
 from paper_repro.core.store.row_schema import config_hash
 
@@ -206,10 +207,17 @@ def distilling_cell(
     found = methods.find(method)
     config = found.config(method, images_per_class, budget)
     cut = DataCut() if budget is None else budget.cut
-    evaluation, scorer = found.evaluation(config, dataset), _KRR
-    if evaluation is not None:
-        scorer = PublishedNetworks.within(evaluation, budget)
+    scorer = _scorer(found.evaluation(config, dataset), budget)
     return Cell(dataset, method, config, kernel, scorer, zca and found.whitens, cut)
+
+
+def _scorer(evaluation: Evaluation | UnrolledEvaluation | None, budget: Any) -> Scorer:
+    """What carries out a paper's evaluation at a budget."""
+    if evaluation is None:
+        return _KRR
+    if isinstance(evaluation, UnrolledEvaluation):
+        return UnrolledNetworks.within(evaluation, budget)
+    return PublishedNetworks.within(evaluation, budget)
 
 
 def cell_of(recorded: Mapping[str, Any]) -> Cell:
@@ -230,6 +238,8 @@ def cell_of(recorded: Mapping[str, Any]) -> Cell:
     scorer = KRR.from_recorded(recorded) if network is None else FiniteNetwork(network)
     if (evaluation := recorded.get("evaluation")) is not None:
         scorer = PublishedNetworks(Evaluation.from_recorded(evaluation))
+    if (unrolled := recorded.get("unrolled")) is not None:
+        scorer = UnrolledNetworks(UnrolledEvaluation.from_recorded(unrolled))
     cut = DataCut(*(recorded.get(field.name) for field in dataclasses.fields(DataCut)))
     config = method.from_recorded(recorded)
     dataset, name = recorded["dataset"], recorded["method"]

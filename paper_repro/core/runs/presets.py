@@ -35,6 +35,9 @@ class Preset:
       iterations: see `MatchingConfig.iterations`.
       real_batch: see `MatchingConfig.real_batch`.
       feature_epochs: see `SelectedConfig.feature_epochs`; DC does not publish the number.
+      outer_steps: of DD, SLDD and LD, see `DistillationConfig.outer_steps`; None for the published
+        number.
+      outer_batch: natural images of such a step.
       networks: PyTorch networks trained on each set by the published evaluation.
       evaluation_epochs: their epochs; None for the published number.
       n_validation: validation images that choose their settings; None for all.
@@ -56,6 +59,8 @@ class Preset:
     iterations: int = 1_000
     real_batch: int = 256
     feature_epochs: int = 30
+    outer_steps: int | None = None
+    outer_batch: int = 1_024
     networks: int = 20
     evaluation_epochs: int | None = None
     n_validation: int | None = None
@@ -162,6 +167,8 @@ SMOKE = Preset(
     iterations=2,
     real_batch=8,
     feature_epochs=1,
+    outer_steps=2,
+    outer_batch=64,
     networks=2,
     evaluation_epochs=3,
 )
@@ -170,7 +177,13 @@ SMOKE = Preset(
 CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
     "laptop": Preset(
-        "laptop", steps=120, target_batch=500, real_batch=32, feature_epochs=2, networks=5
+        "laptop",
+        steps=120,
+        target_batch=500,
+        real_batch=32,
+        feature_epochs=2,
+        outer_steps=2_000,
+        networks=5,
     ),
     "gpu": Preset("gpu", steps=1_000, target_batch=5_000, seeds=3),
     "paper": Preset("paper", steps=10_000, target_batch=5_000, patience=1_000, seeds=3),

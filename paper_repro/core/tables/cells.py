@@ -24,6 +24,8 @@ _PHRASES = {
     "iterations": "{} iterations",
     "real_batch": "{} natural images a class",
     "feature_epochs": "{} epochs of the network that chooses",
+    "outer_steps": "{} outer steps",
+    "outer_batch": "{} natural images a step",
     "networks": "{} networks",
     "epochs": "{} epochs",
 }
@@ -261,7 +263,9 @@ def _work(row: Row) -> tuple[int, int]:
     config, budget = row["config"], row["budget"]
     steps = config.get("steps") or budget.get("kip_steps") or config.get("iterations") or 0
     targets = config.get("target_batch") or budget.get("kip_target_batch")
-    network, evaluation = config.get("network") or {}, config.get("evaluation") or {}
+    steps, targets = steps or budget.get("outer_steps") or 0, targets or budget.get("outer_batch")
+    network = config.get("network") or {}
+    evaluation = config.get("evaluation") or config.get("unrolled") or {}
     spent = network.get("width", 0) * network.get("steps", 0) or evaluation.get("networks", 0)
     return steps * (targets or config.get("real_batch") or 0), spent
 

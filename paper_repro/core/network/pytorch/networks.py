@@ -36,7 +36,7 @@ class FiniteNetwork(nn.Module):
 
 
 def build(spec: NetworkSpec, image_shape: Shape, n_classes: int, seed: int) -> FiniteNetwork:
-    """A network with fresh parameters, PyTorch's default initialisation.
+    """A network with fresh parameters.
 
     Args:
       spec: which.
@@ -56,7 +56,18 @@ def build(spec: NetworkSpec, image_shape: Shape, n_classes: int, seed: int) -> F
         torch.manual_seed(seed)
         features = nn.Sequential(*_FEATURES[spec.name](spec, image_shape), nn.Flatten())
         size = _output_size(features, spec, image_shape)
-        return FiniteNetwork(features, _readout(spec, size, n_classes))
+        network = FiniteNetwork(features, _readout(spec, size, n_classes))
+        if spec.initial == "xavier":
+            network.apply(_make_xavier)
+        return network
+
+
+def _make_xavier(layer: nn.Module) -> None:
+    """Normal weights of variance 2 / (inputs + outputs), biases of 0."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.xavier_normal_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def parameters_of(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ NETWORKS = ("ConvNet", "MLP", "LeNet", "AlexNet", "VGG11", "ResNet18", "AlexCifa
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid")
 NORMS = ("instance", "batch", "layer", "group", "none")
 POOLINGS = ("avg", "max", "none")
+INITIALS = ("default", "xavier")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class NetworkSpec:
       norm: of the ConvNet, one of `NORMS`. instance is GroupNorm with a group a channel, layer
         with one group, group with four; all have a learned scale and shift.
       pooling: of the ConvNet, one of `POOLINGS`, 2x2 with stride 2 after each block.
+      initial: one of `INITIALS`: PyTorch's default, or normal weights of Xavier's variance and
+        biases of 0.
 
     Raises:
       UserError: a name or a value that is not one of these.
@@ -49,6 +52,7 @@ class NetworkSpec:
     activation: str = "relu"
     norm: str = "instance"
     pooling: str = "avg"
+    initial: str = "default"
 
     def __post_init__(self):
         choices = {
@@ -56,6 +60,7 @@ class NetworkSpec:
             "activation": ACTIVATIONS,
             "norm": NORMS,
             "pooling": POOLINGS,
+            "initial": INITIALS,
         }
         for field, known in choices.items():
             value = getattr(self, field)
@@ -74,12 +79,17 @@ class NetworkSpec:
     def recorded(self) -> dict[str, Any]:
         """The name, and what differs from the published network."""
         plain = NetworkSpec()
-        options = ("width", "depth", "activation", "norm", "pooling")
+        options = ("width", "depth", "activation", "norm", "pooling", "initial")
         changed = {o: getattr(self, o) for o in options if getattr(self, o) != getattr(plain, o)}
         return {"name": self.name, **changed}
 
     def __str__(self) -> str:
-        words = {"norm": "{} norm", "pooling": "{} pooling", "activation": "{}"}
+        words = {
+            "norm": "{} norm",
+            "pooling": "{} pooling",
+            "activation": "{}",
+            "initial": "{} initialisation",
+        }
         options = [
             words.get(name, f"{name} {{}}").format(value)
             for name, value in self.recorded.items()
@@ -142,6 +152,50 @@ class Evaluation:
     def from_recorded(cls, recorded: Mapping[str, Any]) -> Evaluation:
         """The evaluation of a row's configuration."""
         return cls(**{**recorded, "network": NetworkSpec(**recorded["network"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class UnrolledEvaluation:
+    """How DD scores a set (arXiv 1811.10959, section 4): by the steps that the set was learned for.
+
+    A new network is trained by one pass through the learned steps and their learning rates, and
+    tested.
+
+    Attributes:
+      network: the network, with its initialisation.
+      networks: how many are trained, each from its own initialisation; the row has their mean.
+
+    Example:
+      >>> UnrolledEvaluation(NetworkSpec("LeNet", initial="xavier")).networks
+      200
+    """
+
+    network: NetworkSpec = NetworkSpec()
+    networks: int = 200
+
+    def __post_init__(self):
+        if self.networks < 1:
+            raise UserError(f"networks must be at least 1, not {self.networks}")
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What result rows record; `from_recorded` reads it."""
+        return {"network": self.network.recorded, "networks": self.networks}
+
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, Any]) -> UnrolledEvaluation:
+        """The evaluation of a row's configuration."""
+        return cls(NetworkSpec(**recorded["network"]), recorded["networks"])
+
+
+def network_of_dd(channels: int, initial: str = "default") -> NetworkSpec:
+    """The network of DD and LD: LeNet for gray images, AlexCifarNet for images in colour.
+
+    Args:
+      channels: of an image.
+      initial: see `NetworkSpec`.
+    """
+    return NetworkSpec("LeNet" if channels == 1 else "AlexCifarNet", initial=initial)
 
 
 DIGITS = ("mnist", "svhn", "svhn_mini")
