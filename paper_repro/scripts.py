@@ -127,6 +127,7 @@ _SCRIPTS = (
         "Coresets of MNIST with wrong labels, and learned images rebuilt from few components",
         "laptop: six minutes a seed on one core, estimated from a part",
         "all images, ConvNet of width 128, three seeds",
+        page_only=True,
     ),
     Script(
         "table_a3_ablation",
@@ -145,6 +146,7 @@ _SCRIPTS = (
         "DC against DD on LeNet and AlexCifarNet, in PyTorch",
         "laptop: 20 minutes for DD on MNIST; CIFAR-10 needs a GPU",
         "the published numbers of steps and networks, three seeds",
+        page_only=True,
     ),
 )
 

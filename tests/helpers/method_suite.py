@@ -99,6 +99,8 @@ _SELECTED = SelectedConfig(
     2, selection="score2", feature_epochs=6, learner=NetworkSpec(width=4, depth=2)
 )
 _MLP = NetworkSpec("MLP", width=16)
+_DD = DistillationConfig(2, outer_steps=6, outer_batch=60, learner=_MLP)
+_LD = LabelDistillationConfig(2, outer_steps=9, outer_batch=60, patience=2, learner=_MLP)
 
 CASES = {
     "KIP": Case(_KIP),
@@ -111,11 +113,8 @@ CASES = {
         dataclasses.replace(_DC, siamese=True, initial="natural", matching_steps=1), package="torch"
     ),
     "LS": Case(LabelSolveConfig(2, diag_reg=1e-4)),
-    "DD": Case(DistillationConfig(2, outer_steps=6, outer_batch=60, learner=_MLP), package="torch"),
-    "LD": Case(
-        LabelDistillationConfig(2, outer_steps=9, outer_batch=60, patience=2, learner=_MLP),
-        package="torch",
-    ),
+    "DD": Case(_DD, package="torch"),
+    "LD": Case(_LD, package="torch"),
     "Natural": Case(RandomConfig(2)),
     "Random": Case(DrawnConfig(2)),
     "Loss buffer (score2)": Case(_SELECTED, package="torch"),
