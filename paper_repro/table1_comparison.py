@@ -37,6 +37,7 @@ from paper_repro.core.data import dataset_names, registry
 from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.pictures.intervals import with_intervals
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.official_solves import official_solves
 from paper_repro.core.runs.options import (
@@ -66,6 +67,7 @@ from paper_repro.core.tables.cells import (
     build_cells,
     smoke_note,
 )
+from paper_repro.core.tables.statistics import Estimate
 
 SCRIPT = "table1_comparison"
 
@@ -271,7 +273,25 @@ def _installed(chosen: list[Cell], selection: Selection) -> list[Cell]:
     return kept
 
 
-TABLE = Table(SCRIPT, table)
+def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
+    """Write `pictures/table1_comparison-sizes.png`: accuracy against images per class.
+
+    It has a line for every data set and method that was run at two sizes or more.
+    """
+    lines: dict[str, dict[float, Estimate]] = {}
+    for cell in table(rows).cells:
+        if cell.ours is not None:
+            name = f"{cell.label['Data set']}, {cell.label['Method']}"
+            lines.setdefault(name, {})[int(cell.label["Images per class"])] = cell.ours
+    lines = {name: line for name, line in lines.items() if len(line) > 1}
+    if not lines:
+        return []
+    path = out / "pictures" / f"{SCRIPT}-sizes.png"
+    title = "Accuracy against the number of images"
+    return [with_intervals(lines, path, xlabel="images per class", title=title, log_base=10)]
+
+
+TABLE = Table(SCRIPT, table, draw)
 
 
 def main(

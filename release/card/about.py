@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core import methods
 from paper_repro.core.methods import has_natural_images
 from paper_repro.core.sets.record import is_given, is_reduced
 from release.card.metadata import hub_sources
@@ -46,20 +47,20 @@ def introduction(records: Sequence[Mapping[str, Any]], published: Publication) -
     """What the sets are, who made them, and where this card belongs."""
     count = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
     titles = ", ".join(title for title, _ in hub_sources(records))
-    kinds = []
-    if not all(map(has_natural_images, records)):
-        kinds.append("a few learned images (Kernel Inducing Points, KIP)")
-    if any(map(has_natural_images, records)):
-        kinds.append("a few training images with learned labels (Label Solve, LS)")
+    names = {r["method"] for r in records if methods.has(r["method"])}
+    used = [m for m in methods.methods() if names & set(m.variants)]
+    kinds = [method.summary for method in used] or ["a few images with labels"]
+    papers = dict.fromkeys(number for method in used for number in method.papers)
+    links = ", ".join(f"[arXiv {number}](https://arxiv.org/abs/{number})" for number in papers)
+    sources = f"The methods are those of {links}. " if links else ""
     made = "Made" if not any(map(is_given, records)) else "Some were given as arrays, others made"
     if all(map(is_given, records)):
         made = "Given as arrays, checked and scored"
     return (
         f"{count} of {titles}, release {published.version}: {' or '.join(kinds)} "
-        "each, that stand in for a whole training set through an infinitely wide network. The "
-        "methods are those of [arXiv 2107.13034](https://arxiv.org/abs/2107.13034) and "
-        f"[arXiv 2011.00050](https://arxiv.org/abs/2011.00050). {made} by {published.creator} with "
-        "kip-repro, a reproduction of these papers. This card belongs to the data set repository "
+        f"each, that stand in for a whole training set. {sources}{made} by {published.creator} "
+        "with kip-repro, a reproduction of KIP and Label Solve, which learn through an infinitely "
+        "wide network. This card belongs to the data set repository "
         f"`{published.repository}`; `{layout.GALLERY}` shows every set in a browser, offline."
     )
 
@@ -107,7 +108,7 @@ def limits(records: Sequence[Mapping[str, Any]]) -> str:
     reduced = [r for r in made if is_reduced(r)]
     refitted = {r["release"]["transform"] for r in records if r["release"]["refitted"]}
     remarks = {
-        "The images are unchanged training images, their labels alone were learned (LS)": [
+        "The images are unchanged training images, their labels alone were learned": [
             r["name"] for r in records if has_natural_images(r)
         ],
         "Made with less than the papers' budget, below what they report": [

@@ -96,7 +96,8 @@ def _sections(
         "## Labels",
         "`soft_label` is on the scale of *one-hot minus 1/K*: a fixed label is 1 - 1/K at its "
         "class and -1/K elsewhere and sums to 0. Learned labels started there (KIP) or are the "
-        "least squares solution for the images (LS), and are free; use them as they are or all "
+        "least squares solution for the images (LS), and are free (those of LD are probabilities "
+        "minus 1/K); use them as they are or all "
         "times one number, with a squared loss, and do not take the argmax of them. `label` is "
         "the class of the slot, which a learned label need not point to.",
         "## Score a set by kernel ridge regression",

@@ -67,6 +67,8 @@ class LabelSolve(Method):
 
     procedure = "label_solve"
     title = "LS"
+    summary = "a few training images with learned labels (Label Solve, LS)"
+    papers = ("2107.13034", "2011.00050")
     variants: Mapping[str, Mapping[str, Any]] = {"LS": {}}
     config_type = LabelSolveConfig
     learns_images = False

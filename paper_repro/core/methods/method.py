@@ -92,6 +92,8 @@ class Method(abc.ABC):
       network_procedure: what they call it where its set trains a finite network; None for the
         same.
       title: the method's name, whatever its variant, such as `KIP`.
+      summary: what its sets are, in words that go on "... that stand in for a training set".
+      papers: arXiv numbers of the papers that describe it.
       variants: name in tables -> the fields of the config that this name stands for.
       config_type: the method's frozen config.
       budget_fields: fields of the config that a preset or a command line decides.
@@ -108,6 +110,8 @@ class Method(abc.ABC):
     procedure: ClassVar[str]
     network_procedure: ClassVar[str | None] = None
     title: ClassVar[str]
+    summary: ClassVar[str] = "a few images with labels"
+    papers: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     config_type: ClassVar[type[MethodConfig]]
     budget_fields: ClassVar[tuple[str, ...]] = ()

@@ -34,6 +34,8 @@ class DD(Method):
 
     procedure = "dataset_distillation"
     title = "DD"
+    summary = "a few learned images with learning rates (DD, SLDD)"
+    papers = ("1811.10959", "1910.02551")
     variants: Mapping[str, Mapping[str, Any]] = {"DD": {}, "SLDD": {"learn_labels": True}}
     config_type = DistillationConfig
     budget_fields = ("outer_steps", "outer_batch")

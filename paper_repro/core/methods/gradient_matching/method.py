@@ -34,6 +34,8 @@ class DC(Method):
 
     procedure = "gradient_matching"
     title = "DC"
+    summary = "a few images learned by matching gradients (DC, DSA)"
+    papers = ("2006.05929", "2102.08259")
     variants: Mapping[str, Mapping[str, Any]] = {
         "DC": {},
         "DSA": {"siamese": True, "initial": "natural"},

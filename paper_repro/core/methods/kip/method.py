@@ -33,6 +33,8 @@ class KIP(Method):
     procedure = "kip"
     network_procedure = "network"
     title = "KIP"
+    summary = "a few learned images (Kernel Inducing Points, KIP)"
+    papers = ("2107.13034", "2011.00050")
     variants: Mapping[str, Mapping[str, Any]] = {
         "KIP": {},
         "KIP (l)": {"learn_labels": True},

@@ -30,6 +30,8 @@ class LD(Method):
 
     procedure = "label_distillation"
     title = "LD"
+    summary = "a few training images with soft labels (LD)"
+    papers = ("2006.08572",)
     variants: Mapping[str, Mapping[str, Any]] = {"LD": {}, "LD (ridge)": {"ridge": True}}
     config_type = LabelDistillationConfig
     budget_fields = ("outer_steps", "outer_batch")
