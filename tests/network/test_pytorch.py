@@ -134,6 +134,9 @@ def test_maps_of_digits_keep_shape_and_repeat_the_border():
     assert out.shape == x.shape
     assert torch.allclose(out[:, :, 0], torch.full((40, 1, 28), -0.4), atol=1e-6)
     assert not torch.equal(out, x)
+    # One image alone: of each kind there is one or none.
+    kinds = [changes.draw_dc(np.random.default_rng(seed), 1)(x[:1]) for seed in range(12)]
+    assert all(one.shape == (1, 1, 28, 28) for one in kinds)
 
 
 def a_set():

@@ -162,15 +162,16 @@ def draw_dc(rng: np.random.Generator, n: int) -> Map:
     kind, u = rng.integers(3, size=n), rng.uniform(-1, 1, (n, 2))
 
     def change(x: torch.Tensor) -> torch.Tensor:
-        matrix = np.tile(np.eye(2), (n, 1, 1))
-        matrix[kind == 1] = [np.diag(1 / (1 + _DC_SCALE * pair)) for pair in u[kind == 1]]
-        angle = np.deg2rad(_DC_DEGREES) * u[kind == 2, 0]
-        turned = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1)
-        matrix[kind == 2] = turned.reshape(-1, 2, 2)
-        shift = np.zeros((n, 2))
-        sides = np.array([x.shape[3], x.shape[2]])
-        pixels = np.rint((_DC_PIXELS + 0.5) * u[kind == 0] * (1 - 1e-9))
-        shift[kind == 0] = 2 * pixels / sides
+        scale, angle = 1 / (1 + _DC_SCALE * u), np.deg2rad(_DC_DEGREES) * u[:, 0]
+        turned = [np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)]
+        matrices = (
+            np.tile(np.eye(2), (n, 1, 1)),
+            scale[:, :, None] * np.eye(2),
+            np.stack(turned, 1).reshape(n, 2, 2),
+        )
+        matrix = np.choose(kind[:, None, None], matrices)
+        pixels = np.rint((_DC_PIXELS + 0.5) * u * (1 - 1e-9))
+        shift = np.where(kind[:, None] == 0, 2 * pixels / [x.shape[3], x.shape[2]], 0.0)
         theta = torch.as_tensor(np.concatenate([matrix, shift[:, :, None]], 2), dtype=x.dtype)
         grid = functional.affine_grid(theta.to(x.device), x.shape, align_corners=False)
         return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
