@@ -198,7 +198,8 @@ def run(
       UserError: a class without an image, or images too small for the network.
     """
     matching = _Matching(problem, config, seed)
-    settings = {"method": "gradient_matching", **dataclasses.asdict(config)}
+    fields = {**dataclasses.asdict(config), "learner": config.learner.settings}
+    settings = {"method": "gradient_matching", **fields}
     resume = Resume(directory, problem.identity(settings, seed))
     state = matching.start()
     if resume.found is not None:

@@ -83,6 +83,17 @@ class NetworkSpec:
         changed = {o: getattr(self, o) for o in options if getattr(self, o) != getattr(plain, o)}
         return {"name": self.name, **changed}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All fields, for the identity of a run; `initial` only where it is not the default.
+
+        Runs that started before there was a choice of it go on.
+        """
+        fields = dataclasses.asdict(self)
+        if self.initial == NetworkSpec().initial:
+            del fields["initial"]
+        return fields
+
     def __str__(self) -> str:
         words = {
             "norm": "{} norm",
