@@ -162,8 +162,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     return ResultTable(
         "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
         "Test accuracy in percent, all test images; ours is the mean over n seeds (support draw, "
-        "batches, augmentation) with its 95 % interval. Labels are learned throughout; ZCA for "
-        "the RGB sets with the ConvNet, standard preprocessing elsewhere.",
+        "batches, augmentation) with its 95 % interval. KIP and LS learn the labels; ZCA for the "
+        "RGB sets with the ConvNet kernel, standard preprocessing elsewhere.",
         build_cells(_specs(samples), rows),
         notes=(
             "Not run: `python -m paper_repro.table1_comparison --datasets <name> --ipc <images per "
