@@ -107,6 +107,7 @@ _SCRIPTS = (
         "The first KIP steps on CIFAR-10 against the official release's index",
         "laptop: 6 to 8 minutes a draw, without AVX-512; paper: three draws",
         "six KIP steps with target batch 5,000, three draws",
+        page_only=True,
     ),
     Script(
         "figure_kip_schedule",
