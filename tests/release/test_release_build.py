@@ -209,7 +209,7 @@ def test_the_card_tells_natural_images_and_reduced_budgets(made, checkpoints, tm
     edit_json(checkpoints / LEARNED / "record.json", undertrained)
     release.build(tmp_path / "r", checkpoints=checkpoints, data_dir=made.data_dir)
     text = (tmp_path / "r" / "README.md").read_text()
-    assert f"unchanged training images, their labels alone were learned (LS): {FIXED}." in text
+    assert f"unchanged training images, their labels alone were learned: {FIXED}." in text
     (budgets,) = [line for line in text.splitlines() if "less than the papers' budget" in line]
     assert f"{LEARNED} (steps 7)" in budgets and FIXED not in budgets
 
