@@ -168,7 +168,7 @@ def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path
         ),
         (["--datasets", "mine", "--steps", "-1"], "steps must be at least"),
         (["--datasets", "dots"], "unknown data set 'dots'"),
-        (["--datasets", "mine", "--methods", "DSA"], "unknown method 'DSA'"),
+        (["--datasets", "mine", "--methods", "DX"], "unknown method 'DX'"),
         (["--datasets", "mine", "--architectures", "ResNet"], "ResNet"),
         (
             ["--datasets", "mine", "--preprocess", "pca"],
