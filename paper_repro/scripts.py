@@ -65,19 +65,19 @@ _SCRIPTS = (
     Script(
         "table_dc_coresets",
         "DC and DSA against coresets, DD and LD, on five data sets",
-        "laptop: half a minute a network for ten images, half an hour or more for a set of DC",
+        "laptop: two hours for ten images of DC, two to four minutes a network, busy machine",
         "1,000 iterations with 256 natural images a class, 5 sets with 20 networks each",
     ),
     Script(
         "table_judges",
         "Every method's set by the exact kernel and by DC's network",
-        "laptop: two minutes a set of ten images, without AVX-512",
+        "laptop: three to six minutes a set of ten images, on a busy machine without AVX-512",
         "20 networks a set, three draws",
     ),
     Script(
         "figure_cross_architecture",
         "Sets of every method in six finite networks",
-        "laptop: five minutes a set of ten images, without AVX-512",
+        "laptop: seconds a set of ten images in MLP and LeNet; the others were not timed",
         "20 networks a set and architecture, three draws",
         page_only=True,
     ),

@@ -110,7 +110,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         build_cells(specs, rows),
         notes=(
             "DC and DSA train finite ConvNets with instance normalisation; their figures are "
-            "printed as published, and this project does not run them.",
+            "printed as published here; `table_dc_coresets` runs them.",
             "The paper prints the better of fixed and learned labels; where only the other set is "
             "in checkpoints/, its line says so under Labels.",
             f"Not run: with the set at hand, `python -m paper_repro.{SCRIPT} --datasets <name> "

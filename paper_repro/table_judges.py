@@ -10,8 +10,8 @@ was made for.
 Both judges take the images as the set has them: whitened sets are tested on whitened images, the
 others on standardised ones. DC's network is trained with cross entropy, which takes classes or
 probabilities alone; labels that are neither, as learned ones of KIP and LS, count by the largest.
-It needs PyTorch (`make torch`). The laptop preset trains three networks a set: about two minutes
-for ten images on two cores without AVX-512, beside what DC takes.
+It needs PyTorch (`make torch`). The laptop preset trains three networks a set: three to six
+minutes for ten images on a busy machine without AVX-512, beside what DC takes.
 """
 
 from __future__ import annotations

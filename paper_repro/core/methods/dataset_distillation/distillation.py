@@ -5,8 +5,7 @@ the distilled steps, and moves images, learning rates and, in SLDD, labels by th
 batch's loss through all of them (arXiv 1811.10959, Algorithm 1). Where the paper says nothing: one
 network an outer step; batches are independent draws without repetition; learning rates are
 softplus of what is learned, so that they stay positive; the moments of Adam decay by 0.5 and
-0.999. The latter three are those of the authors' public code, but for the draws, which go through
-the training images in epochs there.
+0.999. These are choices made here; they were not compared with the authors' code.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ EPOCHS, OUTER_BATCH = 400, 1_024
 
 @dataclasses.dataclass(frozen=True)
 class LabelDistillationConfig(MethodConfig):
-    """Settings of LD (arXiv 2006.08572, Algorithms 1 and 2); rates are those of its public code.
+    """Settings of LD (arXiv 2006.08572, Algorithms 1 and 2); rates are chosen here.
 
     Attributes:
       outer_steps: updates of the labels; None for the published 400 epochs.

@@ -2,10 +2,10 @@
 
 The network is trained on the base images along with the labels, by Adam, and drawn anew when the
 error of the outer batches has stopped falling (arXiv 2006.08572, section 3.2). Labels start
-uniform; after each step of Adam they are cut to [0, 1] and divided by their sum, as in the authors'
-public code. Where this differs from that code: batches are independent draws in place of epochs, in
-the ridge variant the network's own step takes the last layer as a constant, and the labels of the
-last step are kept where the code keeps those that do best on validation images.
+uniform; after each step of Adam they are cut to [0, 1] and divided by their sum. Batches are
+independent draws, in the ridge variant the network's own step takes the last layer as a constant,
+and the labels of the last step are kept. These are choices made here; they were not compared with
+the authors' code.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.store.checkpoint import Resume
 
 _SCALE_RATE = 0.01
-"""Of Adam, for the scale of the ridge's outputs (public code)."""
+"""Of Adam, for the scale of the ridge's outputs (chosen here)."""
 
 
 class _Learner:

@@ -128,7 +128,6 @@ class Evaluation:
       changes: random maps of the training images: none, those of DC for digits (`dc`: one of
         crop, scale and rotate an image), or those of DSA (`dsa`).
       flips: DSA's maps include a flip.
-      clip: norm that a step's gradient may have; None leaves it, as published.
 
     Example:
       >>> Evaluation(networks=5).epochs
@@ -144,7 +143,6 @@ class Evaluation:
     batch: int = 256
     changes: Changes = "none"
     flips: bool = True
-    clip: float | None = None
 
     def __post_init__(self):
         for name in ("networks", "epochs", "batch"):

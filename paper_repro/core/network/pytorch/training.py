@@ -131,8 +131,6 @@ class Training:
             )
             self._optimizer.zero_grad()
             loss.backward()
-            if settings.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
             self._optimizer.step()
             total += float(loss.detach()) * len(rows)
         self.epoch += 1
