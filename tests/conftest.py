@@ -21,9 +21,9 @@ LONG = (
 # Compiling takes most of the time of many tests, and many processes compile the same programs:
 # the workers, the commands that tests start, the next call. JAX reads these when it is imported.
 _ENVIRONMENT = {
-    "JAX_COMPILATION_ENVIRONMENT_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
-    "JAX_PERSISTENT_ENVIRONMENT_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_PERSISTENT_ENVIRONMENT_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 # Tests run side by side: two threads of PyTorch would wait for one another's core.
 _ENVIRONMENT["OMP_NUM_THREADS"] = "1"

@@ -79,8 +79,13 @@ def test_the_printed_table_has_all_columns_and_marks_what_is_only_published(smok
         assert words in done.stdout
     only = [line for line in done.stdout.splitlines() if line.endswith("published figure only")]
     methods = [line.split()[2] for line in only]
-    assert methods == ["DC", "DC", "DC", "SLDD", "DD"]
-    assert "28.3 ± 0.5" in only[0]
+    assert methods == ["DC", "SLDD", "DD"]
+    assert "39.1 ± 1.2" in only[0]
+    not_run = [line for line in done.stdout.splitlines() if "not run" in line]
+    assert [line.split()[1:5] for line in not_run] == [
+        ["ConvNet", "DC", "10", "28.3"],
+        ["ConvNet", "DC", "100", "44.9"],
+    ]
     assert "Natural images scored by KRR" in done.stdout
 
 
