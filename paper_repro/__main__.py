@@ -14,6 +14,7 @@ WIDTH = 100
 COMMANDS = (
     ("paper_repro.distill", "KIP or Label Solve on any data set, one of your own too"),
     ("paper_repro.evaluate", "test accuracy of any support set (npz)"),
+    ("paper_repro.figure_dimension", "the intrinsic dimension of the sets in checkpoints/"),
     ("paper_repro.report", "RESULTS.md, pictures and pages, from the rows in results/"),
     ("paper_repro.export_checkpoints", "learned sets of finished runs, into checkpoints/"),
     ("paper_repro.benchmark", "kernel, fc, step, transfer: timed against their peers; cluster"),

@@ -17,6 +17,7 @@ class Purpose(enum.IntEnum):
     KERNEL = 4
     SUPPORT_BATCH = 5
     LABELS = 6
+    RESAMPLES = 7
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
 from paper_repro.core.pictures.curves import COLORS, STYLES
 from paper_repro.core.tables.statistics import Estimate
 
 _MOST_TICKS = 10
+
+
+class Range(NamedTuple):
+    """A value with an interval that need not be symmetric."""
+
+    value: float
+    low: float
+    high: float
 
 
 def with_intervals(
@@ -80,6 +90,62 @@ def pairs(
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     _finish(axes, xlabel, ylabel, title)
+    return save(figure, path, colors=128)
+
+
+def panels(
+    series: Mapping[str, Mapping[str, Mapping[float, Range]]],
+    path: Path,
+    *,
+    bands: Mapping[str, Range],
+    band_name: str,
+    xlabel: str,
+    ylabel: str,
+) -> Path:
+    """Write panels, two in a row, of lines with intervals over steps; axes are logarithmic.
+
+    Args:
+      series: panel -> line -> step -> value with its interval. Lines are set apart sideways, so
+        that their intervals do not cover one another.
+      path: the PNG to write.
+      bands: panel -> a value that has no step, drawn across.
+      band_name: what the bands are.
+      xlabel: what the steps are.
+      ylabel: what the values are; panels share the axis.
+    """
+    n_rows = math.ceil(len(series) / 2)
+    figure = new_figure(9.0, 3.2 * n_rows)
+    grid = figure.subplots(n_rows, 2, sharey=True, squeeze=False).ravel()
+    figure.subplots_adjust(hspace=0.38, wspace=0.08)
+    for axes, (panel, lines) in zip(grid, series.items(), strict=False):
+        band = bands[panel]
+        axes.axhspan(band.low, band.high, color="#bbbbbb", alpha=0.35, linewidth=0)
+        axes.axhline(band.value, color="#777777", linewidth=1.2, label=band_name)
+        for index, (name, line) in enumerate(lines.items()):
+            steps = sorted(line)
+            apart = 1.05 ** (index - (len(lines) - 1) / 2)
+            values = [line[step].value for step in steps]
+            below = [line[step].value - line[step].low for step in steps]
+            above = [line[step].high - line[step].value for step in steps]
+            axes.errorbar(
+                [step * apart for step in steps],
+                values,
+                yerr=(below, above),
+                label=literal(name),
+                color=COLORS[index % len(COLORS)],
+                **{"linewidth": 1.4, "elinewidth": 0.7, "marker": "o", "markersize": 3},
+            )
+        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
+        axes.set_yticks([1, 2, 5, 10, 20, 50, 100])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        _finish(axes, xlabel, ylabel if axes in grid[::2] else "", panel)
+        axes.legend(loc="upper left", frameon=False, fontsize=7)
+    grid[0].set_ylim(top=8 * grid[0].get_ylim()[1])  # room for the legends
+    for axes in grid[len(series) :]:
+        axes.set_visible(False)
     return save(figure, path, colors=128)
 
 
