@@ -107,7 +107,7 @@ def test_the_series_holds_the_earlier_official_steps(runs):
         assert then.images.tobytes() == kept["images"].tobytes()
         assert (then.record["step"], then.record["metrics"].keys()) == (
             step,
-            {"test_accuracy", "test_mse"},
+            {"test_accuracy", "test_mse", "seconds"},
         )
     with pytest.raises(UserError, match="keeps no step 3"):
         learned.at_step(3)

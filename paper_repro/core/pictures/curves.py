@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
 from paper_repro.core.tables.published.records import PublishedFigure
@@ -81,6 +82,56 @@ def curves(
         axes.set_title(literal(title), fontsize=10, weight="bold", loc="left")
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, frameon=False, fontsize=8
+    )
+    return save(figure, path, colors=128)
+
+
+class LearningCurve(NamedTuple):
+    """How an accuracy rose.
+
+    Attributes:
+      name: what was learned.
+      points: (step, minutes, accuracy in percent).
+      published: the published accuracy in percent at convergence, or None.
+    """
+
+    name: str
+    points: Sequence[tuple[int, float, float]]
+    published: float | None
+
+
+def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
+    """Write accuracies against steps and, beside it, against minutes; stars are published ends."""
+    figure = new_figure(10.0, 4.4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(wspace=0.06)
+    for axis, axes in enumerate((left, right)):
+        end = 1.6 * max(point[axis] for curve in found for point in curve.points)
+        for index, curve in enumerate(found):
+            color = COLORS[index % len(COLORS)]
+            style = STYLES[index // len(COLORS) % len(STYLES)]
+            axes.plot(
+                [point[axis] for point in curve.points],
+                [point[2] for point in curve.points],
+                **{"label": literal(curve.name), "color": color, "linestyle": style},
+                **{"linewidth": 1.5, "marker": "o", "markersize": 3, "clip_on": False},
+            )
+            if curve.published is not None:
+                axes.plot([end], [curve.published], "*", color=color, markersize=8, clip_on=False)
+        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.grid(color="#e4e4e4", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_xlabel("KIP step", fontsize=9)
+    right.set_xlabel("minutes", fontsize=9)
+    left.set_ylabel("test accuracy (%)", fontsize=9)
+    title = "Test accuracy while sets are learned; stars: the paper's, at convergence"
+    left.set_title(title, fontsize=10, weight="bold", loc="left")
+    right.legend(
+        loc="upper left", bbox_to_anchor=(1.04, 1.0), borderaxespad=0, frameon=False, fontsize=7.5
     )
     return save(figure, path, colors=128)
 

@@ -13,11 +13,11 @@ from paper_repro.core import methods
 from paper_repro.core.data import Dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution
-from paper_repro.core.pictures import curves
 from paper_repro.core.preprocess.recorded import require_recorded
 from paper_repro.core.runs.cell import Cell, cell_of
 from paper_repro.core.runs.command import command
 from paper_repro.core.runs.gallery import draw_support
+from paper_repro.core.runs.learning_curves import draw_learning_curves
 from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.sets import catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -81,30 +81,8 @@ def export(
                 f"--datasets mnist --ipc 1 --out {results}`"
             )
         write_atomic(out / catalogue.INDEX, as_json({"format": FORMAT, "sets": names}))
-        _draw_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
+        draw_learning_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")
     return written
-
-
-def _draw_curves(sets: list[LearnedSet], path: Path) -> None:
-    """Test accuracy at the official steps where it was measured, of every set with a series."""
-    series = {}
-    for learned in sets:
-        steps = [*learned.record["series"], learned.record]
-        measured = [
-            (entry["step"], 100 * entry["metrics"]["test_accuracy"])
-            for entry in steps
-            if entry["metrics"]
-        ]
-        if len(measured) > 1:
-            series[learned.name] = measured
-    if series:
-        curves(
-            series,
-            path,
-            xlabel="KIP step",
-            ylabel="test accuracy (%)",
-            title="Learned sets over their steps (the test set chose none)",
-        )
 
 
 def _best(

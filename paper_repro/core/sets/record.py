@@ -67,7 +67,10 @@ METRICS: dict[str, Field] = {
 """Every field of `metrics`; the accuracy is a fraction, the MSE has the factor 0.5."""
 
 STEP: dict[str, Field] = {"step": Field((int,), low=0), "sha256": TEXT, "metrics": OBJECT}
-"""Every field of an entry of `series`, an earlier step whose arrays are kept."""
+"""Every field of an entry of `series`, an earlier step whose arrays are kept.
+
+Its metrics are test_accuracy and test_mse where they were measured, and seconds since the start.
+"""
 
 FROM_ROW = tuple(name for name in FIELDS if name in ROW_FIELDS)
 """The fields that a record takes from the result row of its run as they are."""

@@ -136,7 +136,7 @@ class KIP(Method):
             if step == last or not path.exists():
                 continue
             entry = measured.get(step, {})
-            names = ("test_accuracy", "test_mse")
+            names = ("test_accuracy", "test_mse", "seconds")
             kept.append(Kept(step, path, {n: entry[n] for n in names if n in entry}))
         return kept
 

@@ -1,0 +1,66 @@
+"""How the accuracy of stored sets rose with steps and with minutes, beside the published ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from paper_repro.core.kernels import KernelSpec
+from paper_repro.core.pictures.curves import LearningCurve, learning_curves
+from paper_repro.core.sets.learned_set import LearnedSet
+from paper_repro.core.tables import published
+from paper_repro.core.tables.published.records import PublishedFigure
+
+_COLUMN = {True: "KIP ConvNet aug", False: "KIP ConvNet no aug"}
+"""Of Table 1, by whether the targets were augmented."""
+
+
+def draw_learning_curves(sets: Iterable[LearnedSet], path: Path) -> None:
+    """Draw every set whose accuracy was measured at more than one step; nothing, if none was.
+
+    Sets that were exported before their steps kept the time have their whole time shared out
+    evenly over their steps.
+    """
+    found = [curve for learned in sets if len((curve := curve_of(learned)).points) > 1]
+    if found:
+        learning_curves(found, path)
+
+
+def curve_of(learned: LearnedSet) -> LearningCurve:
+    """The curve of a set, in minutes of the machine that its name says if that had a card."""
+    record = learned.record
+    entries = [*record["series"], record] if record["step"] else []
+    points = []
+    for entry in entries:
+        if "test_accuracy" not in entry["metrics"]:
+            continue
+        even = record["seconds"] * entry["step"] / record["step"]
+        seconds = even if entry is record else entry["metrics"].get("seconds", even)
+        points.append((entry["step"], seconds / 60, 100 * entry["metrics"]["test_accuracy"]))
+    gpu = record["hardware"].get("gpu")
+    name = f"{learned.name} (on {gpu})" if gpu else learned.name
+    figure = published_end(record)
+    return LearningCurve(name, points, None if figure is None else figure.accuracy_percent)
+
+
+def published_end(record: dict[str, Any]) -> PublishedFigure | None:
+    """What the paper reaches with such a set: of Table A3 for CIFAR-10, of Table 1 for others."""
+    if KernelSpec(record["architecture"], record["kernel"]) != KernelSpec("ConvNet", "NTK"):
+        return None
+    if record["method"].partition(" ")[0] != "KIP":
+        return None
+    fields = ("images_per_class", "zca", "learned_labels", "augmentation")
+    if record["dataset"] == "cifar10":
+        for row in published.ablation_a3():
+            if all(getattr(row, field) == record[field] for field in fields):
+                return row.kip
+        return None
+    if not record["learned_labels"] or record["zca"] != (record["dataset"] in ("svhn", "cifar100")):
+        return None
+    column = _COLUMN[record["augmentation"]]
+    for cell in published.table1():
+        place = cell.dataset, cell.images_per_class, cell.method
+        if place == (record["title"], record["images_per_class"], column):
+            return cell.figure
+    return None
