@@ -18,6 +18,7 @@ from paper_repro.core.network import (
     train,
     training,
 )
+from paper_repro.core.network.grid import Settings
 from paper_repro.core.network.learning_rate import empirical_ntk, maximum_learning_rate
 from paper_repro.core.network.losses import centred_prediction, loss_value
 from paper_repro.core.network.support_augmentation import SupportAugmentation
@@ -89,8 +90,14 @@ def test_no_range_is_no_change_and_grey_images_are_not_mirrored():
 # Training
 
 
-@pytest.mark.parametrize("architecture", [fully_connected(1), convnet(1)], ids=lambda a: a.name)
-def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("architecture", "optimizer"),
+    [(fully_connected(1), "sgd"), (convnet(1), "sgd"), (convnet(1), "adam")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_an_interrupted_training_ends_in_the_same_bits(
+    architecture, optimizer, tmp_path, monkeypatch
+):
     monkeypatch.setattr(training, "CHUNK", 4)
     monkeypatch.setattr(training, "CONVOLUTIONAL_CHUNK", 4)
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
@@ -99,6 +106,8 @@ def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, m
     config = TrainingConfig(
         steps=10, batch=4, loss="xent", augmentation=SupportAugmentation(1), l2=0.01
     )
+    if optimizer == "adam":
+        config = dataclasses.replace(config, optimizer="adam", learning_rate=0.01)
     network, key = Network(architecture, 3, 3), jax.random.key(0)
 
     def run(directory, progress=None):
@@ -125,6 +134,67 @@ def test_an_interrupted_training_ends_in_the_same_bits(architecture, tmp_path, m
     for found in (resumed, again):
         assert found.loss == expected.loss
         assert jax.tree.all(jax.tree.map(np.array_equal, found.parameters, expected.parameters))
+
+
+def test_adam_with_a_cosine_is_that_of_its_paper():
+    # arXiv 1412.6980, algorithm 1, in float64; the gradient is JAX's.
+    x = RNG.standard_normal((6, 4, 4, 1)).astype(np.float32)
+    y = RNG.standard_normal((6, 3)).astype(np.float32)
+    network, key = Network(fully_connected(1), 5, 3), jax.random.key(2)
+    config = TrainingConfig(steps=7, l2=0.02, optimizer="adam", learning_rate=0.05)
+    found = train(network, x, y, config, key)
+    assert found.learning_rate == 0.05
+    parameters = network.init(jax.random.split(key)[0], x.shape[1:])
+    leaves, tree = jax.tree.flatten(parameters)
+    theta = [np.asarray(leaf, np.float64) for leaf in leaves]
+    m, v = ([np.zeros_like(leaf) for leaf in theta] for _ in range(2))
+
+    def objective(parameters):
+        penalty = sum((leaf**2).sum() for leaf in jax.tree.leaves(parameters))
+        loss = 0.5 * ((network.apply(parameters, x) - y) ** 2).mean()
+        return loss + 0.5 * 0.02 * penalty
+
+    for t in range(7):
+        as_float32 = [jnp.asarray(leaf, jnp.float32) for leaf in theta]
+        gradients = jax.tree.leaves(jax.grad(objective)(jax.tree.unflatten(tree, as_float32)))
+        rate = 0.05 * 0.5 * (1 + np.cos(np.pi * t / 7))
+        for i, gradient in enumerate(np.asarray(g, np.float64) for g in gradients):
+            m[i] = 0.9 * m[i] + 0.1 * gradient
+            v[i] = 0.999 * v[i] + 0.001 * gradient**2
+            step = m[i] / (1 - 0.9 ** (t + 1))
+            theta[i] -= rate * step / (np.sqrt(v[i] / (1 - 0.999 ** (t + 1))) + 1e-8)
+    for ours, theirs in zip(jax.tree.leaves(found.parameters), theta, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_needs_a_rate_and_a_rate_needs_no_bound():
+    with pytest.raises(UserError, match="adam needs a learning_rate"):
+        TrainingConfig(optimizer="adam")
+    with pytest.raises(UserError, match="unknown optimizer 'lion': choose one of sgd, adam"):
+        TrainingConfig(optimizer="lion", learning_rate=0.1)
+    x, y = RNG.standard_normal((4, 4, 4, 1)).astype(np.float32), np.eye(4, 3, dtype=np.float32)
+    network, key = Network(fully_connected(1), 4, 3), jax.random.key(0)
+    bound = training.initial_bound(network, x.shape[1:], key, x)
+    by_rate = train(network, x, y, TrainingConfig(steps=3, learning_rate=0.5 * bound), key)
+    by_share = train(
+        network, x, y, TrainingConfig(steps=3, learning_rate_factor=0.5), key, bound=bound
+    )
+    assert by_rate.loss == pytest.approx(by_share.loss, rel=1e-6)
+
+
+def test_a_grid_of_rates_tries_each_and_fields_with_old_values_leave_no_trace():
+    old = Settings(width=4, steps=2, l2=(0.1,), label_scale=(1.0, 4.0))
+    assert old.recorded.keys().isdisjoint({"optimizer", "learning_rate"})
+    assert [point["learning_rate_factor"] for point in old.points] == [1.0, 1.0]
+    assert TrainingConfig().settings.keys().isdisjoint({"optimizer", "learning_rate"})
+    new = dataclasses.replace(old, optimizer="adam", learning_rate=(0.1, 0.2))
+    assert new.recorded["learning_rate"] == (0.1, 0.2)
+    assert [(p["learning_rate"], p["label_scale"]) for p in new.points] == [
+        *((0.1, 1.0), (0.1, 4.0)),
+        *((0.2, 1.0), (0.2, 4.0)),
+    ]
+    trained = new.training(new.points[2])
+    assert (trained.optimizer, trained.learning_rate) == ("adam", 0.2)
 
 
 def test_the_state_of_another_run_is_refused_and_left_alone(tmp_path):

@@ -19,7 +19,7 @@ from paper_repro.core.network import Network, TrainingConfig, train
 from paper_repro.core.network.finite import Parameters
 from paper_repro.core.network.losses import centred_prediction
 from paper_repro.core.network.support_augmentation import SupportAugmentation
-from paper_repro.core.network.training import initial_bound, outputs
+from paper_repro.core.network.training import Optimizer, initial_bound, outputs
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.checkpoint import foreign
 from paper_repro.core.store.files import sha256_of_array
@@ -46,8 +46,9 @@ class Settings:
     """What is tried; tuples are the axes of the grid.
 
     Attributes:
-      width, steps, batch: see `Network` and `TrainingConfig`.
+      width, steps, batch, optimizer: see `Network` and `TrainingConfig`.
       learning_rate_factor, l2: axes, see `TrainingConfig`.
+      learning_rate: an axis in place of `learning_rate_factor`, if it is not empty.
       label_scale: axis; labels are multiplied by it and outputs divided. At a finite width the
         function at initialisation is noise of order one, and larger labels drown it. Cross
         entropy sees no scale: it is trained once for all of them.
@@ -62,23 +63,34 @@ class Settings:
 
     width: int
     steps: int
-    learning_rate_factor: tuple[float, ...]
     l2: tuple[float, ...]
     label_scale: tuple[float, ...]
+    learning_rate_factor: tuple[float, ...] = (1.0,)
     loss: tuple[str, ...] = ("mse",)
     batch: int = 100
     augmentation: Mapping[str, Any] | None = None
     n_validation: int | None = None
     parameterisation: str = "standard"
     stability: Stability = "validation"
+    optimizer: Optimizer = "sgd"
+    learning_rate: tuple[float, ...] = ()
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What decides the outcome of a grid, for the identity of a call."""
+        fields = dataclasses.asdict(self)
+        # Calls that were started before these fields existed go on.
+        later = {"optimizer": "sgd", "learning_rate": ()}
+        return {k: v for k, v in fields.items() if k not in later or v != later[k]}
 
     @property
     def points(self) -> list[dict[str, Any]]:
         """The settings of the grid, in the order in which they are tried."""
         points = []
-        axes = (self.loss, self.learning_rate_factor, self.l2, self.label_scale)
-        for loss, factor, l2, scale in itertools.product(*axes):
-            point = {"learning_rate_factor": factor, "l2": l2}
+        rate = "learning_rate" if self.learning_rate else "learning_rate_factor"
+        axes = (self.loss, getattr(self, rate), self.l2, self.label_scale)
+        for loss, value, l2, scale in itertools.product(*axes):
+            point = {rate: value, "l2": l2}
             point["label_scale"] = scale if loss == "mse" else 1.0
             if tuple(self.loss) != ("mse",):
                 point["loss"] = loss
@@ -92,7 +104,9 @@ class Settings:
         return TrainingConfig(
             steps=self.steps,
             batch=self.batch,
-            learning_rate_factor=point["learning_rate_factor"],
+            learning_rate_factor=point.get("learning_rate_factor", 1.0),
+            learning_rate=point.get("learning_rate"),
+            optimizer=self.optimizer,
             l2=point["l2"],
             loss=point.get("loss", "mse"),
             augmentation=None if changes is None else SupportAugmentation(**changes),
@@ -156,14 +170,14 @@ def choose(
     identity = config_hash(
         {
             "network": repr(network),
-            "settings": dataclasses.asdict(settings),
+            "settings": settings.recorded,
             "arrays": [sha256_of_array(np.ascontiguousarray(part)) for part in parts],
         }
     )
     log = _Log(None if directory is None else directory / _TRIED, points, identity)
     parameters, best = None, None
     bound = log.bound
-    if bound is None:
+    if bound is None and not settings.learning_rate:
         calibration = [validation[0][:CALIBRATION]]
         if settings.stability == "both":
             spread = np.linspace(0, len(x) - 1, min(len(x), CALIBRATION)).astype(int)

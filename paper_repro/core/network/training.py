@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,9 @@ CONVOLUTIONAL_CHUNK = 10
 XLA's CPU backend takes the convolutions of a step 15 to 25 times as long."""
 
 
+Optimizer = Literal["sgd", "adam"]
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """Hyperparameters; defaults are those of the official transfer notebook.
@@ -49,8 +52,11 @@ class TrainingConfig:
       steps: updates.
       batch: images per update, drawn without replacement; at most the whole support.
       learning_rate_factor: the learning rate as a fraction of the largest stable one.
+      learning_rate: the learning rate itself, in place of that fraction; None takes the fraction.
       l2: penalty 0.5 * l2 * |theta|^2 over weights and biases.
       momentum: momentum of SGD.
+      optimizer: `sgd`, or `adam`, whose step has no bound that the kernel gives, so that it needs
+        a `learning_rate`.
       loss: `mse` on the labels as they are, or `xent` on their argmax.
       augmentation: random maps of the support images at every step, or None.
     """
@@ -62,6 +68,8 @@ class TrainingConfig:
     momentum: float = 0.9
     loss: Loss = "mse"
     augmentation: SupportAugmentation | None = None
+    optimizer: Optimizer = "sgd"
+    learning_rate: float | None = None
 
     def __post_init__(self):
         require_loss(self.loss)
@@ -70,6 +78,19 @@ class TrainingConfig:
                 f"training needs at least one step and one image a batch, got {self.steps} and "
                 f"{self.batch}"
             )
+        if self.optimizer not in get_args(Optimizer):
+            known = ", ".join(get_args(Optimizer))
+            raise UserError(f"unknown optimizer {self.optimizer!r}: choose one of {known}")
+        if self.optimizer == "adam" and self.learning_rate is None:
+            raise UserError("adam needs a learning_rate: no kernel bounds its steps")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the bits of a training, for its identity."""
+        fields = dataclasses.asdict(self)
+        # Trainings that were started before these fields existed go on.
+        later = {"optimizer": "sgd", "learning_rate": None}
+        return {k: v for k, v in fields.items() if k not in later or v != later[k]}
 
 
 class Trained(NamedTuple):
@@ -102,7 +123,7 @@ def train(
     directory: Path | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Minimise the loss plus the penalty by SGD with momentum and cosine decay.
+    """Minimise the loss plus the penalty by SGD with momentum, or Adam, with cosine decay.
 
     With a directory, the state is kept there every 30 s and at the end; the same
     call goes on from it and ends in the same bits as an uninterrupted one on the same machine. The
@@ -123,17 +144,20 @@ def train(
       The trained network; a training that diverges stops early with a loss of NaN.
 
     Raises:
-      UserError: neither `x_calibration` nor `bound` is given, or the directory is another call's.
+      UserError: a learning rate that is a fraction, and neither `x_calibration` nor `bound` is
+        given, or the directory is another call's.
     """
     x_support, y_support = (jnp.asarray(a, jnp.float32) for a in (x_support, y_support))
     init_key, batch_key = jax.random.split(key)
     parameters = network.init(init_key, x_support.shape[1:])
-    if bound is None and x_calibration is None:
-        raise UserError("give images as x_calibration, or the maximum learning rate as bound")
-    if bound is None:
-        bound = maximum_learning_rate(network, parameters, x_calibration)
-    peak = config.learning_rate_factor * bound
-    optimizer = _sgd(config, jnp.float32(peak)).init(parameters)
+    peak = config.learning_rate
+    if peak is None:
+        if bound is None and x_calibration is None:
+            raise UserError("give images as x_calibration, or the maximum learning rate as bound")
+        if bound is None:
+            bound = maximum_learning_rate(network, parameters, x_calibration)
+        peak = config.learning_rate_factor * bound
+    optimizer = _optimizer(config, jnp.float32(peak)).init(parameters)
     state = TrainingState(0, parameters, optimizer, float("nan"))
     resume = None
     if directory is not None:
@@ -142,7 +166,8 @@ def train(
     if resume is not None and resume.found is not None:
         state = from_tensors(resume.found.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
-    shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0)
+    changes = {} if config.learning_rate is None else {"learning_rate": 1.0}
+    shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0, **changes)
     advance, chunk = _looped, CHUNK
     if network.is_convolutional:
         advance, chunk = _one_by_one, CONVOLUTIONAL_CHUNK
@@ -169,7 +194,7 @@ def _identity(network, config, peak, key, x_support, y_support) -> str:
     return config_hash(
         {
             "network": repr(network),
-            "config": dataclasses.asdict(config),
+            "config": config.settings,
             "peak": float(peak),
             "arrays": [sha256_of_array(np.asarray(a)) for a in arrays],
         }
@@ -196,8 +221,10 @@ def _apply(network: Network, parameters: Parameters, x: Array) -> Array:
     return network.apply(parameters, x)
 
 
-def _sgd(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
+def _optimizer(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
     schedule = optax.cosine_decay_schedule(peak, config.steps)
+    if config.optimizer == "adam":
+        return optax.adam(schedule)
     return optax.sgd(schedule, momentum=config.momentum)
 
 
@@ -247,5 +274,5 @@ def _step(network, config, peak, l2, parameters, optimizer, x, y, key, number):
     if config.augmentation is not None:
         images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
     gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, images, y[rows])
-    updates, optimizer = _sgd(config, peak).update(gradients, optimizer)
+    updates, optimizer = _optimizer(config, peak).update(gradients, optimizer)
     return optax.apply_updates(parameters, updates), optimizer, loss
