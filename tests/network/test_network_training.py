@@ -18,9 +18,10 @@ from paper_repro.core.network import (
     train,
     training,
 )
-from paper_repro.core.network.grid import Settings
+from paper_repro.core.network.grid import training_of
 from paper_repro.core.network.learning_rate import empirical_ntk, maximum_learning_rate
 from paper_repro.core.network.losses import centred_prediction, loss_value
+from paper_repro.core.network.settings import Settings
 from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.store import checkpoint
 
@@ -193,7 +194,7 @@ def test_a_grid_of_rates_tries_each_and_fields_with_old_values_leave_no_trace():
         *((0.1, 1.0), (0.1, 4.0)),
         *((0.2, 1.0), (0.2, 4.0)),
     ]
-    trained = new.training(new.points[2])
+    trained = training_of(new, new.points[2])
     assert (trained.optimizer, trained.learning_rate) == ("adam", 0.2)
 
 

@@ -20,12 +20,14 @@ from paper_repro import figure3_width, figure4_hyperparameters, table2_transfer
 from paper_repro.core.data import load_dataset
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
-from paper_repro.core.network.grid import Settings, choose
+from paper_repro.core.network.grid import choose
+from paper_repro.core.network.settings import ADAM, Settings
 from paper_repro.core.runs.options import RunOptions, Selection
 from paper_repro.core.runs.presets import SMOKE
 from paper_repro.core.runs.runner import run_cells
 from paper_repro.core.runs.transfer_cells import (
     FILE_TO_NN,
+    Recipe,
     SetSource,
     cell_on,
     file_set,
@@ -372,6 +374,45 @@ def test_table2_trains_on_every_set_and_repeats_nothing(checkpoints, data, tmp_p
     assert {row["krr_accuracy"] for row in rows} == {0.625}
     assert "Finite ConvNets trained on" in capsys.readouterr().out
     assert command(table2_transfer, tmp_path, checkpoints, data) == rows
+
+
+def test_table2_trains_by_adam_beside_the_papers_training(checkpoints, data, tmp_path):
+    by_paper = command(table2_transfer, tmp_path, checkpoints, data)
+    recipe = Recipe("adam", learning_rate=(0.01, 0.02), label_scale=(2.0,))
+    rows = command(table2_transfer, tmp_path, checkpoints, data, recipe=recipe)
+    assert_valid(rows, checkpoints)
+    new = [row for row in rows if row not in by_paper]
+    assert len(new) == len(by_paper) == 3
+    for row in new:
+        assert [point["learning_rate"] for point in row["tried"]] == [0.01, 0.02]
+        assert {point["label_scale"] for point in row["tried"]} == {2.0}
+        assert row["config"]["network"]["optimizer"] == "adam"
+    assert command(table2_transfer, tmp_path, checkpoints, data, recipe=recipe) == rows
+    (table,) = (
+        t for t in table2_transfer.table(rows).appendices if t.title.startswith("The recipe")
+    )
+    assert {cell.label["Set"] for cell in table.cells} == {row["support"]["name"] for row in new}
+    assert {cell.label["Settings tried"] for cell in table.cells} == {"2"}
+    # A row of Adam fills no line of the paper's table.
+    line = {"dataset": "cifar10", "zca": True, "images_per_class": 1, "preset": "laptop"}
+    row = next(row for row in new if row["method"] == "KIP to NN") | line
+    assert all(cell.ours is None for cell in table2_transfer.table([row]).cells)
+
+
+def test_a_recipe_that_cannot_be(checkpoints, data, tmp_path):
+    with pytest.raises(UserError, match="--learning-rate is for --optimizer adam"):
+        Recipe(learning_rate=(0.1,))
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="must be positive"):
+            Recipe("adam", label_scale=(bad,))
+    with pytest.raises(UserError, match="the paper preset trains as the paper does"):
+        table2_transfer.main(options=RunOptions("paper", out=tmp_path), recipe=Recipe("adam"))
+    sizes = {
+        name: (found.network_width, found.network_steps)
+        for name, preset in table2_transfer.PRESETS.items()
+        for found in [Recipe("adam").sized(preset)]
+    }
+    assert sizes["smoke"] == (8, 4) and sizes["laptop"] == sizes["gpu"] == (ADAM.width, ADAM.steps)
 
 
 def test_table2_places_rows_beside_the_published_figures(checkpoints, data, tmp_path):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,8 +17,9 @@ from paper_repro.core.krr import score
 from paper_repro.core.network import Network, TrainingConfig, train
 from paper_repro.core.network.finite import Parameters
 from paper_repro.core.network.losses import centred_prediction
+from paper_repro.core.network.settings import Settings
 from paper_repro.core.network.support_augmentation import SupportAugmentation
-from paper_repro.core.network.training import Optimizer, initial_bound, outputs
+from paper_repro.core.network.training import initial_bound, outputs
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.checkpoint import foreign
 from paper_repro.core.store.files import sha256_of_array
@@ -31,8 +31,6 @@ CALIBRATION = 50
 
 _TRIED, _BEST = "tried.jsonl", "best.safetensors"
 
-Stability = Literal["validation", "both"]
-
 
 class AllDiverged(Diverged):
     """No setting of a grid trained; `extra` goes into the row."""
@@ -41,76 +39,19 @@ class AllDiverged(Diverged):
         super().__init__("no setting of the grid trained without diverging", tried=tried)
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What is tried; tuples are the axes of the grid.
-
-    Attributes:
-      width, steps, batch, optimizer: see `Network` and `TrainingConfig`.
-      learning_rate_factor, l2: axes, see `TrainingConfig`.
-      learning_rate: an axis in place of `learning_rate_factor`, if it is not empty.
-      label_scale: axis; labels are multiplied by it and outputs divided. At a finite width the
-        function at initialisation is noise of order one, and larger labels drown it. Cross
-        entropy sees no scale: it is trained once for all of them.
-      loss: axis, see `losses`.
-      augmentation: fields of a `SupportAugmentation`, or None.
-      n_validation: the first so many validation images choose; None for all.
-      parameterisation: see `Network`.
-      stability: the images whose empirical NTK bounds the learning rate: validation images, as in
-        the official notebook, or the smaller bound of theirs and of the support's. Learned
-        images can be many times longer than natural ones, and what is stable on these diverges.
-    """
-
-    width: int
-    steps: int
-    l2: tuple[float, ...]
-    label_scale: tuple[float, ...]
-    learning_rate_factor: tuple[float, ...] = (1.0,)
-    loss: tuple[str, ...] = ("mse",)
-    batch: int = 100
-    augmentation: Mapping[str, Any] | None = None
-    n_validation: int | None = None
-    parameterisation: str = "standard"
-    stability: Stability = "validation"
-    optimizer: Optimizer = "sgd"
-    learning_rate: tuple[float, ...] = ()
-
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """What decides the outcome of a grid, for the identity of a call."""
-        fields = dataclasses.asdict(self)
-        # Calls that were started before these fields existed go on.
-        later = {"optimizer": "sgd", "learning_rate": ()}
-        return {k: v for k, v in fields.items() if k not in later or v != later[k]}
-
-    @property
-    def points(self) -> list[dict[str, Any]]:
-        """The settings of the grid, in the order in which they are tried."""
-        points = []
-        rate = "learning_rate" if self.learning_rate else "learning_rate_factor"
-        axes = (self.loss, getattr(self, rate), self.l2, self.label_scale)
-        for loss, value, l2, scale in itertools.product(*axes):
-            point = {rate: value, "l2": l2}
-            point["label_scale"] = scale if loss == "mse" else 1.0
-            if tuple(self.loss) != ("mse",):
-                point["loss"] = loss
-            if point not in points:
-                points.append(point)
-        return points
-
-    def training(self, point: Mapping[str, Any]) -> TrainingConfig:
-        """The training of one point."""
-        changes = self.augmentation
-        return TrainingConfig(
-            steps=self.steps,
-            batch=self.batch,
-            learning_rate_factor=point.get("learning_rate_factor", 1.0),
-            learning_rate=point.get("learning_rate"),
-            optimizer=self.optimizer,
-            l2=point["l2"],
-            loss=point.get("loss", "mse"),
-            augmentation=None if changes is None else SupportAugmentation(**changes),
-        )
+def training_of(settings: Settings, point: Mapping[str, Any]) -> TrainingConfig:
+    """The training of one point of a grid."""
+    changes = settings.augmentation
+    return TrainingConfig(
+        steps=settings.steps,
+        batch=settings.batch,
+        learning_rate_factor=point.get("learning_rate_factor", 1.0),
+        learning_rate=point.get("learning_rate"),
+        optimizer=settings.optimizer,
+        l2=point["l2"],
+        loss=point.get("loss", "mse"),
+        augmentation=None if changes is None else SupportAugmentation(**changes),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -198,7 +139,7 @@ def choose(
 
         place = None if directory is None else directory / f"point_{number:03d}"
         trained = train(
-            *(network, x, point["label_scale"] * y, settings.training(point), key),
+            *(network, x, point["label_scale"] * y, training_of(settings, point), key),
             bound=bound,
             directory=place,
             progress=progress,

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from paper_repro.core.network.compilation import compiled
 from paper_repro.core.network.finite import Network, Parameters, squared_norm
 from paper_repro.core.network.learning_rate import maximum_learning_rate
 from paper_repro.core.network.losses import Loss, loss_value, require_loss
+from paper_repro.core.network.settings import Optimizer
 from paper_repro.core.network.state import TrainingState, from_tensors
 from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.store.checkpoint import Resume
@@ -39,9 +40,6 @@ CHUNK = 100
 CONVOLUTIONAL_CHUNK = 10
 """Steps between two looks with convolutions, one compiled call each: inside of a compiled loop
 XLA's CPU backend takes the convolutions of a step 15 to 25 times as long."""
-
-
-Optimizer = Literal["sgd", "adam"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from paper_repro.core.krr import score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.method import Progress
 from paper_repro.core.network.pytorch.spec import Evaluation, require_torch
+from paper_repro.core.network.settings import Settings
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.sets.scoring import score as score_set
@@ -178,7 +179,8 @@ class FiniteNetwork(_OfTheCell):
     The grid of the settings runs over learning rate, weight decay and the scale of the labels.
 
     Attributes:
-      settings: fields of `grid.Settings`. The network's architecture is that of the cell's kernel.
+      settings: fields of `network.settings.Settings`. The network's architecture is that of the
+        cell's kernel.
     """
 
     algorithm: ClassVar[str] = "NN"
@@ -196,7 +198,7 @@ class FiniteNetwork(_OfTheCell):
         Raises:
           AllDiverged: see `grid.choose`.
         """
-        settings, facts = grid.Settings(**self.settings), learned.record
+        settings, facts = Settings(**self.settings), learned.record
         chosen = choose_network(settings, of, (learned.images, learned.labels))
         dataset = of.data.dataset
         y = centred_one_hot(dataset.y_test, dataset.n_classes)
@@ -299,7 +301,7 @@ class PublishedNetworks:
 
 
 def choose_network(
-    settings: grid.Settings, of: Scoring, support: tuple[np.ndarray, np.ndarray]
+    settings: Settings, of: Scoring, support: tuple[np.ndarray, np.ndarray]
 ) -> grid.Chosen:
     """The best network of a grid on the data set's validation images.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods import Method
 from paper_repro.core.methods.random_draw import RandomConfig
 from paper_repro.core.methods.stored import StoredConfig
+from paper_repro.core.network.settings import ADAM, Optimizer
 from paper_repro.core.preprocess import usual
 from paper_repro.core.runs.cell import Cell, DataCut, cell_of
 from paper_repro.core.runs.presets import SMOKE, Preset
@@ -55,10 +57,63 @@ AUGMENTED_SUPPORTS = {"shift": 3, "flip": True}
 """Fields of a `SupportAugmentation`; ours, as the paper's are not published."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How networks are trained on a set: as the paper does, or as two cores do best.
+
+    Attributes:
+      optimizer: sgd, as in the paper (momentum, its rate a fraction of the largest stable one), or
+        adam, from which comes the recipe for small widths (docs/results.md).
+      learning_rate: of adam; of several, validation images choose. Default 0.003.
+      label_scale: what labels are multiplied by, and outputs divided; of several, validation images
+        choose. Default for adam 16, for sgd the preset's.
+
+    Raises:
+      UserError: a rate for sgd, or a number that is not positive.
+    """
+
+    optimizer: Optimizer = "sgd"
+    learning_rate: tuple[float, ...] = ()
+    label_scale: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.optimizer == "sgd" and self.learning_rate:
+            raise UserError(
+                "the rate of sgd follows from the largest stable one: --learning-rate is for "
+                "--optimizer adam"
+            )
+        for value in (*self.learning_rate, *self.label_scale):
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"learning rates and label scales must be positive, not {value}")
+
+    def sized(self, budget: Preset) -> Preset:
+        """The budget with the width and the steps of adam's recipe, if it is adam's."""
+        if self.optimizer == "sgd" or budget.name == "smoke":
+            return budget
+        return dataclasses.replace(budget, network_width=ADAM.width, network_steps=ADAM.steps)
+
+    def network(self, budget: Preset) -> dict[str, Any]:
+        """Settings of the finite networks at a preset (`network.settings.Settings`)."""
+        if self.optimizer == "sgd":
+            grid = dict(GRIDS.get(budget.name, _FULL_GRID))
+            if self.label_scale:
+                grid["label_scale"] = self.label_scale
+            return settings(budget, grid, n_validation=budget.n_validation, stability="both")
+        grid = {
+            "learning_rate": self.learning_rate or ADAM.learning_rate,
+            "label_scale": self.label_scale or ADAM.label_scale,
+            "l2": ADAM.l2,
+        }
+        return settings(budget, grid, n_validation=budget.n_validation, optimizer="adam")
+
+
+PAPER = Recipe()
+"""The paper's training."""
+
+
 def network_of(budget: Preset) -> dict[str, Any]:
-    """Settings of the finite networks at a preset."""
-    grid = GRIDS.get(budget.name, _FULL_GRID)
-    return settings(budget, grid, n_validation=budget.n_validation, stability="both")
+    """Settings of the finite networks at a preset, trained as in the paper."""
+    return PAPER.network(budget)
 
 
 def to_network(title: str) -> str:
@@ -173,7 +228,7 @@ def cell_on(
     """The cell that trains a finite network on a learned set; see `scored_cell`.
 
     Args:
-      network: see `grid.Settings`.
+      network: see `network.settings.Settings`.
       learned, budget, step, method: see `scored_cell`.
     """
     return scored_cell(learned, FiniteNetwork(dict(network)), budget, step, method)
