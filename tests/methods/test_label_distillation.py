@@ -109,7 +109,7 @@ def test_the_ridge_goes_on_after_an_interruption_to_the_same_bytes(tmp_path, mon
 
 
 def test_the_network_is_drawn_anew_when_its_error_stops_falling():
-    run = learning._Learning(problem(), dataclasses.replace(SMALL, patience=1), seed=0)
+    run = learning.LabelLearning(problem(), dataclasses.replace(SMALL, patience=1), seed=0)
     for _ in range(20):
         run.step()
     assert 0 < int(run.state()["number"]) <= 10

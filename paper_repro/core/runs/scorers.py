@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -281,23 +281,45 @@ class PublishedNetworks:
             of.report,
         )
         beside = facts.get("beside_network", {})
-        return {
-            "test_accuracy": float(np.mean(found.accuracies)),
-            "test_mse": None,
-            "n_test": len(dataset.y_test),
-            "step": facts["step"],
-            "seconds": found.seconds + (facts["seconds"] or 0),
-            "evaluation_seconds": round(found.seconds, 1),
-            "network_accuracies": found.accuracies,
-            **beside,
-            "budget": {
-                **facts["budget"],
-                **beside.get("budget", {}),
-                "networks": self.evaluation.networks,
-                "epochs": self.evaluation.epochs,
-            },
-            **facts.get("extra", {}),
-        }
+        spent = {**beside.get("budget", {}), "epochs": self.evaluation.epochs}
+        return {**beside, **tested(found, learned, len(dataset.y_test), spent)}
+
+
+class Tested(Protocol):
+    """What training several PyTorch networks gives.
+
+    Attributes:
+      accuracies: fractions of the test images, one a network.
+      seconds: what it took.
+    """
+
+    accuracies: Sequence[float]
+    seconds: float
+
+
+def tested(
+    found: Tested, learned: LearnedSet, n_test: int, spent: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a row of several networks; see `Scorer.score`.
+
+    Args:
+      found: the outcome.
+      learned: the set that they were trained on.
+      n_test: test images.
+      spent: what else belongs to the budget.
+    """
+    facts = learned.record
+    return {
+        "test_accuracy": float(np.mean(found.accuracies)),
+        "test_mse": None,
+        "n_test": n_test,
+        "step": facts["step"],
+        "seconds": found.seconds + (facts["seconds"] or 0),
+        "evaluation_seconds": round(found.seconds, 1),
+        "network_accuracies": found.accuracies,
+        "budget": {**facts["budget"], **spent, "networks": len(found.accuracies)},
+        **facts.get("extra", {}),
+    }
 
 
 def choose_network(

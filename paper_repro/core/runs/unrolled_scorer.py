@@ -10,7 +10,7 @@ import numpy as np
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.network.pytorch.spec import UnrolledEvaluation, require_torch
-from paper_repro.core.runs.scorers import Scoring
+from paper_repro.core.runs.scorers import Scoring, tested
 from paper_repro.core.sets.learned_set import LearnedSet
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class UnrolledNetworks:
           Diverged: see `unrolled.evaluate`.
         """
         require_torch()
-        facts, dataset = learned.record, of.data.dataset
-        extra = facts.get("extra", {})
+        extra, dataset = learned.record.get("extra", {}), of.data.dataset
         if "rates" not in extra:
             raise UserError(
                 "the set has no learned learning rates, which this score trains with: score it by "
@@ -88,15 +87,4 @@ class UnrolledNetworks:
             of.directory,
             of.report,
         )
-        budget = {**facts["budget"], "networks": self.evaluation.networks}
-        return {
-            "test_accuracy": float(np.mean(found.accuracies)),
-            "test_mse": None,
-            "n_test": len(dataset.y_test),
-            "step": facts["step"],
-            "seconds": found.seconds + (facts["seconds"] or 0),
-            "evaluation_seconds": round(found.seconds, 1),
-            "network_accuracies": found.accuracies,
-            "budget": budget,
-            **extra,
-        }
+        return tested(found, learned, len(dataset.y_test), {})

@@ -10,42 +10,30 @@ softplus of what is learned, so that they stay positive; the moments of Adam dec
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch.nn import functional
 
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.labels import centred_one_hot
-from paper_repro.core.methods.dataset_distillation.config import (
-    OUTER_BATCH,
-    DistillationConfig,
-)
-from paper_repro.core.methods.method import Progress
+from paper_repro.core.methods.dataset_distillation.config import DistillationConfig
 from paper_repro.core.methods.problem import Problem
-from paper_repro.core.methods.random_draw import keep
 from paper_repro.core.network.pytorch.adam import NamedAdam
 from paper_repro.core.network.pytorch.networks import build, parameters_of
 from paper_repro.core.network.pytorch.threads import one_thread
 from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.network.pytorch.unrolled import Steps, outer_gradient
 from paper_repro.core.random import Purpose, generator
-from paper_repro.core.sets.learned_set import LearnedSet, slot_classes
-from paper_repro.core.store.checkpoint import Resume
+from paper_repro.core.sets.learned_set import slot_classes
 
 _BETAS = (0.5, 0.999)
 
 
-class _Distillation:
-    """The outer steps of one run; what one draws depends on its number alone.
+class Distillation:
+    """The outer steps of one run, see `outer_steps.Learning`.
 
-    Attributes:
-      done: how many are done.
-      loss: of the last one.
-      total: of the run.
+    Raises:
+      UserError: a class without an image, or images too small for the network.
     """
 
     def __init__(self, problem: Problem, config: DistillationConfig, seed: int):
@@ -117,59 +105,3 @@ class _Distillation:
         """Go on from a `state`."""
         self._adam.restore(state)
         self.done, self.loss = int(state["done"]), float(state["loss"])
-
-
-def run(
-    problem: Problem,
-    config: DistillationConfig,
-    seed: int,
-    directory: Path,
-    progress: Progress | None = None,
-) -> LearnedSet:
-    """Learn a set; see `Method.run`.
-
-    The images of a class are those of the distilled steps, in order. The learning rates, float32
-    (epochs, steps), are the tensor `rates` of the file and `extra["rates"]` of the record.
-
-    Raises:
-      Diverged: the loss is not finite.
-      UserError: a class without an image, or images too small for the network.
-    """
-    distillation = _Distillation(problem, config, seed)
-    settings = {"method": "dataset_distillation", **dataclasses.asdict(config)}
-    resume = Resume(directory, problem.identity(settings, seed))
-    if resume.found is not None:
-        distillation.restore(resume.found.tensors)
-    total = distillation.total
-    while distillation.done < total:
-        distillation.step()
-        if progress is not None:
-            progress(distillation.done, total, {"loss": distillation.loss})
-        if resume.is_due or distillation.done == total:
-            resume.save(distillation.state())
-    images, labels, rates = distillation.arrays
-    keep(directory, images, labels, rates=rates)
-    whole = dataclasses.replace(config, outer_steps=None, outer_batch=OUTER_BATCH)
-    is_whole = total >= whole.steps_for(len(problem.labels)) and config.outer_batch >= OUTER_BATCH
-    budget = {
-        "outer_steps": total,
-        "outer_batch": config.outer_batch,
-        "reduced": problem.is_reduced or not is_whole,
-    }
-    record = {
-        "step": total,
-        "seconds": resume.seconds,
-        "budget": budget,
-        "extra": {"rates": [[float(rate) for rate in epoch] for epoch in rates]},
-        "beside_network": {"budget": budget},
-    }
-    return LearnedSet.of(images, labels, record)
-
-
-def seconds_of_step(problem: Problem, config: DistillationConfig) -> float:
-    """What an outer step takes on this machine, measured now; the first one is not counted."""
-    distillation = _Distillation(problem, config, seed=0)
-    distillation.step()
-    started = time.perf_counter()
-    distillation.step()
-    return time.perf_counter() - started

@@ -10,19 +10,12 @@ the authors' code.
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch.nn import functional
 
 from paper_repro.core.errors import Diverged
-from paper_repro.core.methods.label_distillation.config import (
-    OUTER_BATCH,
-    LabelDistillationConfig,
-)
+from paper_repro.core.methods.label_distillation.config import LabelDistillationConfig
 from paper_repro.core.methods.label_distillation.gradients import (
     Outer,
     penultimate,
@@ -30,16 +23,13 @@ from paper_repro.core.methods.label_distillation.gradients import (
     through_ridge,
 )
 from paper_repro.core.methods.label_distillation.patience import Patience
-from paper_repro.core.methods.method import Progress
 from paper_repro.core.methods.problem import Problem
-from paper_repro.core.methods.random_draw import keep, natural_images
+from paper_repro.core.methods.random_draw import natural_images
 from paper_repro.core.network.pytorch.adam import NamedAdam
 from paper_repro.core.network.pytorch.networks import build
 from paper_repro.core.network.pytorch.threads import one_thread
 from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.random import Purpose, generator
-from paper_repro.core.sets.learned_set import LearnedSet
-from paper_repro.core.store.checkpoint import Resume
 
 _SCALE_RATE = 0.01
 """Of Adam, for the scale of the ridge's outputs (chosen here)."""
@@ -101,14 +91,14 @@ class _Learner:
             self._last = torch.from_numpy(np.array(state["last"])).to(device())
 
 
-class _Learning:
-    """The outer steps of one run; what one draws depends on its number alone.
+class LabelLearning:
+    """The outer steps of one run, see `outer_steps.Learning`.
 
     Attributes:
       base: the base images (n, H, W, C), and `classes` their class numbers (n,).
-      done: how many steps are done.
-      loss: of the last one.
-      total: of the run.
+
+    Raises:
+      UserError: images too small for the network.
     """
 
     def __init__(self, problem: Problem, config: LabelDistillationConfig, seed: int):
@@ -168,55 +158,3 @@ class _Learning:
         self._learner.restore(state)
         self._patience.restore(state)
         self.done, self.loss = int(state["done"]), float(state["loss"])
-
-
-def run(
-    problem: Problem,
-    config: LabelDistillationConfig,
-    seed: int,
-    directory: Path,
-    progress: Progress | None = None,
-) -> LearnedSet:
-    """Learn a set; see `Method.run`. Its labels are those that sum to 1, minus 1/K.
-
-    Raises:
-      Diverged: the loss is not finite.
-      UserError: images too small for the network.
-    """
-    learning = _Learning(problem, config, seed)
-    settings = {"method": "label_distillation", **dataclasses.asdict(config)}
-    resume = Resume(directory, problem.identity(settings, seed))
-    if resume.found is not None:
-        learning.restore(resume.found.tensors)
-    total = learning.total
-    while learning.done < total:
-        learning.step()
-        if progress is not None:
-            progress(learning.done, total, {"loss": learning.loss})
-        if resume.is_due or learning.done == total:
-            resume.save(learning.state())
-    labels = learning.labels.astype(np.float64) - 1 / problem.n_classes
-    keep(directory, learning.base, labels)
-    whole = dataclasses.replace(config, outer_steps=None, outer_batch=OUTER_BATCH)
-    is_whole = total >= whole.steps_for(len(problem.labels)) and config.outer_batch >= OUTER_BATCH
-    budget = {
-        "outer_steps": total,
-        "outer_batch": config.outer_batch,
-        "reduced": problem.is_reduced or not is_whole,
-    }
-    record = {
-        "step": total,
-        "seconds": resume.seconds,
-        "budget": budget,
-        "beside_network": {"budget": budget},
-    }
-    return LearnedSet.of(learning.base, labels, record, classes=learning.classes)
-
-
-def seconds_of_step(problem: Problem, config: LabelDistillationConfig) -> float:
-    """What an outer step takes on this machine, measured now; the first one is not counted."""
-    learning = _Learning(problem, config, seed=0)
-    learning.step()
-    started = time.perf_counter()
-    learning.step()
-    return time.perf_counter() - started

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from paper_repro.core import lazy
 from paper_repro.core.data import registry
-from paper_repro.core.methods.label_distillation.config import (
-    EPOCHS,
-    OUTER_BATCH,
-    LabelDistillationConfig,
-)
-from paper_repro.core.methods.method import Method, Progress
+from paper_repro.core.methods.label_distillation.config import LabelDistillationConfig
+from paper_repro.core.methods.method import Progress
+from paper_repro.core.methods.outer_steps import Learning, OuterSteps
 from paper_repro.core.methods.problem import Problem
-from paper_repro.core.network.pytorch.spec import Evaluation, NetworkSpec, require_torch
+from paper_repro.core.methods.random_draw import keep
+from paper_repro.core.network.pytorch.spec import Evaluation, require_torch
 from paper_repro.core.sets.learned_set import LearnedSet
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ else:
     learning = lazy.module("paper_repro.core.methods.label_distillation.learning")
 
 
-class LD(Method):
+class LD(OuterSteps):
     """Natural images with learned soft labels, by one inner step or by ridge regression."""
 
     procedure = "label_distillation"
@@ -43,6 +42,11 @@ class LD(Method):
     uses_kernel = False
     whitens = False
 
+    def begin(self, problem: Problem, config: LabelDistillationConfig, seed: int) -> Learning:
+        """See `OuterSteps.begin`."""
+        require_torch()
+        return learning.LabelLearning(problem, config, seed)
+
     def run(
         self,
         problem: Problem,
@@ -51,20 +55,11 @@ class LD(Method):
         directory: Path,
         progress: Progress | None = None,
     ) -> LearnedSet:
-        """See `learning.run`."""
-        require_torch()
-        return learning.run(problem, config, seed, directory, progress)
-
-    def recorded(self, config: LabelDistillationConfig) -> dict[str, Any]:
-        """See `Method.recorded`."""
-        fields = super().recorded(config)
-        return fields if config.learner is None else {**fields, "learner": config.learner.recorded}
-
-    def from_recorded(self, fields: Mapping[str, Any]) -> LabelDistillationConfig:
-        """See `Method.from_recorded`."""
-        learner = fields.get("learner")
-        spec = None if learner is None else NetworkSpec(**learner)
-        return super().from_recorded({**fields, "learner": spec})
+        """See `Method.run`. Labels are those that sum to 1, minus 1/K."""
+        learned, record = self.take_all(problem, config, seed, directory, progress)
+        labels = learned.labels.astype(np.float64) - 1 / problem.n_classes
+        keep(directory, learned.base, labels)
+        return LearnedSet.of(learned.base, labels, record, classes=learned.classes)
 
     def evaluation(self, config: LabelDistillationConfig, dataset: str) -> Evaluation:
         """See `Method.evaluation`: the training of DC's evaluation, with LD's network and batch.
@@ -82,21 +77,3 @@ class LD(Method):
     def learns_labels(self, config: LabelDistillationConfig) -> bool:
         """See `Method.learns_labels`."""
         return True
-
-    def within(
-        self, problem: Problem, config: LabelDistillationConfig, seconds: float
-    ) -> LabelDistillationConfig:
-        """See `Method.within`: as many outer steps as fit."""
-        require_torch()
-        fitting = int(seconds / learning.seconds_of_step(problem, config))
-        steps = min(config.steps_for(len(problem.labels)), max(1, fitting))
-        return dataclasses.replace(config, outer_steps=steps)
-
-    def work(self, config: LabelDistillationConfig) -> int:
-        """See `Method.work`: the published budget, which has no number here, is the largest."""
-        return (config.outer_steps or 1 << 30) * config.outer_batch
-
-    def published_budget(self, n_train: int) -> str:
-        """See `Method.published_budget`."""
-        steps = self.config_type(1).steps_for(n_train)
-        return f"{EPOCHS} epochs ({steps:,} outer steps), {OUTER_BATCH:,} natural images a step"
