@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 LOG_SECONDS = 30.0
+
+_RECENT = 101
+"""Steps whose median says what the next ones take: steps that score the test set are rare, long."""
 
 
 class ProgressBars:
@@ -56,7 +61,8 @@ class ProgressBars:
         self._name, self._status = "", status
         self._quiet_until = time.monotonic() + quiet_seconds
         self._said = float("-inf")
-        self._first: tuple[float, int] | None = None
+        self._last: tuple[float, int] | None = None
+        self._took: deque[float] = deque(maxlen=_RECENT)
 
     def __enter__(self) -> Self:
         if time.monotonic() >= self._quiet_until:
@@ -68,7 +74,8 @@ class ProgressBars:
 
     def start(self, name: str) -> None:
         """A run begins."""
-        self._name, self._first = name, None
+        self._name, self._last = name, None
+        self._took.clear()
         self._bars.reset(self._run, total=None, description=name, figures="", visible=True)
 
     def step(self, done: int, of: int, figures: Mapping[str, Any]) -> None:
@@ -81,17 +88,19 @@ class ProgressBars:
         shown = ", ".join(filter(None, (shown, self._status())))
         self._bars.update(self._run, completed=done, total=of, figures=shown)
         now = time.monotonic()
-        if self._first is None:
-            self._first = now, done
+        if self._last is not None and done > self._last[1]:
+            self._took.append((now - self._last[0]) / (done - self._last[1]))
+        self._last = now, done
         if now < self._quiet_until:
             return
         self._bars.start()  # without effect once started
         if not self._bars.disable or now - self._said < LOG_SECONDS:
             return
         self._said = now
-        since, first = self._first
-        rate = (now - since) / (done - first) if done > first else float("nan")
-        eta = f", at most {rate * (of - done) / 60:.1f} min left" if done > first else ""
+        eta = ""
+        if self._took:
+            minutes = statistics.median(self._took) * (of - done) / 60
+            eta = f", at most some {minutes:.1f} min left"
         counted = f"{done}/{of} {shown}".rstrip()
         print(f"{self._name}: {counted}{eta}", file=sys.stderr, flush=True)
 
