@@ -82,11 +82,13 @@ class Settings:
 
 ADAM = Settings(
     width=128,
-    steps=300,
+    steps=200,
     l2=(0.0,),
     label_scale=(16.0,),
     optimizer="adam",
-    learning_rate=(3e-3,),
+    learning_rate=(0.05,),
     n_validation=1_000,
+    parameterisation="ntk",
+    centred=True,
 )
 """The recipe for small widths that did best on validation images (docs/results.md)."""

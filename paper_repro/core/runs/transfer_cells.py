@@ -63,8 +63,9 @@ class Recipe:
 
     Attributes:
       optimizer: sgd, as in the paper (momentum, its rate a fraction of the largest stable one), or
-        adam, from which comes the recipe for small widths (docs/results.md).
-      learning_rate: of adam; of several, validation images choose. Default 0.003.
+        adam with the rest of the recipe for small widths (NTK parameterisation, outputs counted
+        from those at initialisation; docs/results.md).
+      learning_rate: of adam; of several, validation images choose. Default 0.05.
       label_scale: what labels are multiplied by, and outputs divided; of several, validation images
         choose. Default for adam 16, for sgd the preset's.
 
@@ -104,7 +105,9 @@ class Recipe:
             "label_scale": self.label_scale or ADAM.label_scale,
             "l2": ADAM.l2,
         }
-        return settings(budget, grid, n_validation=budget.n_validation, optimizer="adam")
+        fixed = ("optimizer", "parameterisation", "centred")
+        other = {name: getattr(ADAM, name) for name in fixed}
+        return settings(budget, grid, n_validation=budget.n_validation, **other)
 
 
 PAPER = Recipe()

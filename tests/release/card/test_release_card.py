@@ -11,12 +11,13 @@ from distilled_sets import LEARNED, SETS
 from documents import problems, read_document
 
 from paper_repro.core.data import load_dataset
+from paper_repro.core.network.settings import ADAM
 from paper_repro.core.network.training import TrainingConfig
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.sets.scoring import tolerance
 from paper_repro.core.tables.statistics import binomial_interval
 from release.card.check import snippets
-from release.card.tables import RECOMMENDED
+from release.card.tables import RECOMMENDED, SMALL_WIDTH
 from release.format.publication import REPOSITORY, VERSION
 
 
@@ -74,6 +75,11 @@ def test_hyperparameters_are_those_of_the_training_code():
     defaults = TrainingConfig()
     for key in ("steps", "batch", "learning_rate_factor", "l2", "momentum"):
         assert RECOMMENDED[key] == getattr(defaults, key)
+    for key in ("width", "steps"):
+        assert SMALL_WIDTH[key] == getattr(ADAM, key)
+    for key in ("label_scale", "learning_rate", "l2"):
+        assert (SMALL_WIDTH[key],) == getattr(ADAM, key)
+    assert (ADAM.optimizer, ADAM.parameterisation, ADAM.centred) == ("adam", "ntk", True)
 
 
 def test_croissant_reads_the_rows(made):
