@@ -169,7 +169,7 @@ def _by_adam(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     table = ResultTable(
         "The recipe for small widths: Adam and large labels",
         "`--optimizer adam`: full batches, a cosine decay, NTK parameterisation, labels scaled up, "
-        "outputs counted from those at initialisation; where several settings were tried, "
+        "half of the RGB images mirrored at every step; where several settings were tried, "
         "validation images chose. Beside the paper's figures, those of SGD.",
         build_cells(ordered, rows),
     )

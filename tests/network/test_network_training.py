@@ -18,7 +18,7 @@ from paper_repro.core.network import (
     train,
     training,
 )
-from paper_repro.core.network.grid import choose, training_of
+from paper_repro.core.network.grid import training_of
 from paper_repro.core.network.learning_rate import empirical_ntk, maximum_learning_rate
 from paper_repro.core.network.losses import centred_prediction, loss_value
 from paper_repro.core.network.settings import Settings
@@ -185,7 +185,7 @@ def test_adam_needs_a_rate_and_a_rate_needs_no_bound():
 
 def test_a_grid_of_rates_tries_each_and_fields_with_old_values_leave_no_trace():
     old = Settings(width=4, steps=2, l2=(0.1,), label_scale=(1.0, 4.0))
-    assert old.recorded.keys().isdisjoint({"optimizer", "learning_rate", "centred"})
+    assert old.recorded.keys().isdisjoint({"optimizer", "learning_rate"})
     assert [point["learning_rate_factor"] for point in old.points] == [1.0, 1.0]
     assert TrainingConfig().settings.keys().isdisjoint({"optimizer", "learning_rate"})
     new = dataclasses.replace(old, optimizer="adam", learning_rate=(0.1, 0.2))
@@ -196,35 +196,6 @@ def test_a_grid_of_rates_tries_each_and_fields_with_old_values_leave_no_trace():
     ]
     trained = training_of(new, new.points[2])
     assert (trained.optimizer, trained.learning_rate) == ("adam", 0.2)
-
-
-def test_centred_outputs_start_at_zero_and_learn_the_labels(tmp_path):
-    x = RNG.standard_normal((6, 4, 4, 1)).astype(np.float32)
-    y = RNG.standard_normal((6, 3))
-    still = Settings(
-        width=32,
-        steps=1,
-        l2=(0.0,),
-        label_scale=(2.0,),
-        centred=True,
-        optimizer="adam",
-        learning_rate=(1e-12,),
-        parameterisation="ntk",
-    )
-    call = ("FC1", (x, y), (x, y), jax.random.key(3))
-    np.testing.assert_allclose(choose(still, *call).predict(x), 0, atol=1e-6)
-    moved = dataclasses.replace(still, steps=400, learning_rate=(0.05,))
-    fresh = choose(moved, *call)
-    np.testing.assert_allclose(fresh.predict(x), y, atol=1e-3)
-    # Read back from its directory it predicts the same.
-    choose(moved, *call, tmp_path)
-    again = choose(moved, *call, tmp_path)
-    assert (again.predict(x) == fresh.predict(x)).all()
-    plain = choose(dataclasses.replace(moved, centred=False), *call)
-    assert np.abs(plain.predict(-x) - fresh.predict(-x)).max() > 0.01
-    for change in ({"loss": ("xent",)}, {"augmentation": {"shift": 1}}):
-        with pytest.raises(UserError, match="centred outputs are for the squared error"):
-            dataclasses.replace(still, **change)
 
 
 def test_the_state_of_another_run_is_refused_and_left_alone(tmp_path):

@@ -19,7 +19,7 @@ from paper_repro.core.network.finite import Parameters
 from paper_repro.core.network.losses import centred_prediction
 from paper_repro.core.network.settings import Settings
 from paper_repro.core.network.support_augmentation import SupportAugmentation
-from paper_repro.core.network.training import initial_bound, initial_parameters, outputs
+from paper_repro.core.network.training import initial_bound, outputs
 from paper_repro.core.store import checkpoint
 from paper_repro.core.store.checkpoint import foreign
 from paper_repro.core.store.files import sha256_of_array
@@ -62,18 +62,16 @@ class Chosen:
       point: its settings with `validation_accuracy`.
       tried: every point with its validation accuracy, or `diverged`.
       network, parameters: the best network and its parameters.
-      start: its parameters at initialisation, if its outputs are centred on those there.
     """
 
     point: dict[str, Any]
     tried: list[dict[str, Any]]
     network: Network
     parameters: Parameters
-    start: Parameters | None = None
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Centred labels (n, K) of kernel inputs."""
-        return _predict(self.network, self.parameters, self.start, self.point, x)
+        return _predict(self.network, self.parameters, self.point, x)
 
 
 def choose(
@@ -119,8 +117,6 @@ def choose(
     )
     log = _Log(None if directory is None else directory / _TRIED, points, identity)
     parameters, best = None, None
-    start = initial_parameters(network, x.shape[1:], key) if settings.centred else None
-    offset = 0 if start is None else outputs(network, start, x)
     bound = log.bound
     if bound is None and not settings.learning_rate:
         calibration = [validation[0][:CALIBRATION]]
@@ -143,12 +139,12 @@ def choose(
 
         place = None if directory is None else directory / f"point_{number:03d}"
         trained = train(
-            *(network, x, point["label_scale"] * y + offset, training_of(settings, point), key),
+            *(network, x, point["label_scale"] * y, training_of(settings, point), key),
             bound=bound,
             directory=place,
             progress=progress,
         )
-        found = {**point, **_measured(network, trained.parameters, start, point, validation)}
+        found = {**point, **_measured(network, trained.parameters, point, validation)}
         if _is_better(found, best):
             best, parameters = found, trained.parameters
             if directory is not None:
@@ -161,7 +157,7 @@ def choose(
         raise AllDiverged(log.tried)
     if parameters is None:
         parameters = _kept(directory, log.tried.index(best), network, x.shape[1:])
-    return Chosen(best, log.tried, network, parameters, start)
+    return Chosen(best, log.tried, network, parameters)
 
 
 class _Log:
@@ -200,17 +196,15 @@ def _is_better(found: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool
     return best is None or found["validation_accuracy"] > best["validation_accuracy"]
 
 
-def _measured(network, parameters, start, point, validation) -> dict[str, Any]:
-    predicted = _predict(network, parameters, start, point, validation[0])
+def _measured(network, parameters, point, validation) -> dict[str, Any]:
+    predicted = _predict(network, parameters, point, validation[0])
     if not np.isfinite(predicted).all():
         return {"diverged": True}
     return {"validation_accuracy": score(predicted, validation[1]).accuracy}
 
 
-def _predict(network, parameters, start, point, x) -> np.ndarray:
+def _predict(network, parameters, point, x) -> np.ndarray:
     f = outputs(network, parameters, x)
-    if start is not None:
-        f = f - outputs(network, start, x)
     return np.asarray(centred_prediction(point.get("loss", "mse"), f, point["label_scale"]))
 
 

@@ -146,8 +146,8 @@ def train(
         given, or the directory is another call's.
     """
     x_support, y_support = (jnp.asarray(a, jnp.float32) for a in (x_support, y_support))
-    parameters = initial_parameters(network, x_support.shape[1:], key)
-    batch_key = jax.random.split(key)[1]
+    init_key, batch_key = jax.random.split(key)
+    parameters = network.init(init_key, x_support.shape[1:])
     peak = config.learning_rate
     if peak is None:
         if bound is None and x_calibration is None:
@@ -199,18 +199,11 @@ def _identity(network, config, peak, key, x_support, y_support) -> str:
     )
 
 
-def initial_parameters(
-    network: Network, image_shape: tuple[int, int, int], key: Array
-) -> Parameters:
-    """The parameters with which `train` starts from this key."""
-    return network.init(jax.random.split(key)[0], image_shape)
-
-
 def initial_bound(
     network: Network, image_shape: tuple[int, int, int], key: Array, x_calibration: Array
 ) -> float:
     """The maximum learning rate at the parameters with which `train` starts from this key."""
-    parameters = initial_parameters(network, image_shape, key)
+    parameters = network.init(jax.random.split(key)[0], image_shape)
     return maximum_learning_rate(network, parameters, x_calibration)
 
 

@@ -63,11 +63,11 @@ class Recipe:
 
     Attributes:
       optimizer: sgd, as in the paper (momentum, its rate a fraction of the largest stable one), or
-        adam with the rest of the recipe for small widths (NTK parameterisation, outputs counted
-        from those at initialisation; docs/results.md).
+        adam with the rest of the recipe for small widths (NTK parameterisation, half of the RGB
+        images mirrored; docs/results.md).
       learning_rate: of adam; of several, validation images choose. Default 0.05.
       label_scale: what labels are multiplied by, and outputs divided; of several, validation images
-        choose. Default for adam 16, for sgd the preset's.
+        choose. Default for adam 32, for sgd the preset's.
 
     Raises:
       UserError: a rate for sgd, or a number that is not positive.
@@ -105,7 +105,7 @@ class Recipe:
             "label_scale": self.label_scale or ADAM.label_scale,
             "l2": ADAM.l2,
         }
-        fixed = ("optimizer", "parameterisation", "centred")
+        fixed = ("optimizer", "parameterisation", "augmentation")
         other = {name: getattr(ADAM, name) for name in fixed}
         return settings(budget, grid, n_validation=budget.n_validation, **other)
 

@@ -79,7 +79,8 @@ def test_hyperparameters_are_those_of_the_training_code():
         assert SMALL_WIDTH[key] == getattr(ADAM, key)
     for key in ("label_scale", "learning_rate", "l2"):
         assert (SMALL_WIDTH[key],) == getattr(ADAM, key)
-    assert (ADAM.optimizer, ADAM.parameterisation, ADAM.centred) == ("adam", "ntk", True)
+    assert (ADAM.optimizer, ADAM.parameterisation) == ("adam", "ntk")
+    assert ADAM.augmentation == {"shift": 0, "flip": True}
 
 
 def test_croissant_reads_the_rows(made):
