@@ -79,6 +79,5 @@ ADAM = Settings(
     learning_rate=(0.05,),
     parameterisation="ntk",
     augmentation={"shift": 0, "flip": True},
-    n_validation=1_000,
 )
 """The recipe for small widths that did best on validation images (docs/results.md)."""

@@ -107,7 +107,9 @@ class Recipe:
         }
         fixed = ("optimizer", "parameterisation", "augmentation")
         other = {name: getattr(ADAM, name) for name in fixed}
-        return settings(budget, grid, n_validation=budget.n_validation, **other)
+        if budget.name == "smoke":
+            other["n_validation"] = budget.n_validation
+        return settings(budget, grid, **other)
 
 
 PAPER = Recipe()
