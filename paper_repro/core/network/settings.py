@@ -72,11 +72,11 @@ class Settings:
 
 ADAM = Settings(
     width=128,
-    steps=150,
+    steps=200,
     l2=(0.0,),
-    label_scale=(32.0,),
+    label_scale=(16.0,),
     optimizer="adam",
-    learning_rate=(0.05,),
+    learning_rate=(0.02,),
     parameterisation="ntk",
     augmentation={"shift": 0, "flip": True},
 )

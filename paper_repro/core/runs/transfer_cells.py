@@ -65,9 +65,9 @@ class Recipe:
       optimizer: sgd, as in the paper (momentum, its rate a fraction of the largest stable one), or
         adam with the rest of the recipe for small widths (NTK parameterisation, half of the RGB
         images mirrored; docs/results.md).
-      learning_rate: of adam; of several, validation images choose. Default 0.05.
+      learning_rate: of adam; of several, validation images choose. Default 0.02.
       label_scale: what labels are multiplied by, and outputs divided; of several, validation images
-        choose. Default for adam 32, for sgd the preset's.
+        choose. Default for adam 16, for sgd the preset's.
 
     Raises:
       UserError: a rate for sgd, or a number that is not positive.
