@@ -1,6 +1,7 @@
 """The tables of DC's evaluation: coresets and DC, both judges, and networks crossed with sets."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from commands import command, without_pictures
 pytest.importorskip("torch")
 
 from paper_repro import figure_cross_architecture, table_dc_coresets, table_judges
+from paper_repro.core.runs import judged
 from paper_repro.core.runs.cell import cell_of
+from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.store.row_schema import problem_with
 from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables import published
@@ -43,6 +46,16 @@ def test_dc_fills_its_line_of_the_table(coresets, out):
     (filled,) = [cell for cell in cells if cell.ours is not None]
     assert filled.label == {"Data set": "MNIST", "Images per class": "1", "Method": "DC"}
     assert filled.published.accuracy_percent == 91.7
+
+
+def test_a_stored_set_is_not_made_again():
+    stored = [s for s in read_catalogue(Path("checkpoints")) if s.record["method"] == "DC"]
+    assert ("mnist", 1) in {(s.record["dataset"], s.record["images_per_class"]) for s in stored}
+    sizes, budget = [("mnist", 1), ("fashion_mnist", 1)], judged.PRESETS["smoke"]
+    cells = judged.judged_cells(table_judges.JUDGES, stored, ("DC", "Random"), sizes, budget)
+    made = {(cell.dataset, cell.method) for cell in cells if not cell.method.endswith(" set")}
+    assert made == {("mnist", "Random"), ("fashion_mnist", "Random"), ("fashion_mnist", "DC")}
+    assert {cell.method for cell in cells} == {"DC set", "DC", "Random"}
 
 
 def test_both_judges_score_one_set(coresets, out, tmp_path):

@@ -66,7 +66,7 @@ def judged_cells(
     Args:
       judges: what scores the sets.
       sets: stored sets.
-      made: methods whose sets are made now, by their names in tables.
+      made: methods whose sets are made now, by their names in tables, where none is stored.
       sizes: data sets with images per class, for which `made` are run.
       budget: a preset; its `networks` count.
 
@@ -75,6 +75,10 @@ def judged_cells(
       for its own, and else the method's own name.
     """
     found = []
+    stored = {
+        (learned.record["dataset"], learned.record["images_per_class"], learned.record["method"])
+        for learned in sets
+    }
     for judge in judges:
         scorer = judge.scorer(budget)
         for learned in sets:
@@ -82,6 +86,8 @@ def judged_cells(
             found.append(scored_cell(learned, scorer, budget, method=name))
         for dataset, images in sizes:
             for method in made:
+                if (dataset, images, method) in stored:
+                    continue
                 cell = distilling_cell(method, dataset, images, CONVNET_NTK, budget)
                 found.append(dataclasses.replace(cell, scorer=scorer))
     return list({cell.config_hash: cell for cell in found}.values())
