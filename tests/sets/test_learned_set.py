@@ -8,9 +8,10 @@ import pytest
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.labels import centred_one_hot
+from paper_repro.core.runs.cell import cell_of
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
 from paper_repro.core.sets.learned_set import LearnedSet
-from paper_repro.core.sets.naming import labels_tag, set_name
+from paper_repro.core.sets.naming import set_name
 from paper_repro.core.sets.record import FIELDS, complete, require_valid_record
 from paper_repro.core.sets.scoring import held_out, score
 
@@ -87,11 +88,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
 
 def test_the_committed_sets_have_the_names_that_their_records_make():
     for learned in read_catalogue(CHECKPOINTS):
-        record = learned.record
-        solved = record["method"] == "LS"
-        tag = "ls" if solved else labels_tag(record["learned_labels"], record["augmentation"])
-        place = record["dataset"], record["architecture"], record["images_per_class"]
-        assert set_name(*place, record["zca"], tag, record["kernel"]) == learned.name
+        assert cell_of(learned.record["config"]).set_name == learned.name
     assert set_name("mnist", "Myrtle 10", 1, True, "fixed-aug", "NNGP") == (
         "mnist-myrtle10-ipc1-zca-fixed-aug-nngp"
     )
