@@ -39,7 +39,11 @@ from paper_repro.core.runs.options import (
 from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import KRR
-from paper_repro.core.runs.transfer_cells import CONVNET_NTK, scored_cell
+from paper_repro.core.runs.transfer_cells import (
+    CONVNET_NTK,
+    is_by_convnet_kernel,
+    scored_cell,
+)
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables.cells import (
@@ -191,8 +195,11 @@ def main(
 
 def _is_shown(learned: LearnedSet) -> bool:
     record = learned.record
-    made = KernelSpec(record["architecture"], record["kernel"])
-    return made == CONVNET_NTK and record["images_per_class"] == 1 and record["n_classes"] == 10
+    return (
+        is_by_convnet_kernel(learned)
+        and record["images_per_class"] == 1
+        and record["n_classes"] == 10
+    )
 
 
 if __name__ == "__main__":

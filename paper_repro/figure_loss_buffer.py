@@ -45,7 +45,7 @@ from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import PublishedNetworks
-from paper_repro.core.runs.transfer_cells import CONVNET_NTK
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK, is_by_convnet_kernel
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables.cells import (
@@ -298,10 +298,9 @@ def main(
 
 def _is_shown(learned: LearnedSet) -> bool:
     record = learned.record
-    made = record["architecture"], record["kernel"]
     return (
         record["dataset"] == DATASET
-        and made == (CONVNET_NTK.architecture, CONVNET_NTK.kernel)
+        and is_by_convnet_kernel(learned)
         and record["images_per_class"] == 1
         and methods.find(record["method"]).learns_images
     )

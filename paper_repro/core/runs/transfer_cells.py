@@ -192,12 +192,7 @@ class SetSource:
         Raises:
           UserError: no checkpoints directory.
         """
-        wanted = CONVNET_NTK.architecture, CONVNET_NTK.kernel
-        sets = [
-            learned
-            for learned in read_catalogue(self.checkpoints)
-            if (learned.record["architecture"], learned.record["kernel"]) == wanted
-        ]
+        sets = [s for s in read_catalogue(self.checkpoints) if is_by_convnet_kernel(s)]
         return sorted(sets, key=lambda learned: (learned.record["images_per_class"], learned.name))
 
 
@@ -216,6 +211,12 @@ def file_set(path: Path, data: Dataset, zca: bool) -> LearnedSet:
 def is_file_set(learned: LearnedSet) -> bool:
     """Whether a set came as an npz, so that its record says nothing of a run."""
     return not learned.record.get("config")
+
+
+def is_by_convnet_kernel(learned: LearnedSet) -> bool:
+    """Whether a set of `checkpoints/` was learned through the ConvNet NTK, and not by networks."""
+    made = KernelSpec(learned.record["architecture"], learned.record["kernel"])
+    return made == CONVNET_NTK and method_of_set(learned).uses_kernel
 
 
 def method_of_set(learned: LearnedSet) -> Method:
