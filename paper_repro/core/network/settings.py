@@ -34,9 +34,9 @@ class Settings:
 
     width: int
     steps: int
-    l2: tuple[float, ...]
-    label_scale: tuple[float, ...]
     learning_rate_factor: tuple[float, ...] = (1.0,)
+    l2: tuple[float, ...] = (1e-3,)
+    label_scale: tuple[float, ...] = (1.0,)
     loss: tuple[str, ...] = ("mse",)
     batch: int = 100
     augmentation: Mapping[str, Any] | None = None
