@@ -131,7 +131,7 @@ def _ours(network, parameters, x, y, steps: int) -> Callable[[], Any]:
     import jax.numpy as jnp
 
     config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
-    optimizer = finite.training._sgd(config, jnp.float32(1e-3)).init(parameters)
+    optimizer = finite.training._optimizer(config, jnp.float32(1e-3)).init(parameters)
     x, y, key = jnp.asarray(x), jnp.asarray(y), jax.random.key(0)
     state = jax.tree.map(jnp.array, (parameters, optimizer))
 
@@ -154,7 +154,7 @@ def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
     keys = jax.random.split(jax.random.key(0), count)
     x, y = jnp.asarray(x), jnp.asarray(y)
     parameters = jax.vmap(lambda key: network.init(key, x.shape[1:]))(keys)
-    optimizer = jax.vmap(finite.training._sgd(config, jnp.float32(1e-3)).init)(parameters)
+    optimizer = jax.vmap(finite.training._optimizer(config, jnp.float32(1e-3)).init)(parameters)
 
     @finite.training.compiled
     def update(parameters, optimizer, keys, number):

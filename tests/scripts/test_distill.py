@@ -96,7 +96,8 @@ def test_the_command_of_a_committed_set_is_its_run(name, monkeypatch):
     asked = []
 
     def collect(table, cells, seeds, options):
-        asked.extend((cell.config_hash, seed) for cell in cells for seed in seeds)
+        made = [cell.learning_cell for cell in cells]
+        asked.extend((cell.config_hash, seed) for cell in (*cells, *made) for seed in seeds)
         raise UserError("enough")
 
     monkeypatch.setattr(distill, "run_cells", collect)
