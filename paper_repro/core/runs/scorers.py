@@ -259,8 +259,11 @@ class PublishedNetworks:
 
     @property
     def match(self) -> dict[str, Any]:
-        """See `Scorer.match`: the options of the network."""
-        return {"config.evaluation.network": [self.evaluation.network.recorded]}
+        """See `Scorer.match`: the options of the network, and how its images are changed."""
+        return {
+            "config.evaluation.network": [self.evaluation.network.recorded],
+            "config.evaluation.changes": self.evaluation.changes,
+        }
 
     def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
         """See `Scorer.score`.
