@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 import time
@@ -88,9 +89,9 @@ class Learning(Protocol):
 class OuterSteps(Method):
     """A method of such steps; it says how a run begins."""
 
+    @abc.abstractmethod
     def begin(self, problem: Problem, config: OuterStepsConfig, seed: int) -> Learning:
         """A run before its first step."""
-        raise NotImplementedError
 
     def take_all(
         self,
