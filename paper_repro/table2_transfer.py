@@ -168,8 +168,8 @@ def _by_adam(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     ordered = sorted(specs.values(), key=lambda spec: tuple(spec.label.values()))
     table = ResultTable(
         "The recipe for small widths: Adam and large labels",
-        "`--optimizer adam`: full batches, a cosine decay, NTK parameterisation, labels scaled up, "
-        "half of the RGB images mirrored at every step; where several settings were tried, "
+        "`--optimizer adam`: batches of 100, a cosine decay, NTK parameterisation, labels scaled "
+        "up, half of the RGB images mirrored at every step; where several settings were tried, "
         "validation images chose. Beside the paper's figures, those of SGD.",
         build_cells(ordered, rows),
     )

@@ -1,6 +1,7 @@
 """The benchmark's rows, and how the kernels compare with neural-tangents (slow)."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -59,13 +60,14 @@ def test_the_roofline_is_printed_beside_every_row():
     assert done.returncode == 0, done.stderr
     (header,) = (line for line in done.stdout.splitlines() if "of peak" in line)
     assert "Mflop/pair" in header and "Gflop/s" in header
+    peak = float(re.search(r"([\d.,]+) Gflop/s in float32", done.stdout)[1].replace(",", ""))
     rows = [line for line in done.stdout.splitlines() if "Conv-1" in line]
     assert len(rows) == 2
     for row in rows:
         cells = [cell.strip() for cell in row.strip("│").split("│")]
         mflop, rate, share = float(cells[-3]), float(cells[-2]), cells[-1]
         assert rate == pytest.approx(mflop / float(cells[6]), rel=0.6)
-        assert 0 <= float(share.removesuffix(" %")) <= 100
+        assert float(share.removesuffix(" %")) == pytest.approx(100 * rate / peak, abs=1)
     refused = command(COMMANDS["kernel"], "--pairs", 12)
     assert refused.returncode == 2 and "multiple of 8" in refused.stderr
 

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,15 @@ def modules_after(statement):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def test_the_cache_of_compiled_programs_of_the_tests_is_one_that_jax_knows():
+    # JAX ignores the names of variables that it does not know.
+    import jax
+
+    assert jax.config.jax_compilation_cache_dir == os.environ["JAX_COMPILATION_CACHE_DIR"]
+    seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == seconds
 
 
 def test_every_line_of_the_lock_is_an_exact_pin_with_a_hash():

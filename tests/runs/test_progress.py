@@ -16,7 +16,7 @@ def test_the_time_left_is_that_of_the_usual_step(capsys, monkeypatch):
         bars.step(step, 361, {"loss": 0.5})
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "a run: 1/361 loss=0.5"  # nothing was timed yet
-    left = [float(re.search(r"at most some ([\d.]+) min left", line)[1]) for line in lines[1:]]
+    left = [float(re.search(r"up to about ([\d.]+) min left", line)[1]) for line in lines[1:]]
     assert 9.9 <= left[-1] <= 10.5 and left[-1] < left[-2]  # 300 steps of two seconds
     # Steps that come in chunks count singly, and another run starts anew.
     bars.start("another")
@@ -24,4 +24,4 @@ def test_the_time_left_is_that_of_the_usual_step(capsys, monkeypatch):
     bars.step(10, 100, {})
     now[0] += 60
     bars.step(40, 100, {})
-    assert "another: 40/100, at most some 2.0 min left" in capsys.readouterr().err
+    assert "another: 40/100, up to about 2.0 min left" in capsys.readouterr().err

@@ -233,7 +233,7 @@ def test_progress_is_shown_once_it_takes_long(small, capsys, monkeypatch):
     assert lines == [
         "white.npz: kernel entries: 0/891",
         *(
-            f"white.npz: kernel entries: {done}/891, at most some 0.0 min left"
+            f"white.npz: kernel entries: {done}/891, up to about 0.0 min left"
             for done in (351, 621, 891)
         ),
         *natural,

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from paper_repro.core.store.row_schema import without_later
+
 Optimizer = Literal["sgd", "adam"]
 
 Stability = Literal["validation", "both"]
@@ -49,10 +51,7 @@ class Settings:
     @property
     def recorded(self) -> dict[str, Any]:
         """What decides the outcome of a grid, for the identity of a call."""
-        fields = dataclasses.asdict(self)
-        # Calls that were started before these fields existed go on.
-        later = {"optimizer": "sgd", "learning_rate": ()}
-        return {k: v for k, v in fields.items() if k not in later or v != later[k]}
+        return without_later(dataclasses.asdict(self), optimizer="sgd", learning_rate=())
 
     @property
     def points(self) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from paper_repro.core.network.support_augmentation import SupportAugmentation
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
 from paper_repro.core.store.pytree import to_tensors
-from paper_repro.core.store.row_schema import config_hash
+from paper_repro.core.store.row_schema import config_hash, without_later
 
 CHUNK = 100
 """Steps per compiled call: the loss is looked at in between."""
@@ -85,10 +85,7 @@ class TrainingConfig:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the bits of a training, for its identity."""
-        fields = dataclasses.asdict(self)
-        # Trainings that were started before these fields existed go on.
-        later = {"optimizer": "sgd", "learning_rate": None}
-        return {k: v for k, v in fields.items() if k not in later or v != later[k]}
+        return without_later(dataclasses.asdict(self), optimizer="sgd", learning_rate=None)
 
 
 class Trained(NamedTuple):

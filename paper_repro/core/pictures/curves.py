@@ -68,16 +68,9 @@ def curves(
             value = value.accuracy_percent
             axes.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
         axes.axhline(value, color=color, linestyle=(0, (6, 3)), linewidth=1.2, label=_legend(name))
-    if log_x:
-        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
-        axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    _over_steps(axes, log_x)
     axes.set_xlabel(literal(xlabel), fontsize=9)
     axes.set_ylabel(literal(ylabel), fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if title:
         axes.set_title(literal(title), fontsize=10, weight="bold", loc="left")
     axes.legend(
@@ -118,13 +111,7 @@ def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
             )
             if curve.published is not None:
                 axes.plot([end], [curve.published], "*", color=color, markersize=8, clip_on=False)
-        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axes.grid(color="#e4e4e4", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+        _over_steps(axes, log_x=True)
     left.set_xlabel("KIP step", fontsize=9)
     right.set_xlabel("minutes", fontsize=9)
     left.set_ylabel("test accuracy (%)", fontsize=9)
@@ -134,6 +121,17 @@ def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
         loc="upper left", bbox_to_anchor=(1.04, 1.0), borderaxespad=0, frameon=False, fontsize=7.5
     )
     return save(figure, path, colors=128)
+
+
+def _over_steps(axes, log_x: bool) -> None:
+    if log_x:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+        axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _finite(pairs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.pictures.curves import LearningCurve, learning_curves
+from paper_repro.core.runs.transfer_cells import is_by_convnet_kernel, method_of_set
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables import published
 from paper_repro.core.tables.published.records import PublishedFigure
@@ -40,15 +39,14 @@ def curve_of(learned: LearnedSet) -> LearningCurve:
         points.append((entry["step"], seconds / 60, 100 * entry["metrics"]["test_accuracy"]))
     gpu = record["hardware"].get("gpu")
     name = f"{learned.name} (on {gpu})" if gpu else learned.name
-    figure = published_end(record)
+    figure = published_end(learned)
     return LearningCurve(name, points, None if figure is None else figure.accuracy_percent)
 
 
-def published_end(record: dict[str, Any]) -> PublishedFigure | None:
+def published_end(learned: LearnedSet) -> PublishedFigure | None:
     """What the paper reaches with such a set: of Table A3 for CIFAR-10, of Table 1 for others."""
-    if KernelSpec(record["architecture"], record["kernel"]) != KernelSpec("ConvNet", "NTK"):
-        return None
-    if record["method"].partition(" ")[0] != "KIP":
+    record = learned.record
+    if not is_by_convnet_kernel(learned) or method_of_set(learned).title != "KIP":
         return None
     fields = ("images_per_class", "zca", "learned_labels", "augmentation")
     if record["dataset"] == "cifar10":

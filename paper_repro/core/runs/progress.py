@@ -100,7 +100,7 @@ class ProgressBars:
         eta = ""
         if self._took:
             minutes = statistics.median(self._took) * (of - done) / 60
-            eta = f", at most some {minutes:.1f} min left"
+            eta = f", up to about {minutes:.1f} min left"
         counted = f"{done}/{of} {shown}".rstrip()
         print(f"{self._name}: {counted}{eta}", file=sys.stderr, flush=True)
 

@@ -116,11 +116,6 @@ PAPER = Recipe()
 """The paper's training."""
 
 
-def network_of(budget: Preset) -> dict[str, Any]:
-    """Settings of the finite networks at a preset, trained as in the paper."""
-    return PAPER.network(budget)
-
-
 def to_network(title: str) -> str:
     """The method, as tables call it, of cells that train a network on sets of a method.
 

@@ -14,10 +14,10 @@ from paper_repro.core.runs.transfer_cells import (
     AUGMENTED_SUPPORTS,
     KIP_TO_NN,
     LS_TO_NN,
+    PAPER,
     cell_on,
     find_set,
     is_file_set,
-    network_of,
 )
 from paper_repro.core.sets.learned_set import LearnedSet
 
@@ -47,7 +47,7 @@ def choice_cells(
     augmented: bool = False,
 ) -> list[Cell]:
     """The cells that choose settings on validation, one a line of the pictures."""
-    network = network_of(budget)
+    network = PAPER.network(budget)
     chosen = []
     for learned in sets:
         plain = cell_on(learned, network, budget)

@@ -109,6 +109,22 @@ def problem_with(row: Any) -> str | None:
     return None
 
 
+def without_later(fields: Mapping[str, Any], **later: Any) -> dict[str, Any]:
+    """`fields` without those that came later and have the value that means what was before.
+
+    So the identity of a run that was started before they existed stays, and the run goes on.
+
+    Args:
+      fields: name -> value.
+      later: name -> the value that changes nothing.
+
+    Example:
+      >>> without_later({"steps": 3, "decay": None}, decay=None)
+      {'steps': 3}
+    """
+    return {k: v for k, v in fields.items() if k not in later or v != later[k]}
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 of `config` as canonical JSON.
 

@@ -75,7 +75,7 @@ def test_hyperparameters_are_those_of_the_training_code():
     defaults = TrainingConfig()
     for key in ("steps", "batch", "learning_rate_factor", "l2", "momentum"):
         assert RECOMMENDED[key] == getattr(defaults, key)
-    for key in ("width", "steps"):
+    for key in ("width", "steps", "batch"):
         assert SMALL_WIDTH[key] == getattr(ADAM, key)
     for key in ("label_scale", "learning_rate", "l2"):
         assert (SMALL_WIDTH[key],) == getattr(ADAM, key)

@@ -65,7 +65,7 @@ class DD(OuterSteps):
 
     def evaluation(self, config: DistillationConfig, dataset: str) -> UnrolledEvaluation:
         """See `Method.evaluation`: with the network that the set was learned with."""
-        spec = config.learner or config.network_for(registry.channels(dataset))
+        spec = config.network_for(registry.channels(dataset))
         return UnrolledEvaluation(spec)
 
     def tag(self, config: DistillationConfig) -> str:

@@ -11,6 +11,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.krr import DIAG_REG
 from paper_repro.core.methods.method import MethodConfig
 from paper_repro.core.preprocess.augment import Augmentation
+from paper_repro.core.store.row_schema import without_later
 
 _EARLY = (0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000)
 
@@ -105,9 +106,7 @@ class KIPConfig(MethodConfig):
         """
         fields = dataclasses.asdict(self)
         del fields["random_architectures"], fields["test_share"]
-        # Runs that were started before these fields existed go on.
-        later = ("decay", "final_labels")
-        return {k: v for k, v in fields.items() if k not in later or v is not None}
+        return without_later(fields, decay=None, final_labels=None)
 
 
 _UPDATE = 4

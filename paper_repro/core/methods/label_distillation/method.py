@@ -67,7 +67,7 @@ class LD(OuterSteps):
         The paper trains by Adam for a number of steps that validation images choose, and with the
         ridge regression where the labels were learned with it.
         """
-        spec = config.learner or config.network_for(registry.channels(dataset))
+        spec = config.network_for(registry.channels(dataset))
         return Evaluation(spec, batch=config.base_batch)
 
     def tag(self, config: LabelDistillationConfig) -> str:
