@@ -103,7 +103,7 @@ def test_everything_that_makes_a_number_is_in_the_hash():
     changed = [dataclasses.replace(cell, **change) for change in changes]
     for field in dataclasses.fields(KIPConfig):
         other = {"learn_labels": False, "initial": "natural", "random_architectures": None}
-        other |= {"decay": None, "final_labels": None}
+        other |= {"decay": None, "final_labels": None, "restart_at": None}
         other |= {"augmentation": KIP().config("KIP (a)", 1).augmentation}
         value = other.get(field.name, getattr(cell.config, field.name))
         if field.name not in other and field.name != "test_share":
@@ -113,13 +113,15 @@ def test_everything_that_makes_a_number_is_in_the_hash():
     recipe = CELLS["the laptop recipe"]
     plain = dataclasses.replace(recipe.config, decay=None, final_labels=None)
     changed += [recipe, dataclasses.replace(recipe, config=plain)]
+    restarted = dataclasses.replace(recipe.config, restart_at=4)
+    changed.append(dataclasses.replace(recipe, config=restarted))
     for name in ("decay", "final_labels"):
         config = dataclasses.replace(recipe.config, **{name: None})
         changed.append(dataclasses.replace(recipe, config=config))
     hashes = [each.config_hash for each in changed]
-    # How often the test set is scored on the way, and the two fields that are None in `cell`.
-    assert hashes.count(cell.config_hash) == 3
-    assert len(set(hashes)) == len(hashes) - 2
+    # How often the test set is scored on the way, and the three fields that are None in `cell`.
+    assert hashes.count(cell.config_hash) == 4
+    assert len(set(hashes)) == len(hashes) - 3
 
 
 def test_the_cell_of_a_network_learns_in_the_cell_of_krr():

@@ -57,6 +57,25 @@ def test_it_prints_each_method_beside_natural_images(finished):
     assert "python -m release build --checkpoints out/checkpoints --data-dir data" in printed
 
 
+def test_a_finished_run_goes_on(finished, tmp_path):
+    """The longer run has the log of the shorter one, its seconds too."""
+    place, _ = finished
+    words = ["--datasets", "dots", "--methods", "KIP", "--architectures", "FC1", "--decay"]
+    words += ["cosine", "--target-batch", "40", "--data-dir", place / "data", "--out", tmp_path]
+    for more in (["--steps", "6"], ["--steps", "9", "--restart-at", "6"]):
+        done = run(*words, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "restart at 6" in done.stdout
+    rows = {r["config"]["steps"]: r for r in read_rows(tmp_path / "distill.jsonl") if r["step"]}
+    logs = {
+        steps: (tmp_path / "runs" / f"{row['config_hash']}-seed0/metrics.jsonl").read_text()
+        for steps, row in rows.items()
+    }
+    assert logs[9].startswith(logs[6]) and len(logs[9]) > len(logs[6])
+    refused = run(*words, "--restart-at", "6", cwd=tmp_path)
+    assert refused.returncode == 2 and "--restart-at needs --steps" in refused.stderr
+
+
 def test_gray_images_are_standardised_and_the_sets_are_exported(finished):
     place, _ = finished
     names = {learned.name for learned in read_catalogue(place / "out/checkpoints")}

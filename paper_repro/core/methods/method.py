@@ -221,6 +221,20 @@ class Method(abc.ABC):
         """
         return config
 
+    def first_part(self, config: MethodConfig) -> MethodConfig | None:
+        """The config of a shorter run that this one goes on from, if it was run; None for none."""
+        return None
+
+    def take_over(
+        self, problem: Problem, config: MethodConfig, seed: int, earlier: Path, directory: Path
+    ) -> None:
+        """Make `directory` that of a run stopped where the run of `first_part` ended.
+
+        Nothing happens where there is no such run in `earlier`, or where the run has begun. A
+        method needs it if its `first_part` gives a config.
+        """
+        raise NotImplementedError(f"{self.title} goes on from no other run")
+
     def published_budget(self, n_train: int) -> str:
         """What the papers spent, in words."""
         return ""

@@ -25,6 +25,7 @@ class Preset:
       target_batch: targets per KIP step.
       patience: see `KIPConfig.patience`; None runs all steps with every image as a target.
       decay: see `KIPConfig.decay`.
+      restart_at: see `KIPConfig.restart_at`.
       final_labels: see `KIPConfig.final_labels`.
       seeds: how many, counted from 0.
       n_train: training images used; None for all.
@@ -49,6 +50,7 @@ class Preset:
     target_batch: int
     patience: int | None = None
     decay: Decay | None = None
+    restart_at: int | None = None
     final_labels: FinalLabels | None = None
     seeds: int = 1
     n_train: int | None = None
@@ -104,24 +106,29 @@ class Spending:
       target_batch: targets per KIP step.
       decay: cosine lets the learning rate fall to 0 over the steps; many small target batches
         with it reach further in the same time than a few large ones at a constant rate.
+      restart_at: the step at which a decaying rate begins again. A finished run goes on so: with
+        more --steps, its own number as --restart-at, and the same --out.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
         training images.
       minutes: KIP steps, or targets of Label Solve, for so many minutes a run on this machine,
         whose speed is measured first; KIP then decays its rate.
 
     Raises:
-      UserError: both minutes and steps.
+      UserError: both minutes and steps, or a restart without the number of steps.
     """
 
     steps: int | None = None
     target_batch: int | None = None
     decay: Decay | None = None
+    restart_at: int | None = None
     final_labels: FinalLabels | None = None
     minutes: float | None = None
 
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
             raise UserError("--minutes decides the number of steps: leave out --steps")
+        if self.restart_at is not None and (self.steps is None or self.decay is None):
+            raise UserError("--restart-at needs --steps, more than so many, and --decay cosine")
 
     @property
     def given(self) -> dict[str, bool]:

@@ -267,6 +267,10 @@ def _run(
             for place in dict.fromkeys((learning, directory)):
                 stack.enter_context(exclusive(place))
             problem, method = data.problem(cell), cell.method_object
+            if (first := method.first_part(cell.config)) is not None:
+                of_first = dataclasses.replace(cell.learning_cell, config=first).config_hash
+                earlier = run_directory(options.out, of_first, seed)
+                method.take_over(problem, cell.config, seed, earlier, learning)
             learned = method.run(problem, cell.config, seed, learning, progress.step)
             ridge = cell.config.diag_reg
             scoring = Scoring(cell.kernel, ridge, data, seed, directory, progress.step)

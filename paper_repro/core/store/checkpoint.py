@@ -91,6 +91,7 @@ class Resume:
     Args:
       directory: the place of the states; it need not exist.
       identity: a digest of everything that decides the run's bits.
+      before: seconds that were spent on the run elsewhere, if it has no state here yet.
 
     Attributes:
       found: the latest whole state, None where the run has not started.
@@ -107,10 +108,10 @@ class Resume:
       7
     """
 
-    def __init__(self, directory: Path, identity: str):
+    def __init__(self, directory: Path, identity: str, before: float = 0.0):
         self._rolling, self._identity = Rolling(directory), identity
         self.found = self._rolling.load()
-        self._before = 0.0
+        self._before = before
         self._started = self._saved = time.monotonic()
         if self.found is None:
             return

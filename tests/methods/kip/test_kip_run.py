@@ -39,6 +39,7 @@ VARIANTS = {
         FC1,
         dataclasses.replace(PLAIN, learn_labels=True, decay="cosine", final_labels="solve"),
     ),
+    "restart": (FC1, dataclasses.replace(PLAIN, decay="cosine", restart_at=20)),
 }
 
 
@@ -391,6 +392,56 @@ def test_the_rate_decays_to_nothing_over_the_steps(tmp_path):
     )
 
 
+def test_the_rate_begins_again_at_the_restart(tmp_path):
+    """In six cosines the last step of one moves little, the first of the next as much as ever."""
+    config = dataclasses.replace(PLAIN, steps=12, decay="cosine", restart_at=8)
+    run(PROBLEM, config, 0, tmp_path)
+    supports = {
+        step: checkpoint.load(support_path(tmp_path, step)).tensors["images"]
+        for step in (0, 1, 6, 8, 12)
+    }
+
+    def moved(a, b):
+        return np.abs(supports[b] - supports[a]).max()
+
+    # Adam moves a coordinate by about the rate: 0.04 at first, then 0.04 x (0.15 + 0.04) in two
+    # steps, then 0.04 x (1 + 0.85 + 0.5 + 0.15) in four.
+    assert moved(6, 8) < 0.4 * moved(0, 1) < moved(0, 1) < moved(8, 12)
+
+
+def test_a_finished_run_goes_on_from_its_last_step(tmp_path):
+    longer = dataclasses.replace(PLAIN, decay="cosine", restart_at=20, test_share=0.5)
+    seen = []
+    whole = run(PROBLEM, longer, 0, tmp_path / "whole")
+    first = run(PROBLEM, longer.first_cycle, 0, tmp_path / "first")
+    before = support_files(tmp_path / "first")
+    method = KIP()
+    assert method.first_part(longer) == longer.first_cycle and method.first_part(PLAIN) is None
+    directories = tmp_path / "first", tmp_path / "longer"
+    method.take_over(PROBLEM, longer, 0, *directories)
+    went_on = run(PROBLEM, longer, 0, tmp_path / "longer", lambda done, *_: seen.append(done))
+    assert seen == list(range(21, 31))
+    assert_same_run(tmp_path / "whole", tmp_path / "longer")
+    assert_same_result(whole, went_on)
+    assert went_on.record["seconds"] > first.record["seconds"]
+    assert support_files(tmp_path / "first") == before
+    method.take_over(PROBLEM, longer, 0, *directories)  # it has begun: nothing is taken again
+    assert_same_run(tmp_path / "whole", tmp_path / "longer")
+
+
+def test_an_unfinished_run_is_not_taken_over(tmp_path):
+    longer = dataclasses.replace(PLAIN, decay="cosine", restart_at=20)
+    with pytest.raises(Killed):
+        run(PROBLEM, longer.first_cycle, 0, tmp_path / "first", stop_at(15, Killed))
+    for earlier in ("first", "nowhere"):
+        KIP().take_over(PROBLEM, longer, 0, tmp_path / earlier, tmp_path / "longer")
+        assert not (tmp_path / "longer").exists()
+    other = tmp_path / "other"
+    run(PROBLEM, longer.first_cycle, 1, other)
+    with pytest.raises(UserError, match="holds another run"):
+        KIP().take_over(PROBLEM, longer, 0, other, tmp_path / "longer")
+
+
 def test_solved_labels_are_the_least_squares_solution_on_all_targets(tmp_path):
     """Normal equations of the ridge predictor, by NumPy, for the images that KIP learned."""
     config = dataclasses.replace(PLAIN, learn_labels=True)
@@ -426,6 +477,8 @@ def test_solved_labels_are_the_least_squares_solution_on_all_targets(tmp_path):
         ({"final_labels": "argmax"}, "final_labels must be solve or None"),
         ({"decay": "cosine", "patience": 10}, "has no use for patience"),
         ({"final_labels": "solve"}, "is for learned labels"),
+        ({"restart_at": 10}, "is for a learning rate that decays"),
+        ({"decay": "cosine", "restart_at": 30}, "a step before the last one \\(30\\)"),
     ],
 )
 def test_recipes_that_contradict_themselves_are_refused(changes, says):

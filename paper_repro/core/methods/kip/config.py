@@ -52,6 +52,8 @@ class KIPConfig(MethodConfig):
         2107.13034, section 3.1); scores always use the kernel of the run. None draws none.
       test_share: see `evaluation_steps`. It changes no number of the result.
       decay: the learning rate falls to 0 over `steps` by a cosine; None keeps it, as published.
+      restart_at: the step at which the rate begins again at its full size (SGDR, arXiv 1608.03983)
+        and falls to 0 over the steps that are left. Up to there the run is that of `first_cycle`.
       final_labels: `solve` replaces the labels of the selected set by the least squares solution
         on all targets, unaugmented (Label Solve of learned images); None leaves them.
     """
@@ -70,6 +72,7 @@ class KIPConfig(MethodConfig):
     test_share: float | None = None
     decay: Decay | None = None
     final_labels: FinalLabels | None = None
+    restart_at: int | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,6 +86,14 @@ class KIPConfig(MethodConfig):
                 raise UserError(f"{name} must be {known} or None, not {getattr(self, name)!r}")
         if self.decay is not None and self.patience is not None:
             raise UserError("a learning rate that decays over the steps has no use for patience")
+        if self.restart_at is not None:
+            if self.decay is None:
+                raise UserError("restart_at is for a learning rate that decays: add decay=cosine")
+            if not 0 < self.restart_at < self.steps:
+                raise UserError(
+                    f"restart_at must be a step before the last one ({self.steps}) and after 0, "
+                    f"not {self.restart_at}"
+                )
         if self.final_labels is not None and not self.learn_labels:
             raise UserError("final_labels=solve is for learned labels: fixed ones stay as they are")
         for name in ("learning_rate", "diag_reg", "flat"):
@@ -106,7 +117,23 @@ class KIPConfig(MethodConfig):
         """
         fields = dataclasses.asdict(self)
         del fields["random_architectures"], fields["test_share"]
-        return without_later(fields, decay=None, final_labels=None)
+        return without_later(fields, decay=None, final_labels=None, restart_at=None)
+
+    @property
+    def first_cycle(self) -> KIPConfig | None:
+        """The run that ends at `restart_at`, with which this one begins; None without a restart."""
+        if self.restart_at is None:
+            return None
+        return dataclasses.replace(self, steps=self.restart_at, restart_at=None)
+
+    @property
+    def cycles(self) -> tuple[int, ...]:
+        """The steps of each fall of the learning rate; none where it is constant."""
+        if self.decay is None:
+            return ()
+        if self.restart_at is None:
+            return (self.steps,)
+        return (self.restart_at, self.steps - self.restart_at)
 
 
 _UPDATE = 4
@@ -118,7 +145,8 @@ def evaluation_steps(config: KIPConfig, n_support: int, n_test: int) -> list[int
 
     All of them when the checkpoint is chosen on validation, which is scored there too, or when
     `config.test_share` is None. Otherwise as many as fit into that share of the run's updates,
-    evenly among the official steps, the last one always.
+    evenly among the official steps, the last one always. The first cycle of a run with a restart is
+    measured as a run by itself.
 
     Args:
       config: KIP settings; `test_share` is the largest fraction of the run's time that is spent
@@ -133,7 +161,11 @@ def evaluation_steps(config: KIPConfig, n_support: int, n_test: int) -> list[int
     updates = config.steps * n_support * (n_support + config.target_batch) * _UPDATE
     count = max(1, min(len(official), int(share * updates / (n_support * n_test))))
     stride = (len(official) - 1) / max(count - 1, 1)
-    return sorted({official[len(official) - 1 - round(k * stride)] for k in range(count)})
+    chosen = {official[len(official) - 1 - round(k * stride)] for k in range(count)}
+    if config.restart_at is not None:
+        first = evaluation_steps(config.first_cycle, n_support, n_test)
+        chosen = {*first, *(step for step in chosen if step > config.restart_at)}
+    return sorted(chosen)
 
 
 def official_steps(last: int) -> Iterator[int]:

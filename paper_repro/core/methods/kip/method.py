@@ -42,7 +42,7 @@ class KIP(Method):
         "KIP (a + l)": {"learn_labels": True, "augmentation": Augmentation()},
     }
     config_type = KIPConfig
-    budget_fields = ("steps", "target_batch", "patience", "decay", "final_labels")
+    budget_fields = ("steps", "target_batch", "patience", "decay", "restart_at", "final_labels")
     option_fields = ("initial", "support_batch", "random_architectures")
 
     def run(
@@ -55,6 +55,16 @@ class KIP(Method):
     ) -> LearnedSet:
         """See `training.run`."""
         return training.run(problem, config, seed, directory, progress)
+
+    def first_part(self, config: KIPConfig) -> KIPConfig | None:
+        """See `Method.first_part`: up to where the learning rate starts again."""
+        return config.first_cycle
+
+    def take_over(
+        self, problem: Problem, config: KIPConfig, seed: int, earlier: Path, directory: Path
+    ) -> None:
+        """See `training.take_over`."""
+        training.take_over(problem, config, seed, earlier, directory)
 
     def config(self, variant: str, images_per_class: int, budget: object = None) -> KIPConfig:
         """See `Method.config`; tables score the test set now and then (`TEST_SHARE`).

@@ -147,15 +147,18 @@ def from_tensors(tensors: dict[str, np.ndarray], like: State) -> State:
     return state._replace(step=int(state.step))
 
 
-def _schedule(config: KIPConfig) -> tuple[float, int | None]:
-    """The learning rate, and the steps over which it falls to 0; None for a constant one."""
-    return config.learning_rate, None if config.decay is None else config.steps
+def _schedule(config: KIPConfig) -> tuple[float, tuple[int, ...]]:
+    """The learning rate, and the steps of each of its falls to 0; none for a constant one."""
+    return config.learning_rate, config.cycles
 
 
-def _adam(learning_rate: float, steps: int | None) -> optax.GradientTransformation:
-    if steps is None:
+def _adam(learning_rate: float, cycles: tuple[int, ...]) -> optax.GradientTransformation:
+    if not cycles:
         return optax.adam(learning_rate)
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, max(steps, 1)))
+    falls = [optax.cosine_decay_schedule(learning_rate, max(steps, 1)) for steps in cycles]
+    if len(falls) == 1:
+        return optax.adam(falls[0])
+    return optax.adam(optax.join_schedules(falls, np.cumsum(cycles[:-1]).tolist()))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,9 @@ def run(
     resume = Resume(directory, problem.identity(config.settings, seed))
     if resume.found is not None:
         state = from_tensors(resume.found.tensors, state)
-    keep = set(official_steps(config.steps))
     n_test = len(problem.test.y) if problem.test is not None else 1
     measured = set(evaluation_steps(config, len(state.x_support), n_test))
+    keep = {*official_steps(config.steps), *measured}
     log.require({step for step in measured if step < state.step})
     log.drop_after(state.step)
     losses.drop_after(state.step - 1)
@@ -127,6 +128,41 @@ def run(
     return LearnedSet.of(support["images"], support["labels"], record)
 
 
+def take_over(
+    problem: Problem, config: KIPConfig, seed: int, earlier: Path, directory: Path
+) -> None:
+    """Let a run with a restart begin where its first cycle, run by itself, has ended.
+
+    Nothing happens if the run has begun, or if `earlier` has not got to the restart.
+
+    Args:
+      problem: the problem of both.
+      config: of the run with the restart.
+      seed: of both.
+      earlier: the directory of the run of `config.first_cycle`; it stays as it is.
+      directory: the directory of the run with the restart.
+
+    Raises:
+      UserError: `earlier` holds another run or damaged states alone.
+    """
+    if Resume(directory, problem.identity(config.settings, seed)).found is not None:
+        return
+    source = Resume(earlier, problem.identity(config.first_cycle.settings, seed))
+    if source.found is None:
+        return
+    begun = initial_state(problem, problem.kernel_fn, config, seed)
+    if from_tensors(source.found.tensors, begun).step != config.restart_at:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = ("support_*.safetensors", "*.jsonl")
+    for path in (path for pattern in wanted for path in earlier.glob(pattern)):
+        if path != solved_path(earlier):
+            shutil.copyfile(path, directory / path.name)
+    # The state comes last: a run without one begins anew.
+    identity = problem.identity(config.settings, seed)
+    Resume(directory, identity, before=source.seconds).save(source.found.tensors)
+
+
 def seconds_of_step(problem: Problem, config: KIPConfig, least: float = 1.0) -> float:
     """Seconds of an update, the mean over at least so many `least` seconds, compilation apart."""
     kernel = problem.kernel_fn
@@ -157,7 +193,7 @@ def _record(
         "target_batch": min(config.target_batch, len(problem.labels)),
         "n_train": len(problem.labels),
     }
-    for name in ("decay", "final_labels"):
+    for name in ("decay", "restart_at", "final_labels"):
         if getattr(config, name) is not None:
             budget[name] = getattr(config, name)
     if config.patience is not None:
