@@ -140,6 +140,7 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
     kernel_fn = protocol.execution.kernel(_kernel(protocol))
     data = load_dataset(protocol.dataset, protocol.data_dir)
     given = LearnedSet.from_npz(file, data.image_shape, data.n_classes)
+    n_support = len(given.arrays.images)  # read now: a transform takes a minute to fit
     preprocess = str(protocol.transform or protocol.preprocess or usual(data))
     fit = None
     if protocol.preprocess != "none":
@@ -172,7 +173,7 @@ def evaluate(file: Path, protocol: Protocol) -> dict[str, Any]:
         "mse_of_zero": nothing,
         "n_test": found.n,
         "interval": binomial_interval(found.accuracy, found.n),
-        "n_support": len(images),
+        "n_support": n_support,
         "dataset": data.name,
         "preprocess": preprocess,
         "transform_sha256": None if fit is None else digest(fit),
@@ -221,6 +222,8 @@ def _refuse_contradictions(protocol: Protocol) -> None:
         )
     if protocol.n_test is not None and protocol.n_test < 1:
         raise UserError(f"n_test must be at least 1, not {protocol.n_test}")
+    if not (np.isfinite(protocol.diag_reg) and protocol.diag_reg >= 0):
+        raise UserError(f"diag_reg must be finite and not negative, not {protocol.diag_reg}")
 
 
 class _Callable(types.ModuleType):

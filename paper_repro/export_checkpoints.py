@@ -2,9 +2,10 @@
 
     python -m paper_repro.export_checkpoints --results runs
 
-For every KIP and LS cell with a finished row whose run directory is at hand: the selected support
-of one seed, the series of official steps (where the set is small), `record.json` and pictures. A
-set is replaced only by one of the same or of a larger budget; sets whose runs are not at hand stay.
+For every cell of a method that learns, with a finished row whose run directory is at hand: the
+selected support of one seed, the series of official steps (where the set is small), `record.json`
+and pictures. A set is replaced only by one of the same or of a larger budget; sets whose runs are
+not at hand stay.
 """
 
 from __future__ import annotations

@@ -168,9 +168,8 @@ def _pairs(rows: Sequence[Mapping[str, Any]]) -> dict[Key, tuple[Outcome, Outcom
             continue
         config = row["config"]
         network, step = config["network"], config["support"]["step"]
-        official = registry.DATASETS.get(row["dataset"])
         label = {
-            "Data set": row["dataset"] if official is None else official.title,
+            "Data set": registry.title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
             "Labels": "learned" if row["learned_labels"] else "fixed",
             "KIP step": "-" if step is None else str(step),

@@ -138,7 +138,7 @@ def main(
     points, natural = [], set()
     for learned in sets:
         cell = cell_of(learned.record["config"])
-        data = registry.DATASETS[cell.dataset].title + (", ZCA" if cell.zca else "")
+        data = registry.title(cell.dataset) + (", ZCA" if cell.zca else "")
         if (kind := (data, cell.images_per_class)) not in natural:
             natural.add(kind)
             points.append(of_natural(cell, data, draws, data_dir))

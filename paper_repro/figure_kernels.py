@@ -102,7 +102,7 @@ def _name(method: str, spec: KernelSpec) -> str:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """A line a set, a column a kernel."""
-    specs = {}
+    hashes: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for row in rows:
         if row["table"] != SCRIPT:
             continue
@@ -110,13 +110,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         which = "ZCA" if row["zca"] else "standard"
         label = {
             "Set": support["name"] if support else f"{NATURAL}, {which}",
-            "Data set": registry.DATASETS[row["dataset"]].title,
+            "Data set": registry.title(row["dataset"]),
             "Kernel": row["method"].split(" by ")[1],
         }
-        specs[row["config_hash"]] = CellSpec(label, {"config_hash": row["config_hash"]})
+        hashes.setdefault(tuple(label.items()), []).append(row["config_hash"])
+    specs = [CellSpec(dict(label), {"config_hash": of}) for label, of in hashes.items()]
     order = {f"{spec.architecture} {spec.kernel}": n for n, spec in enumerate(KERNELS)}
     ordered = sorted(
-        specs.values(),
+        specs,
         key=lambda s: (s.label["Data set"], s.label["Set"], order[s.label["Kernel"]]),
     )
     return ResultTable(

@@ -31,7 +31,7 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset
+from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, largest_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.tables.cells import (
@@ -80,7 +80,7 @@ def _cell(batch: int, decay: str | None, targets: int, budget: Preset) -> Cell:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     """The accuracy that each schedule reaches, and what it computes for that."""
-    budget = _budget_of(rows)
+    budget = largest_preset(rows, SCRIPT, PRESETS)
     specs = []
     for cell in cells(budget):
         spec = CellSpec({}, {"config_hash": cell.config_hash}, needs="this script")
@@ -111,7 +111,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/figure_kip_schedule.png`: accuracy against targets seen, if any was run."""
     lines: dict[str, dict[float, Estimate]] = {}
-    for cell in cells(_budget_of(rows)):
+    for cell in cells(largest_preset(rows, SCRIPT, PRESETS)):
         runs = cell_runs(CellSpec({}, {"config_hash": cell.config_hash}), rows)
         for entries in zip(*(row["trajectory"] for row in runs), strict=False):
             seen = entries[0]["step"] * cell.config.target_batch
@@ -127,12 +127,6 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
         title="KIP on CIFAR-10, ten images, learned labels",
     )
     return [picture]
-
-
-def _budget_of(rows: Sequence[Mapping[str, Any]]) -> Preset:
-    """The largest preset that any row of this table has."""
-    names = {row["preset"] for row in rows if row["table"] == SCRIPT}
-    return next((PRESETS[n] for n in reversed(PRESETS) if n in names), PRESETS["laptop"])
 
 
 TABLE = Table(SCRIPT, table, draw)

@@ -34,18 +34,17 @@ import numpy as np
 from paper_repro.core import cli, methods
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods.rebuilt import RebuiltConfig
-from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.network.pytorch.spec import Evaluation, NetworkSpec
 from paper_repro.core.pictures.images import image_grid
 from paper_repro.core.pictures.intervals import with_intervals
 from paper_repro.core.preprocess.subspaces import WITHIN
-from paper_repro.core.runs.cell import Cell, cell_of
+from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import RunArguments, RunOptions, Selection, SelectionArguments
 from paper_repro.core.runs.prepared_data import prepared_data
-from paper_repro.core.runs.presets import SMOKE, Preset, find_preset
+from paper_repro.core.runs.presets import SMOKE, Preset, find_preset, largest_preset
 from paper_repro.core.runs.runner import Table, run_table
-from paper_repro.core.runs.scorers import PublishedNetworks
-from paper_repro.core.runs.transfer_cells import CONVNET_NTK, is_by_convnet_kernel
+from paper_repro.core.runs.scorers import KRR, PublishedNetworks
+from paper_repro.core.runs.transfer_cells import CONVNET_NTK, is_by_convnet_kernel, scored_cell
 from paper_repro.core.sets.catalogue import read_catalogue
 from paper_repro.core.sets.learned_set import LearnedSet
 from paper_repro.core.tables.cells import (
@@ -109,31 +108,16 @@ def rebuilt_cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
     """Every set as it is, then from so many components of either basis."""
     found = []
     for learned in sets:
-        origin = cell_of(learned.record["config"])
-        cut = dataclasses.replace(origin.cut, n_test=budget.n_test)
-        plain = StoredConfig(
-            origin.images_per_class,
-            {
-                "name": learned.name,
-                "sha256": learned.record["file_sha256"],
-                "step": learned.record["step"],
-            },
-            origin.learned_labels,
-            is_checked=cut == origin.cut,
-            learned=learned,
-        )
-        configs = {"As learned": plain}
-        fields = {f.name: getattr(plain, f.name) for f in dataclasses.fields(plain)}
+        plain = scored_cell(learned, KRR(), budget, method="As learned")
+        found.append(plain)
+        fields = {f.name: getattr(plain.config, f.name) for f in dataclasses.fields(plain.config)}
         for count in COMPONENTS:
             for basis, title in BASES.items():
                 if basis == "lda_pca" and count >= WITHIN:
                     continue  # the discriminants lie within so many principal components
                 config = RebuiltConfig(**fields, basis=basis, components=count)
-                configs[f"{title} {count}"] = config
-        found += [
-            Cell(origin.dataset, name, config, CONVNET_NTK, zca=origin.zca, cut=cut)
-            for name, config in configs.items()
-        ]
+                name = f"{title} {count}"
+                found.append(dataclasses.replace(plain, method=name, config=config))
     return found
 
 
@@ -145,7 +129,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             {"config_hash": cell.config_hash},
             needs="this script",
         )
-        for cell in sorted(cells(_budget_of(rows)), key=lambda cell: CHOICES.index(cell.method))
+        for cell in sorted(
+            cells(largest_preset(rows, SCRIPT, PRESETS)),
+            key=lambda cell: CHOICES.index(cell.method),
+        )
     ]
     shape = Wide(("Choice",), "Flipped", "{} flipped")
     purity = ResultTable(
@@ -211,7 +198,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
         ("purity", _with_purity(rows), purity),
     ):
         lines: dict[str, dict[float, Estimate]] = {}
-        for cell in cells(_budget_of(rows)):
+        for cell in cells(largest_preset(rows, SCRIPT, PRESETS)):
             runs = cell_runs(CellSpec({}, {"config_hash": cell.config_hash}), found)
             if runs:
                 mean = estimate([100 * row["test_accuracy"] for row in runs])
@@ -250,12 +237,6 @@ def draw_rebuilt(chosen: Sequence[Cell], options: RunOptions) -> list[Path]:
         )
         written.append(picture)
     return written
-
-
-def _budget_of(rows: Sequence[Mapping[str, Any]]) -> Preset:
-    """The largest preset that any row of this table has."""
-    names = {row["preset"] for row in rows if row["table"] == SCRIPT}
-    return next((PRESETS[n] for n in reversed(PRESETS) if n in names), PRESETS["laptop"])
 
 
 TABLE = Table(SCRIPT, table, draw)

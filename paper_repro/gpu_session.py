@@ -126,7 +126,7 @@ def main(
         sys.stdout.flush()
         sys.stderr.flush()
         # A compiler that was interrupted may not survive an orderly end.
-        os._exit(0)
+        os._exit(2 if session.problems else 0)
     session.require_all_done()
 
 
@@ -177,6 +177,7 @@ class Session:
                 # One item must not cost the others the card.
                 result, status = f"{type(error).__name__}: {error}", "failed"
                 self.problems.append(f"{name}: {result}")
+                _say(f"failed: {self.problems[-1]}")
             self._write(name, status, time.monotonic() - started, result)
             if isinstance(result, dict) and not result.get("passed", True):
                 raise UserError(

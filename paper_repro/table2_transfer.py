@@ -44,6 +44,7 @@ from paper_repro.core.runs.options import (
 from paper_repro.core.runs.presets import Preset, find_preset, overridden
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.transfer_cells import (
+    BY_SGD,
     FILE_TO_NN,
     FINITE,
     KIP_TO_NN,
@@ -211,7 +212,7 @@ def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]]):
         "architecture": "ConvNet",
         "images_per_class": ipc,
         "zca": dataset.image_shape[-1] == 3,
-        "config.network.optimizer": None,  # SGD, as in the paper; rows of Adam have a table
+        **BY_SGD,  # rows of Adam have a table
     }
     wanted = row.kip_labels_used == "learned"
     for method, learned, figure, change in (

@@ -43,7 +43,7 @@ from paper_repro.core.runs.presets import (
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.time_budget import within
-from paper_repro.core.runs.transfer_cells import KIP_TO_NN
+from paper_repro.core.runs.transfer_cells import BY_SGD, KIP_TO_NN
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import (
     CellSpec,
@@ -127,7 +127,7 @@ def _finite(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
         kip = _spec(row)
         names = ("dataset", "architecture", "images_per_class", "zca", "learned_labels")
         match = {name: kip.match[name] for name in (*names, "augmentation")}
-        match |= {"algorithm": "NN", "method": KIP_TO_NN}
+        match |= {"algorithm": "NN", "method": KIP_TO_NN, **BY_SGD}
         budget = "width 1,024, settings searched"
         needs = "`python -m paper_repro.table2_transfer` on its set, once in checkpoints/"
         specs.append(CellSpec(kip.label, match, row.nn, budget, needs))

@@ -2,8 +2,10 @@
 
 MNIST, Fashion-MNIST, SVHN, CIFAR-10 and CIFAR-100 at 1, 10 and 50 images per class: natural images
 chosen at random, by herding, by k-center and by forgetting, and sets learned by DD, LD, DC and DSA.
-New networks are trained on each set by DC's evaluation and tested at the end, without a maximum
-over test checkpoints. Expected for MNIST with ten images: 65 % at random, 92 % by DC.
+New networks are trained on each set and tested at the end, without a maximum over test checkpoints:
+by DC's evaluation, but DD's by the steps it has learned, and LD's, in batches of 50, with the
+networks of its paper (LeNet, AlexCifarNet). Expected for MNIST with ten images: 65 % at random,
+92 % by DC.
 
     python -m paper_repro.table_dc_coresets --datasets mnist --ipc 1
     python -m paper_repro.table_dc_coresets --datasets cifar10 --methods Random DC --out results
@@ -25,8 +27,8 @@ from paper_repro.core import cli, methods
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.options import (
-    RunArguments,
-    RunOptions,
+    NetworkArguments,
+    NetworkOptions,
     Selection,
     SelectionArguments,
 )
@@ -75,7 +77,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     return ResultTable(
         "DC and DSA against coresets, DD and LD",
         "Test accuracy in percent, all test images, of networks trained on the set; ours is the "
-        "mean over n sets with its 95 % interval, each the mean of its networks.",
+        "mean over n sets with its 95 % interval, each the mean of its networks. DC's evaluation; "
+        "DD's sets are scored by their learned steps, DD's and LD's with LeNet or AlexCifarNet.",
         build_cells(map(_spec, published.coresets()), rows),
         notes=(
             f"Not run: `python -m paper_repro.{SCRIPT} --datasets <name> --ipc <images per class> "
@@ -101,7 +104,7 @@ TABLE = Table(SCRIPT, table)
 
 def main(
     selection: SelectionArguments = Selection(),
-    options: RunArguments = RunOptions(),
+    options: NetworkArguments = NetworkOptions(),
     *,
     minutes: float | None = None,
     real_batch: int | None = None,

@@ -18,6 +18,7 @@ class Purpose(enum.IntEnum):
     SUPPORT_BATCH = 5
     LABELS = 6
     RESAMPLES = 7
+    LEARNER = 8
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:

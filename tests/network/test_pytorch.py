@@ -18,6 +18,7 @@ from paper_repro.core.network.pytorch.spec import (  # noqa: E402
     NETWORKS,
     Evaluation,
     NetworkSpec,
+    UnrolledEvaluation,
     published_evaluation,
 )
 from paper_repro.core.preprocess import Standard  # noqa: E402
@@ -207,6 +208,22 @@ def test_what_is_not_finite_is_said(tmp_path):
     x[3] = np.nan
     with pytest.raises(UserError, match="images or labels that are not finite"):
         training.evaluate(QUICK, x, y, test, labels, 0, tmp_path / "nan", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "reduced"),
+    [
+        (Evaluation(), False),
+        (Evaluation(networks=2), True),
+        (Evaluation(epochs=299), True),
+        (Evaluation(epochs=300, changes="dsa"), True),
+        (published_evaluation("mnist", False, NetworkSpec()), False),
+        (UnrolledEvaluation(networks=200), False),
+        (UnrolledEvaluation(networks=50), True),
+    ],
+)
+def test_fewer_networks_or_epochs_than_published_are_a_reduced_budget(evaluation, reduced):
+    assert evaluation.is_reduced == reduced
 
 
 def test_settings_come_back_from_a_row():

@@ -10,6 +10,7 @@ from paper_repro import scripts
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.kip import KIP, KIPConfig
+from paper_repro.core.methods.stored import StoredConfig
 from paper_repro.core.runs.cell import Cell, DataCut, cell_of, distilling_cell
 from paper_repro.core.runs.options import RunOptions, Selection
 from paper_repro.core.runs.presets import CONVNET, find_preset
@@ -145,10 +146,16 @@ def test_options_and_selections_refuse_what_cannot_be():
     assert Selection(methods=("KIP", "LS"), ipc=(1,)).choose(cells, ("FC1",), False) == [
         CELLS[name] for name in ("LS", "another scorer", "a network")
     ]
-    with pytest.raises(UserError, match="unknown architecture 'FC9' in this table: choose from FC"):
+    with pytest.raises(UserError, match="unknown architecture 'FC9' in this table: choose from C"):
         Selection().choose(cells, ("FC9",))
     message = "no cell matches --datasets cifar10 --methods LS: relax one filter"
     with pytest.raises(UserError, match=message):
         Selection(datasets=("cifar10",), methods=("LS",)).choose(cells)
     with pytest.raises(UserError, match="unknown method 'DX'"):
         distilling_cell("DX", "mnist", 1, FC1)
+
+
+def test_no_seed_changes_what_a_kernel_says_of_a_stored_set():
+    stored = Cell("mnist", "As learned", StoredConfig(1), KernelSpec("ConvNet"))
+    assert not stored.is_seeded and CELLS["LS"].is_seeded and CELLS["natural"].is_seeded
+    assert dataclasses.replace(stored, scorer=FiniteNetwork({"width": 8})).is_seeded

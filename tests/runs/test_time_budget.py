@@ -10,7 +10,7 @@ import small_table
 from commands import command
 from small_problem import small_problem
 
-from paper_repro import distill
+from paper_repro import distill, table_dc_coresets
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.methods.label_solve import LabelSolve, LabelSolveConfig
@@ -87,6 +87,19 @@ def test_what_makes_no_plan_is_refused(tmp_path, options, says):
     done = command(distill.main, *words, *options)
     assert done.returncode == 2 and says in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "out").glob("*.jsonl"))
+
+
+def test_the_paper_preset_of_networks_is_not_cut_either(tmp_path):
+    words = ["--preset", "paper", "--datasets", "mnist", "--ipc", "1", "--methods", "Random"]
+    done = command(table_dc_coresets.main, *words, "--minutes", 5, "--out", tmp_path)
+    assert done.returncode == 2 and "always spends the paper's budget" in done.stderr
+
+
+def test_a_decay_runs_to_its_end_where_a_preset_would_stop_on_validation():
+    waiting = dataclasses.replace(CONVNET["laptop"], patience=100)
+    assert Spending(minutes=1.0).of(waiting).patience is None
+    assert Spending(decay="cosine").of(waiting).patience is None
+    assert Spending(steps=7).of(waiting).patience == 100
 
 
 def test_minutes_bring_the_decay_unless_told():

@@ -160,6 +160,23 @@ def test_a_second_data_set_joins_the_export_and_needs_not_the_first(finished, tm
     }
 
 
+def test_a_set_that_networks_score_is_exported_with_what_the_kernel_gives(finished, tmp_path):
+    pytest.importorskip("torch")
+    words = ["--datasets", "dots", "--methods", "DC", "--architectures", "ConvNet", "FC1"]
+    words += ["--minutes", "0.03", "--data-dir", "data", "--out", tmp_path]
+    done = run(*words, cwd=finished[0])
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(tmp_path / "distill.jsonl")
+    # DC asks no kernel: it runs once, whatever the kernels of the others.
+    assert [r["algorithm"] for r in rows if r["method"] == "DC"] == ["NN", "KRR"]
+    assert "networks, ConvNet" in done.stdout
+    (learned,) = read_catalogue(tmp_path / "checkpoints")
+    assert learned.name == "dots-convnet-ipc1-standard-dc"
+    (krr,) = [r for r in rows if r["method"] == "DC" and r["algorithm"] == "KRR"]
+    assert learned.record["metrics"]["test_accuracy"] == krr["test_accuracy"]
+    assert "paper_repro.distill" in learned.record["command"]
+
+
 def test_a_kernel_with_a_learned_scale_and_a_start_from_noise(finished, tmp_path):
     place, _ = finished
     arguments = ["--datasets", "dots", "--steps", "2", "--data-dir", "data", "--out", tmp_path]

@@ -260,7 +260,14 @@ def test_refuses_what_is_not_a_support_set(arrays, says, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"architecture": "lenet"}, {"preprocess": "pca"}, {"kernel": "GP"}, {"n_test": 0}],
+    [
+        {"architecture": "lenet"},
+        {"preprocess": "pca"},
+        {"kernel": "GP"},
+        {"n_test": 0},
+        {"diag_reg": float("nan")},
+        {"diag_reg": -1e-6},
+    ],
 )
 def test_refuses_unknown_settings(support, change):
     with pytest.raises(UserError):

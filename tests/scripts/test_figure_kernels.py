@@ -10,6 +10,7 @@ from paper_repro import evaluate
 from paper_repro import figure_kernels as figure
 from paper_repro.core.errors import UserError
 from paper_repro.core.sets.catalogue import read_set
+from paper_repro.core.store.row_schema import config_hash
 from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables.wide import widened
 
@@ -48,6 +49,24 @@ def test_the_table_has_a_line_a_set_and_a_column_a_kernel(ran):
     assert names == ["Data set", "Set", "FC2 NNGP", "FC1 NTK"]
     assert [key[1] for key, _ in lines] == [*SETS, "natural images, standard"]
     assert "FC2" in done.stdout and (out / "pictures/figure_kernels-spectra.png").is_file()
+
+
+def test_presets_beside_each_other_show_the_largest(ran):
+    rows = read_rows(ran[0] / f"{figure.SCRIPT}.jsonl", smoke=True)
+    whole = []
+    for row in rows:
+        config = {name: value for name, value in row["config"].items() if name != "n_test"}
+        more = {"config": config, "config_hash": config_hash(config), "preset": "laptop"}
+        whole.append({**row, **more, "test_accuracy": 0.99})
+    cells = figure.table([*rows, *whole]).cells
+    assert [round(cell.ours.mean) for cell in cells] == [99] * 6
+    assert len(widened(figure.table([*rows, *whole]))[1]) == 3
+
+
+def test_sets_of_ones_own_images_are_called_by_their_name(ran):
+    rows = read_rows(ran[0] / f"{figure.SCRIPT}.jsonl", smoke=True)
+    cells = figure.table([{**row, "dataset": "shapes"} for row in rows]).cells
+    assert {cell.label["Data set"] for cell in cells} == {"shapes"}
 
 
 def test_unknown_kernels_and_empty_directories_are_refused(tmp_path):

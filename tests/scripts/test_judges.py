@@ -13,7 +13,7 @@ from paper_repro import figure_cross_architecture, table_dc_coresets, table_judg
 from paper_repro.core.runs import judged
 from paper_repro.core.runs.cell import cell_of
 from paper_repro.core.sets.catalogue import read_catalogue
-from paper_repro.core.store.row_schema import problem_with
+from paper_repro.core.store.row_schema import config_hash, problem_with
 from paper_repro.core.store.rows import read_rows
 from paper_repro.core.tables import published
 
@@ -73,6 +73,19 @@ def test_both_judges_score_one_set(coresets, out, tmp_path):
     cells = table_judges.table(rows).cells
     assert {cell.label["Set"] for cell in cells} == {"DC"}
     assert [cell.label["Judge"] for cell in cells] == ["exact ConvNet NTK", "DC's ConvNet"]
+
+
+def test_a_line_is_of_one_run_the_one_that_spent_most(coresets, out):
+    rows = [r for r in read_rows(out / "table_judges.jsonl", smoke=True)]
+    more = []
+    for row in rows:
+        config = {**row["config"], "iterations": 900}
+        more.append({**row, "config": config, "config_hash": config_hash(config)})
+    (network,) = [row for row in more if row["algorithm"] == "NN"]
+    network["test_accuracy"] = 0.99
+    cells = table_judges.table([*rows, network]).cells
+    assert [round(cell.ours.mean) for cell in cells] == [99]  # none of the kernel, of that run
+    assert len(table_judges.table([*rows, *more]).cells) == 2
 
 
 def test_networks_are_crossed_with_sets(coresets, out, tmp_path):

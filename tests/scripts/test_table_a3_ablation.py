@@ -70,6 +70,21 @@ def test_cells_of_a_size_are_compared_at_the_budget_most_of_them_have(smoke):
     assert more.ours.mean == pytest.approx(55)
 
 
+def test_networks_trained_by_adam_are_no_networks_of_the_paper(smoke):
+    (row,) = [
+        row
+        for row in smoke[0]
+        if row["images_per_class"] == 10 and row["method"] == "KIP" and row["zca"]
+    ]
+    by_adam = row["config"] | {"network": {"width": 128, "steps": 200, "optimizer": "adam"}}
+    row = {**row, "algorithm": "NN", "method": "KIP to NN", "preset": "laptop"}
+    titles = [part.title for part in ablation.table([{**row, "config": by_adam}]).appendices]
+    assert "Finite ConvNets trained on the same sets" not in titles
+    by_sgd = by_adam | {"network": {"width": 128, "steps": 200}}
+    titles = [part.title for part in ablation.table([{**row, "config": by_sgd}]).appendices]
+    assert "Finite ConvNets trained on the same sets" in titles
+
+
 def test_one_budget_for_all_leaves_no_appendix(smoke):
     ones = [row for row in smoke[0] if row["images_per_class"] == 1]
     table = ablation.table([row_of(row, 120, 0.4) for row in ones])

@@ -17,6 +17,7 @@ from paper_repro.core.store.files import (
     atomic_path,
     exclusive,
     require_writable,
+    restore_folders,
     sha256_of_array,
     sha256_of_file,
     write_atomic,
@@ -69,6 +70,38 @@ def test_readers_see_the_old_content_until_the_new_is_whole(tmp_path):
         assert path.read_text() == "old"
         assert temporary.parent == path.parent
     assert path.read_text() == "new"
+
+
+FOLDERS = """
+import os, sys
+from pathlib import Path
+from paper_repro.core.store import files
+
+place, wanted = Path(sys.argv[1]), int(sys.argv[2])
+rename, done = os.replace, 0
+
+def replace(a, b):
+    global done
+    rename(a, b)
+    done += 1
+    if done == wanted:
+        os.kill(os.getpid(), 9)
+
+files.os.replace = replace
+with files.atomic_folder(place, ".staged-") as staged:
+    (staged / "content").write_text("new")
+"""
+
+
+@pytest.mark.parametrize(("renames", "content"), [(1, "old"), (2, "new")])
+def test_a_folder_survives_a_kill_between_its_renames(renames, content, tmp_path):
+    place = tmp_path / "set"
+    place.mkdir()
+    (place / "content").write_text("old")
+    words = [sys.executable, "-c", FOLDERS, str(place), str(renames)]
+    assert subprocess.run(words, timeout=100).returncode == -9
+    restore_folders(tmp_path, ".staged-")
+    assert names(tmp_path) == ["set"] and (place / "content").read_text() == content
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])

@@ -158,3 +158,20 @@ def test_match_takes_alternatives_and_looks_into_objects():
 def test_label_columns_keep_their_order():
     specs = [CellSpec({"A": "1", "B": "2"}), CellSpec({"A": "1", "C": "3"})]
     assert ResultTable("t", "", build_cells(specs, [])).label_columns == ("A", "B", "C")
+
+
+@pytest.mark.parametrize("spent", [{"n_targets": 60_000}, {"feature_epochs": 30}])
+def test_methods_without_steps_count_what_they_saw(spent):
+    """A short look at few targets, more seeds or a later one, replaces no whole one."""
+    (name,) = spent
+    whole = seeds(0.9, config={"name": "whole"}, budget=spent)
+    short = seeds(0.5, 0.5, config={"name": "short"}, budget={name: 1}, started="2026-01-01")
+    assert cell(*whole, *short).ours.mean == pytest.approx(90)
+
+
+def test_of_two_evaluations_the_longer_one_is_shown():
+    def row(epochs, accuracy):
+        evaluation = {"networks": 5, "epochs": epochs}
+        return make_row(config={"evaluation": evaluation}, test_accuracy=accuracy, budget={})
+
+    assert cell(row(300, 0.6), row(3, 0.2)).ours.mean == pytest.approx(60)

@@ -151,6 +151,11 @@ def find(name: str) -> Spec | None:
     return {plain(known): spec for known, spec in DATASETS.items()}.get(plain(name))
 
 
+def title(name: str) -> str:
+    """What a data set is called in tables: an official one by its title, another by its name."""
+    return DATASETS[name].title if name in DATASETS else name
+
+
 def channels(name: str) -> int:
     """Channels of the images of an official data set, or of a sample of one (`<name>_mini`).
 

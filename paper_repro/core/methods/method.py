@@ -104,6 +104,7 @@ class Method(abc.ABC):
       whitens: the method takes whitened images where its table has them; others are standardised.
       trains: the run takes long enough to be shared between the tables that need its set.
       is_exported: the sets of its runs go into `checkpoints/` and so into releases.
+      is_seeded: what a run gives depends on its seed.
       is_compared: has a line in Table 1 though the paper has no column for it.
     """
 
@@ -121,6 +122,7 @@ class Method(abc.ABC):
     whitens: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     is_exported: ClassVar[bool] = True
+    is_seeded: ClassVar[bool] = True
     is_compared: ClassVar[bool] = False
 
     @abc.abstractmethod

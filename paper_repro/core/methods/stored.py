@@ -55,6 +55,7 @@ class Stored(Method):
     uses_kernel = False
     trains = False
     is_exported = False
+    is_seeded = False
 
     def run(
         self,

@@ -103,6 +103,11 @@ class Cell:
         return self.scorer.uses_kernel or self.method_object.uses_kernel
 
     @property
+    def is_seeded(self) -> bool:
+        """Whether the seed decides anything: not where a kernel scores a stored set."""
+        return self.method_object.is_seeded or not isinstance(self.scorer, KRR)
+
+    @property
     def learning_cell(self) -> Cell:
         """The cell that makes this one's set, which tables share: itself, if KRR scores it."""
         return dataclasses.replace(self, scorer=KRR()) if self.method_object.trains else self
@@ -191,7 +196,8 @@ def distilling_cell(
 ) -> Cell:
     """The cell that distils `dataset` by `method`, scored as the method's paper does.
 
-    That is KRR with the same kernel, or networks that are trained on the set.
+    That is KRR with the same kernel, or networks that are trained on the set; the cells of such a
+    method are the same whatever the kernel.
 
     Args:
       method: a name in tables that the registry has.
@@ -208,6 +214,8 @@ def distilling_cell(
     config = found.config(method, images_per_class, budget)
     cut = DataCut() if budget is None else budget.cut
     scorer = _scorer(found.evaluation(config, dataset), budget)
+    if not (scorer.uses_kernel or found.uses_kernel):
+        kernel = KernelSpec("ConvNet")  # of the set's name, and of a cell that shares the set
     return Cell(dataset, method, config, kernel, scorer, zca and found.whitens, cut)
 
 

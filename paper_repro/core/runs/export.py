@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from paper_repro.core.store.files import (
     atomic_folder,
     exclusive,
     require_writable,
+    restore_folders,
     sha256_of_file,
     write_atomic,
 )
@@ -65,8 +65,7 @@ def export(
     """
     require_writable(out)
     with exclusive(out):
-        for left in out.glob(f"{_STAGED}*"):  # by an export that was killed
-            shutil.rmtree(left)
+        restore_folders(out, _STAGED)
         written = [
             _export(row, results, out, series_limit, data_dir)
             for row in _best(results, seeds, wanted, smoke)
@@ -75,10 +74,10 @@ def export(
         names = sorted(path.parent.name for path in out.glob(f"[!.]*/{catalogue.RECORD}"))
         if not names:
             raise UserError(
-                f"no finished KIP or LS run of seed {', '.join(map(str, seeds))} with its files "
-                f"in {results / 'runs'}: "
-                "run a table there first, such as `python -m paper_repro.table1_comparison "
-                f"--datasets mnist --ipc 1 --out {results}`"
+                "no finished run of a method that learns, of seed "
+                f"{', '.join(map(str, seeds))}, with its files in {results / 'runs'}: run a table "
+                "there first, such as `python -m paper_repro.table1_comparison --datasets mnist "
+                f"--ipc 1 --out {results}`"
             )
         write_atomic(out / catalogue.INDEX, as_json({"format": FORMAT, "sets": names}))
         draw_learning_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")

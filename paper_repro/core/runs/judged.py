@@ -25,6 +25,9 @@ EXACT = "exact ConvNet NTK"
 """The judge that is kernel ridge regression with the paper's kernel."""
 
 
+Row = Mapping[str, Any]
+Place = tuple[str, int, str]
+
 PRESETS = {
     # Of images of 8x8 nothing is left for the pools of most networks.
     name: dataclasses.replace(
@@ -115,47 +118,51 @@ def judged_table(
       script: the table whose rows these are.
       judges: the columns, in order.
     """
-    order = {judge.title: number for number, judge in enumerate(judges)}
     shown = {_place(row) for row in rows if row["table"] == script}
-    specs: dict[str, CellSpec] = {}
+    # place -> the run that learned the set -> (judge, rows)
+    found: dict[Place, dict[str, list[tuple[str, Row]]]] = {}
     for row in rows:
         # Another table may have run a network on the same set.
         shared = row["config"].get("evaluation", {}).get("changes") == "none"
         if row["table"] != script and not (shared and _place(row) in shown):
             continue
-        judge = _judge(cell_of(row["config"]), judges)
-        if judge is None:
-            continue
-        dataset, images, name = _place(row)
-        label = {
-            "Data set": registry.DATASETS[dataset].title,
+        cell = cell_of(row["config"])
+        if (judge := _judge(cell, judges)) is not None:
+            learned = dataclasses.replace(cell, scorer=KRR()).config_hash
+            found.setdefault(_place(row), {}).setdefault(learned, []).append((judge, row))
+    specs = []
+    for place in sorted(found, key=_order):
+        # One run a line, so that all judges see one set.
+        kept = max(found[place].values(), key=_worth)
+        dataset, images, name = place
+        line = {
+            "Data set": registry.title(dataset),
             "Images per class": str(images),
             "Set": name,
-            "Judge": judge,
         }
-        specs[row["config_hash"]] = CellSpec(label, {"config_hash": row["config_hash"]})
-    names = list(registry.DATASETS)
-    titles = {registry.DATASETS[name].title: name for name in names}
-
-    def place(spec: CellSpec) -> tuple[int, int, str, int]:
-        label = spec.label
-        size = int(label["Images per class"])
-        return (
-            names.index(titles[label["Data set"]]),
-            size,
-            label["Set"],
-            order[label["Judge"]],
-        )
-
-    chosen: dict[tuple, CellSpec] = {}
-    for spec in sorted(specs.values(), key=place):
-        chosen.setdefault(place(spec), spec)  # a wide table has one cell a place
-    cells = build_cells(chosen.values(), rows)
+        for title in (judge.title for judge in judges):
+            hashes = tuple(row["config_hash"] for judge, row in kept if judge == title)
+            if hashes:
+                specs.append(CellSpec({**line, "Judge": title}, {"config_hash": hashes}))
+    cells = build_cells(specs, rows)
     wide = Wide(("Data set", "Images per class", "Set"), "Judge")
     return ResultTable(title, caption, cells, notes=tuple(notes), wide=wide)
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, int, str]:
+def _order(place: Place) -> tuple[int, Place]:
+    """Official data sets first, in the registry's order."""
+    names = list(registry.DATASETS)
+    return (names.index(place[0]) if place[0] in names else len(names)), place
+
+
+def _worth(judged: Sequence[tuple[str, Row]]) -> tuple[int, int, str]:
+    """Which of several runs of one name is shown: the one that spent most, then the latest."""
+    config = cell_of(judged[0][1]["config"]).config
+    done = [row["started"] for _, row in judged if row["status"] == "done"]
+    return min(len(done), 1), methods.method_of(config).work(config), max(done, default="")
+
+
+def _place(row: Row) -> Place:
     """The data set, size and title of the set that a row scores."""
     return row["dataset"], row["images_per_class"], _set_title(row)
 
@@ -166,7 +173,7 @@ def _judge(cell: Cell, judges: Sequence[Judge]) -> str | None:
     return next((judge.title for judge in judges if judge.network == network), None)
 
 
-def _set_title(row: Mapping[str, Any]) -> str:
+def _set_title(row: Row) -> str:
     """`DC`, or the name of a stored set without data set and size, as in `KIP learned-noaug`."""
     support = row["config"].get("support")
     if not support:

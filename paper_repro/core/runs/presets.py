@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import tyro
 
@@ -85,6 +86,20 @@ def find_preset(name: str, table: dict[str, Preset]) -> Preset:
     return table[name]
 
 
+def largest_preset(
+    rows: Iterable[Mapping[str, Any]], script: str, table: Mapping[str, Preset]
+) -> Preset:
+    """The largest preset that any row of a script has; the laptop's where it has no row.
+
+    Args:
+      rows: result rows, of any script.
+      script: the script's name.
+      table: its presets by name, from small to large.
+    """
+    names = {row["preset"] for row in rows if row["table"] == script}
+    return next((table[name] for name in reversed(table) if name in names), table["laptop"])
+
+
 OVERRIDABLE = {
     "steps": 0,
     "target_batch": 1,
@@ -110,8 +125,9 @@ class Spending:
         more --steps, its own number as --restart-at, and the same --out.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
         training images.
-      minutes: KIP steps, or targets of Label Solve, for so many minutes a run on this machine,
-        whose speed is measured first; KIP then decays its rate.
+      minutes: what each method does in so many minutes a run on this machine, whose speed is
+        measured first: KIP steps with a rate that decays, targets of Label Solve, iterations of DC
+        and DSA. Networks that score a set come on top.
 
     Raises:
       UserError: both minutes and steps, or a restart without the number of steps.
@@ -136,11 +152,16 @@ class Spending:
         return {name: value is not None for name, value in dataclasses.asdict(self).items()}
 
     def of(self, budget: Preset) -> Preset:
-        """`budget` with what is given here; errors as in `overridden`."""
+        """`budget` with what is given here; errors as in `overridden`.
+
+        A rate that decays over a number of steps needs all of them: with it no validation loss
+        ends the run.
+        """
         changes = dataclasses.asdict(self)
         if changes.pop("minutes") is not None:
             changes["decay"] = self.decay or "cosine"
-        return overridden(budget, **changes)
+        found = overridden(budget, **changes)
+        return found if found.decay is None else dataclasses.replace(found, patience=None)
 
 
 def overridden(budget: Preset, **changes: int | str | None) -> Preset:
@@ -155,11 +176,17 @@ def overridden(budget: Preset, **changes: int | str | None) -> Preset:
         if name in OVERRIDABLE and value < OVERRIDABLE[name]:
             words = name.removeprefix("network_")
             raise UserError(f"{words} must be at least {OVERRIDABLE[name]}, not {value}")
-    if given and budget.name == "paper":
+    if given:
+        refuse_paper(budget.name)
+    return dataclasses.replace(budget, **given)
+
+
+def refuse_paper(preset: str) -> None:
+    """Raise UserError if a budget is to be changed that is the paper's."""
+    if preset == "paper":
         raise UserError(
             "the paper preset always spends the paper's budget: use --preset gpu or laptop"
         )
-    return dataclasses.replace(budget, **given)
 
 
 SMOKE = Preset(
@@ -211,7 +238,8 @@ def needs(cell: Cell) -> str:
     Cores without AVX-512 take two to three times as long.
     """
     if not cell.evaluates_kernel:
-        return "`make torch`, and an hour or more at `--preset laptop` (two cores)"
+        time = "an hour or more" if cell.method_object.learns_images else "ten minutes or more"
+        return f"`make torch`, and {time} at `--preset laptop` (two cores)"
     if cell.architecture != "ConvNet":
         return "minutes at `--preset laptop`, 30 minutes or more at `--preset paper` (two cores)"
     dataset = registry.DATASETS[cell.dataset]

@@ -23,7 +23,7 @@ from paper_repro.core.runs.presets import Preset
 from paper_repro.core.runs.progress import ProgressBars
 from paper_repro.core.runs.scorers import Scoring
 from paper_repro.core.store.files import exclusive, require_writable, write_atomic
-from paper_repro.core.store.provenance import peak_mb, provenance
+from paper_repro.core.store.provenance import hardware, peak_mb, provenance
 from paper_repro.core.store.rows import (
     append_row,
     finished,
@@ -175,7 +175,7 @@ def run_cells(
     Args:
       table: name of the table whose rows these are.
       cells: what is run.
-      seeds: the seeds of each cell.
+      seeds: the seeds of each cell; a cell that no seed changes has the first alone.
       options: how they are run.
       before: what earlier calls left unfinished; what this one does is added.
 
@@ -190,7 +190,12 @@ def run_cells(
     rows = rows_for(table, options.out, smoke=True)
     unfinished = Unfinished() if before is None else before
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
-    runs = [(cell, seed) for seed in seeds for cell in cells]
+    runs = [
+        (cell, seed)
+        for number, seed in enumerate(seeds)
+        for cell in cells
+        if number == 0 or cell.is_seeded
+    ]
     todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
     done, status = len(runs) - len(todo), options.execution.status
     with ProgressBars(len(runs), done, status=status) as progress:
@@ -252,6 +257,7 @@ def _run(
         seconds = fields.pop("seconds", None) or time.monotonic() - clock
         done = {
             **row,
+            "hardware": hardware(),
             "status": status,
             "seconds": round(seconds, 1),
             "peak_mb": peak_mb(),

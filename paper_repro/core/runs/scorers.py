@@ -285,7 +285,8 @@ class PublishedNetworks:
         )
         beside = facts.get("beside_network", {})
         spent = {**beside.get("budget", {}), "epochs": self.evaluation.epochs}
-        return {**beside, **tested(found, learned, len(dataset.y_test), spent)}
+        reduced = self.evaluation.is_reduced
+        return {**beside, **tested(found, learned, len(dataset.y_test), spent, reduced)}
 
 
 class Tested(Protocol):
@@ -301,7 +302,7 @@ class Tested(Protocol):
 
 
 def tested(
-    found: Tested, learned: LearnedSet, n_test: int, spent: Mapping[str, Any]
+    found: Tested, learned: LearnedSet, n_test: int, spent: Mapping[str, Any], reduced: bool
 ) -> dict[str, Any]:
     """The fields of a row of several networks; see `Scorer.score`.
 
@@ -310,8 +311,12 @@ def tested(
       learned: the set that they were trained on.
       n_test: test images.
       spent: what else belongs to the budget.
+      reduced: the evaluation is less than the published one; where the set is, the row is as well.
     """
     facts = learned.record
+    budget = {**facts["budget"], **spent, "networks": len(found.accuracies)}
+    if reduced:
+        budget["reduced"] = True
     return {
         "test_accuracy": float(np.mean(found.accuracies)),
         "test_mse": None,
@@ -320,7 +325,7 @@ def tested(
         "seconds": found.seconds + (facts["seconds"] or 0),
         "evaluation_seconds": round(found.seconds, 1),
         "network_accuracies": found.accuracies,
-        "budget": {**facts["budget"], **spent, "networks": len(found.accuracies)},
+        "budget": budget,
         **facts.get("extra", {}),
     }
 

@@ -15,6 +15,7 @@ from paper_repro.core.methods.problem import seconds_per_entry
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import RunOptions
 from paper_repro.core.runs.prepared_data import PreparedData, prepared_data
+from paper_repro.core.runs.presets import refuse_paper
 from paper_repro.core.store.files import write_atomic
 from paper_repro.core.store.row_schema import config_hash
 
@@ -27,17 +28,19 @@ def within(minutes: float | None, cells: Sequence[Cell], options: RunOptions) ->
     kernels, take longer than planned: keeping their files counts for more than their updates.
 
     Args:
-      minutes: of one run, scoring included, loading and whitening not; None leaves the cells.
+      minutes: of one run, loading and whitening not included; scoring by a kernel is, networks
+        that are trained on the set come on top. None leaves the cells.
       cells: what is to be run.
       options: how.
 
     Raises:
-      UserError: minutes that are not positive.
+      UserError: minutes that are not positive, or a preset that is the paper's.
     """
     if minutes is None:
         return list(cells)
     if not (np.isfinite(minutes) and minutes > 0):
         raise UserError(f"minutes must be positive, not {minutes}")
+    refuse_paper(options.preset)
     planned = []
     for cell in cells:
         try:
@@ -69,7 +72,10 @@ def _planned(minutes: float, cell: Cell, data: PreparedData, out: Path) -> Cell:
         content = {"cell": str(cell), "minutes": minutes, "changes": changes}
         write_atomic(path, json.dumps(content, indent=1) + "\n")
     what = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in changes.items())
-    say(f"plan: {cell}: {what or 'its whole budget'}, at most {minutes:g} min{kept}")
+    most = f"at most {minutes:g} min"
+    if not cell.scorer.uses_kernel:
+        most += " and the networks that score it"
+    say(f"plan: {cell}: {what or 'its whole budget'}, {most}{kept}")
     return dataclasses.replace(cell, config=dataclasses.replace(cell.config, **changes))
 
 

@@ -53,6 +53,9 @@ _FULL_GRID = {
     "label_scale": (1.0, 4.0, 16.0),
 }
 
+BY_SGD = {"config.network.optimizer": None}
+"""What rows of networks have that were trained as in the paper, for `CellSpec.match`."""
+
 AUGMENTED_SUPPORTS = {"shift": 3, "flip": True}
 """Fields of a `SupportAugmentation`; ours, as the paper's are not published."""
 

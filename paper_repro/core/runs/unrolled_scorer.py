@@ -87,4 +87,4 @@ class UnrolledNetworks:
             of.directory,
             of.report,
         )
-        return tested(found, learned, len(dataset.y_test), {})
+        return tested(found, learned, len(dataset.y_test), {}, self.evaluation.is_reduced)

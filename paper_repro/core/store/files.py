@@ -40,12 +40,15 @@ def exclusive(directory: Path) -> Iterator[None]:
         yield
 
 
+_REPLACED = "replaced"
+
+
 @contextlib.contextmanager
 def atomic_folder(place: Path, prefix: str = "") -> Iterator[Path]:
     """Yield an empty folder beside `place` that replaces it when the block ends without an error.
 
     On any error `place` is as it was. The folder's name begins with `prefix`, by default that of a
-    hidden file named like `place`, so that what a killed process leaves can be recognised.
+    hidden file named like `place`, so that `restore_folders` finds what a killed process leaves.
 
     Raises:
       OSError: nothing can be written beside `place`.
@@ -57,14 +60,30 @@ def atomic_folder(place: Path, prefix: str = "") -> Iterator[Path]:
         staged.mkdir()
         yield staged
         if place.exists():
-            os.replace(place, work / "old")
+            (work / _REPLACED).mkdir()
+            os.replace(place, work / _REPLACED / place.name)
         os.replace(staged, place)
     except BaseException:
-        if (work / "old").exists() and not place.exists():
-            os.replace(work / "old", place)
+        _put_back(work)
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def restore_folders(parent: Path, prefix: str) -> None:
+    """Clear away what `atomic_folder` of a killed process has left in `parent`.
+
+    A folder that was being replaced comes back, if what was to replace it had not come yet.
+    """
+    for work in parent.glob(f"{prefix}*"):
+        _put_back(work)
+        shutil.rmtree(work)
+
+
+def _put_back(work: Path) -> None:
+    for replaced in work.glob(f"{_REPLACED}/*"):
+        if not (place := work.parent / replaced.name).exists():
+            os.replace(replaced, place)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,10 @@ PACKAGES = (
     "datasets",
     "huggingface-hub",
 )
-ON_A_CARD = ("jax-cuda12-plugin", "jax-cuda13-plugin", "cuda-bindings", "nvidia-cuda-nvrtc")
+NOT_EVERYWHERE = (
+    *("torch", "jax-cuda12-plugin", "jax-cuda13-plugin"),
+    *("cuda-bindings", "nvidia-cuda-nvrtc"),
+)
 DISTRIBUTION = "kip-repro"
 SOURCE = ("paper_repro", "pyproject.toml", "requirements.lock")
 
@@ -41,7 +44,7 @@ def provenance() -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Version of Python, of this project and of what it computes with; None if not installed.
 
-    Of what only runs on an NVIDIA card use (`ON_A_CARD`), what is installed.
+    Of what only some runs use (`NOT_EVERYWHERE`), what is installed.
     """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in (*PACKAGES, DISTRIBUTION):
@@ -50,7 +53,7 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     found["paper_repro"] = found.pop(DISTRIBUTION)
-    for name in ON_A_CARD:
+    for name in NOT_EVERYWHERE:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
@@ -59,8 +62,9 @@ def versions() -> dict[str, str | None]:
 def hardware() -> dict[str, Any]:
     """CPU model and vector set, cores this process may use, memory in GiB, accelerator or None.
 
-    The accelerator is known only when JAX is loaded; this never loads it. Beside an NVIDIA one
-    stands the version of its driver. The name of the machine is not recorded.
+    The accelerator is known only when JAX or PyTorch is loaded, so call this when a run ends; it
+    never loads them. Beside an NVIDIA one stands the version of its driver. The name of the machine
+    is not recorded.
     """
     found = {
         "cpu": _cpu_model(),
@@ -187,12 +191,13 @@ def _driver() -> str | None:
 
 
 def _accelerator() -> str | None:
-    jax = sys.modules.get("jax")
-    if jax is None:
-        return None
-    try:
-        devices = [d for d in jax.local_devices() if d.platform != "cpu"]
-    except Exception:  # of a device that was asked for and is not here, an AssertionError too
-        return None
-    names = dict.fromkeys(d.device_kind for d in devices)
-    return ", ".join(f"{sum(d.device_kind == n for d in devices)} x {n}" for n in names) or None
+    kinds = []
+    if (jax := sys.modules.get("jax")) is not None:
+        # Of a device that was asked for and is not here, an AssertionError too.
+        with contextlib.suppress(Exception):
+            kinds = [d.device_kind for d in jax.local_devices() if d.platform != "cpu"]
+    if not kinds and (torch := sys.modules.get("torch")) is not None:
+        with contextlib.suppress(Exception):
+            cards = range(torch.cuda.device_count())
+            kinds = [torch.cuda.get_device_name(card) for card in cards]
+    return ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds)) or None

@@ -80,7 +80,8 @@ ROW_FIELDS: dict[str, Field] = {
 """Every field of a row; more keys (width, support_size, validation_accuracy, ...) are welcome.
 
 `test_accuracy` is a fraction of `n_test` images, `test_mse` has the 0.5 factor, `seconds` are the
-run's own (all sessions together for KIP and LS, else of the last one), `peak_mb` (MiB) is the
+run's own (all sessions together where the method or the networks keep states, else of the last
+one), `peak_mb` (MiB) is the
 process's up to its end, with the runs before it in the same command, `budget` what was spent
 (steps, target_batch, n_train, ...), `started` an ISO 8601 time with its zone. `step` is that of the
 method that made the set and null for methods without steps (older rows of networks that trained on

@@ -165,9 +165,10 @@ class ResultTable:
 def build_cells(specs: Iterable[CellSpec], rows: Iterable[Row]) -> list[TableCell]:
     """Fill each spec from the done rows that match it.
 
-    Rows of different configurations are never averaged: the one with the most KIP steps times
-    targets is shown; of equals the one whose finite network has the most width times steps, the
-    one of the largest preset, the one with the most seeds, the one started last. A row that stands
+    Rows of different configurations are never averaged: the one that spent most on the set is shown
+    (KIP steps times targets, targets of Label Solve, DC's iterations times natural images, ...); of
+    equals the one whose finite networks took most, the one of the largest preset, the one with the
+    most seeds, the one started last. A row that stands
     in several files counts once.
     """
     rows = list(rows)
@@ -259,15 +260,17 @@ def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[
 
 
 def _work(row: Row) -> tuple[int, int]:
-    """Of KIP (for the support, if a network was trained on one), then of the network."""
+    """Of the set (or of the one that a network was trained on), then of the networks."""
     config, budget = row["config"], row["budget"]
     steps = config.get("steps") or budget.get("kip_steps") or config.get("iterations") or 0
     targets = config.get("target_batch") or budget.get("kip_target_batch")
     steps, targets = steps or budget.get("outer_steps") or 0, targets or budget.get("outer_batch")
     network = config.get("network") or {}
     evaluation = config.get("evaluation") or config.get("unrolled") or {}
-    spent = network.get("width", 0) * network.get("steps", 0) or evaluation.get("networks", 0)
-    return steps * (targets or config.get("real_batch") or 0), spent
+    trained = evaluation.get("networks", 0) * evaluation.get("epochs", 1)
+    spent = network.get("width", 0) * network.get("steps", 0) or trained
+    learned = steps * (targets or config.get("real_batch") or 0)
+    return learned or budget.get("n_targets") or budget.get("feature_epochs") or 0, spent
 
 
 def _rank(row: Row) -> int:

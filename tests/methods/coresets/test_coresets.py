@@ -20,8 +20,10 @@ from paper_repro.core.network.pytorch.spec import NetworkSpec
 from paper_repro.core.preprocess import Standard
 from paper_repro.core.store import checkpoint
 
-pytest.importorskip("torch")
-from paper_repro.core.methods.coresets import reference
+torch = pytest.importorskip("torch")
+
+from paper_repro.core.methods.coresets import reference  # noqa: E402
+from paper_repro.core.network.pytorch import training  # noqa: E402
 
 SMALL = NetworkSpec(width=4, depth=2)
 CONFIG = SelectedConfig(3, feature_epochs=3, learner=SMALL)
@@ -128,6 +130,16 @@ def test_a_training_that_was_cut_goes_on_bit_for_bit(problem, known, tmp_path):
     some = np.arange(7)
     assert np.array_equal(again.features(some), known.features(some))
     assert known.features(some).shape == (7, 4 * 2 * 2)
+
+
+def test_no_network_that_scores_a_coreset_starts_as_the_one_that_chose_it(problem):
+    x, y = torch.zeros(9, 1, 8, 8), torch.zeros(9, dtype=torch.long)
+    shape = problem.x_target.shape[1:]
+    x = torch.zeros(9, shape[-1], *shape[:2])
+    scoring = training.Training(spec.Evaluation(SMALL), x, y, N_CLASSES, seed=0)
+    choosing = reference._Training(problem, SETTINGS, 0)
+    pairs = zip(scoring.network.parameters(), choosing._network.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_losses_and_forgetting_are_those_of_the_network_in_training(problem, tmp_path):

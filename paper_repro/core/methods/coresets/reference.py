@@ -104,7 +104,7 @@ def trained(
     alone = dataclasses.replace(
         problem, kernel_fn=None, alternatives=(), validation=None, test=None
     )
-    identity = alone.identity({"reference": 1, **dataclasses.asdict(settings)}, seed)
+    identity = alone.identity({"reference": 2, **dataclasses.asdict(settings)}, seed)
     directory = beside.parent / f"reference-{identity[:16]}"
     with exclusive(directory):
         resume = Resume(directory, identity)
@@ -134,7 +134,8 @@ class _Training:
         self._labels = torch.from_numpy(np.asarray(problem.labels, np.int64)).to(device())
         if missing := sorted(set(range(problem.n_classes)) - set(problem.labels.tolist())):
             raise UserError(f"no image of class {missing[0]}: a coreset needs every class")
-        drawn = int(generator(seed, Purpose.NETWORK).integers(2**62))
+        # Of its own, so that no network that scores a coreset starts as the one that chose it.
+        drawn = int(generator(seed, Purpose.LEARNER).integers(2**62))
         shape = problem.x_target.shape[1:]
         self._network = build(settings.learner, shape, problem.n_classes, drawn).to(device())
         self._optimizer = torch.optim.SGD(
@@ -146,7 +147,7 @@ class _Training:
     def run_epoch(self) -> float:
         """One pass over the images in random order; returns their mean loss."""
         n, total = len(self._labels), 0.0
-        order = generator(self._seed, Purpose.NETWORK, 1 + self.epoch).permutation(n)
+        order = generator(self._seed, Purpose.LEARNER, 1 + self.epoch).permutation(n)
         self._network.train()
         for first in range(0, n, BATCH):
             rows = order[first : first + BATCH]

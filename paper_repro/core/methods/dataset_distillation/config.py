@@ -28,7 +28,7 @@ class DistillationConfig(OuterStepsConfig):
       first_rate: learning rate of every step before it is learned; None for the published 0.02
         on gray images and 0.001 on images in colour.
       learning_rate: of Adam, for the images, the learning rates and the labels; it is halved every
-        40 epochs, as many outer steps as the published run has there.
+        40 epochs, which are so many outer steps as these batches take to see all images 40 times.
 
     Example:
       >>> DistillationConfig(10).steps_for(60_000)

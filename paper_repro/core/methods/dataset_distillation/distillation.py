@@ -77,8 +77,8 @@ class Distillation:
             loss, slopes = outer_gradient(network, start, steps, x, classes, learned)
         if not (np.isfinite(loss) and all(bool(slope.isfinite().all()) for slope in slopes)):
             raise Diverged(
-                f"the loss or its gradient is not finite in outer step {self.done + 1}: a smaller "
-                "first_rate or learning_rate may help"
+                f"the loss or its gradient is not finite in outer step {self.done + 1}; a smaller "
+                "first_rate or learning_rate of its config (in Python) may help"
             )
         self._adam.step(slopes, config.rate_at(self.done, n))
         self.done, self.loss = self.done + 1, loss

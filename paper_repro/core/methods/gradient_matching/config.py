@@ -46,9 +46,9 @@ class MatchingConfig(MethodConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("iterations", "real_batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("iterations", "real_batch", "matching_steps", "network_epochs"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, not {value}")
 
     @property
     def loops(self) -> tuple[int, int]:

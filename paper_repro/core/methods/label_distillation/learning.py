@@ -41,7 +41,7 @@ class _Learner:
     def __init__(self, problem: Problem, config: LabelDistillationConfig, seed: int, number: int):
         self.number, self._config = number, config
         shape = problem.x_target.shape[1:]
-        drawn = int(generator(seed, Purpose.NETWORK, number).integers(2**62))
+        drawn = int(generator(seed, Purpose.LEARNER, number).integers(2**62))
         spec = config.network_for(shape[-1])
         self._network = build(spec, shape, problem.n_classes, drawn).to(device())
         named = dict(self._network.named_parameters())

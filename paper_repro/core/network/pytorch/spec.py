@@ -152,6 +152,12 @@ class Evaluation:
             raise UserError(f"unknown changes {self.changes!r}: choose none, dc or dsa")
 
     @property
+    def is_reduced(self) -> bool:
+        """Whether it takes fewer networks or epochs than the published one with these changes."""
+        epochs = type(self).epochs if self.changes == "none" else AUGMENTED_EPOCHS
+        return self.networks < type(self).networks or self.epochs < epochs
+
+    @property
     def recorded(self) -> dict[str, Any]:
         """What result rows record; `from_recorded` reads it."""
         fields = {**dataclasses.asdict(self), "network": self.network.recorded}
@@ -185,6 +191,11 @@ class UnrolledEvaluation:
     def __post_init__(self):
         if self.networks < 1:
             raise UserError(f"networks must be at least 1, not {self.networks}")
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it takes fewer networks than the published one."""
+        return self.networks < type(self).networks
 
     @property
     def recorded(self) -> dict[str, Any]:
