@@ -49,7 +49,7 @@ FIRST = "first steps of {}"
 TOLERANCE = {False: 4e-4, True: 6e-4}
 """Of the mean test MSE, without and with augmentation."""
 
-_SIX = {"steps": STEPS, "patience": None}
+_SIX = {"steps": STEPS, "patience": None, "decay": None}
 PRESETS = {
     name: dataclasses.replace(
         preset, **({} if name == "smoke" else {**_SIX, "target_batch": 5_000})

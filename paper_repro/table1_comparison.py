@@ -18,8 +18,8 @@ LS 0.11 ms for every pair of a support image and a training image (28x28 images:
 0.41, in proportion); without AVX-512 two to three times as much.
 
 Deviations. Ours are the ranges of the augmentation (10 degrees, shifts of a tenth, flips for RGB,
-every target) and the criterion of convergence (README). The laptop preset takes fewer steps with
-smaller target batches and says so in every cell.
+every target) and the criterion of convergence (README). The laptop preset takes fewer and smaller
+target batches at a rate that falls to 0 (`figure_kip_schedule` says why) and says so in every cell.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         build_cells(_specs(samples), rows),
         notes=(
             "Not run: `python -m paper_repro.table1_comparison --datasets <name> --ipc <images per "
-            'class> --methods <LS | "KIP (l)" | "KIP (a + l)">` at the laptop preset, 120 steps '
-            "with target batch 500.",
+            'class> --methods <LS | "KIP (l)" | "KIP (a + l)">` at the laptop preset, '
+            f"{PRESETS['laptop'].kip_in_words}.",
             "DC and DSA train finite ConvNets with instance normalisation, on standardised "
             "images; ours are run in PyTorch (`make torch`).",
             *notes,

@@ -99,7 +99,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     notes = (
         *_order(equal),
         f"Not run: `python -m paper_repro.{SCRIPT} --ipc <images per class>` at the laptop preset, "
-        "120 steps with target batch 500.",
+        f"{PRESETS['laptop'].kip_in_words}.",
         *smoke_note(rows, "A smoke test: 200 test images, pooled to 8x8."),
     )
     appendices = ()

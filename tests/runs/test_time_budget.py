@@ -96,7 +96,7 @@ def test_the_paper_preset_of_networks_is_not_cut_either(tmp_path):
 
 
 def test_a_decay_runs_to_its_end_where_a_preset_would_stop_on_validation():
-    waiting = dataclasses.replace(CONVNET["laptop"], patience=100)
+    waiting = dataclasses.replace(CONVNET["gpu"], patience=100)
     assert Spending(minutes=1.0).of(waiting).patience is None
     assert Spending(decay="cosine").of(waiting).patience is None
     assert Spending(steps=7).of(waiting).patience == 100
@@ -104,7 +104,10 @@ def test_a_decay_runs_to_its_end_where_a_preset_would_stop_on_validation():
 
 def test_minutes_bring_the_decay_unless_told():
     laptop = CONVNET["laptop"]
-    assert Spending(minutes=1.0).of(laptop).decay == "cosine"
+    assert Spending(minutes=1.0).of(laptop).decay == laptop.decay == "cosine"
+    assert Spending(minutes=1.0).of(CONVNET["gpu"]).decay == "cosine"
+    assert Spending(decay="constant").of(laptop).decay is None
+    assert Spending(minutes=1.0, decay="constant").of(laptop).decay is None
     assert Spending().of(laptop) == laptop
     with pytest.raises(UserError, match="leave out --steps"):
         Spending(minutes=1.0, steps=2)

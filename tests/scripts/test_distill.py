@@ -60,8 +60,8 @@ def test_it_prints_each_method_beside_natural_images(finished):
 def test_a_finished_run_goes_on(finished, tmp_path):
     """The longer run has the log of the shorter one, its seconds too."""
     place, _ = finished
-    words = ["--datasets", "dots", "--methods", "KIP", "--architectures", "FC1", "--decay"]
-    words += ["cosine", "--target-batch", "40", "--data-dir", place / "data", "--out", tmp_path]
+    words = ["--datasets", "dots", "--methods", "KIP", "--architectures", "FC1"]
+    words += ["--target-batch", "40", "--data-dir", place / "data", "--out", tmp_path]
     for more in (["--steps", "6"], ["--steps", "9", "--restart-at", "6"]):
         done = run(*words, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -176,7 +176,7 @@ def test_large_sets_are_exported_without_their_series(runs, tmp_path):
 def test_smoke_runs_are_never_exported(runs, tmp_path):
     _, data, _ = runs
     run_cells(small_table.SCRIPT, [kip(2)], [0], options(tmp_path / "r", data, "smoke"))
-    with pytest.raises(UserError, match="no finished KIP or LS run"):
+    with pytest.raises(UserError, match="no finished run of a method that learns"):
         export(tmp_path / "r", tmp_path / "c", (0,), 100, data)
 
 

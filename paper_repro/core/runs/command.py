@@ -9,7 +9,7 @@ from typing import Any
 
 from paper_repro.core.data import registry
 from paper_repro.core.runs.cell import Cell, distilling_cell
-from paper_repro.core.runs.presets import CONVNET, Spending, overridden
+from paper_repro.core.runs.presets import CONVNET, Spending
 
 
 def command(row: Mapping[str, Any], cell: Cell) -> str:
@@ -42,11 +42,13 @@ def _spent(row: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
     fields = [field.name for field in dataclasses.fields(Spending)]
     names = [name for name in cell.method_object.budget_fields if name in fields]
     spent = {name: getattr(cell.config, name) for name in names}
+    if "decay" in spent and CONVNET[row["preset"]].decay is not None:
+        spent["decay"] = spent["decay"] or "constant"
     return {name: value for name, value in spent.items() if value is not None}
 
 
 def _is_of_distill(row: Mapping[str, Any], cell: Cell) -> bool:
-    budget = overridden(CONVNET[row["preset"]], **_spent(row, cell))
+    budget = Spending(**_spent(row, cell)).of(CONVNET[row["preset"]])
     what = cell.method, cell.dataset, cell.images_per_class, cell.kernel
     same = distilling_cell(*what, budget, zca=cell.zca)
     # A method that networks score makes its set on the way.

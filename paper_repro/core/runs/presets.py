@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -70,6 +70,12 @@ class Preset:
     natural: tuple[int, ...] = (1, 2, 4, 8, 10, 16, 32, 64, 128, 256)
 
     @property
+    def kip_in_words(self) -> str:
+        """What KIP spends, as in `480 steps with target batch 125, the rate falling to 0`."""
+        words = f"{self.steps:,} steps with target batch {self.target_batch:,}"
+        return words if self.decay is None else f"{words}, the rate falling to 0"
+
+    @property
     def cut(self) -> DataCut:
         """How much of the data is used."""
         return DataCut(self.n_train, self.n_test, self.image_side)
@@ -119,8 +125,9 @@ class Spending:
     Attributes:
       steps: KIP steps.
       target_batch: targets per KIP step.
-      decay: cosine lets the learning rate fall to 0 over the steps; many small target batches
-        with it reach further in the same time than a few large ones at a constant rate.
+      decay: cosine lets the learning rate fall to 0 over the steps, constant keeps it, as
+        published; default the preset's. Many small target batches with a decay reach further in
+        the same time than a few large ones at a constant rate.
       restart_at: the step at which a decaying rate begins again. A finished run goes on so: with
         more --steps, its own number as --restart-at, and the same --out.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
@@ -135,7 +142,7 @@ class Spending:
 
     steps: int | None = None
     target_batch: int | None = None
-    decay: Decay | None = None
+    decay: Decay | Literal["constant"] | None = None
     restart_at: int | None = None
     final_labels: FinalLabels | None = None
     minutes: float | None = None
@@ -143,8 +150,8 @@ class Spending:
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
             raise UserError("--minutes decides the number of steps: leave out --steps")
-        if self.restart_at is not None and (self.steps is None or self.decay is None):
-            raise UserError("--restart-at needs --steps, more than so many, and --decay cosine")
+        if self.restart_at is not None and self.steps is None:
+            raise UserError("--restart-at needs --steps, more than so many")
 
     @property
     def given(self) -> dict[str, bool]:
@@ -161,6 +168,8 @@ class Spending:
         if changes.pop("minutes") is not None:
             changes["decay"] = self.decay or "cosine"
         found = overridden(budget, **changes)
+        if found.decay == "constant":
+            found = dataclasses.replace(found, decay=None)
         return found if found.decay is None else dataclasses.replace(found, patience=None)
 
 
@@ -212,8 +221,9 @@ CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
     "laptop": Preset(
         "laptop",
-        steps=120,
-        target_batch=500,
+        steps=480,
+        target_batch=125,
+        decay="cosine",
         real_batch=32,
         feature_epochs=2,
         outer_steps=2_000,

@@ -88,7 +88,9 @@ class KIPConfig(MethodConfig):
             raise UserError("a learning rate that decays over the steps has no use for patience")
         if self.restart_at is not None:
             if self.decay is None:
-                raise UserError("restart_at is for a learning rate that decays: add decay=cosine")
+                raise UserError(
+                    "restart_at is for a learning rate that decays: choose decay cosine"
+                )
             if not 0 < self.restart_at < self.steps:
                 raise UserError(
                     f"restart_at must be a step before the last one ({self.steps}) and after 0, "
