@@ -102,7 +102,7 @@ def test_its_cells_are_those_of_no_other_table():
 def test_its_supports_are_not_exported(smoke, tmp_path):
     rows, out = smoke
     assert all((out / "runs").glob(f"*{row['config_hash']}*") for row in rows)
-    with pytest.raises(UserError, match="no finished KIP or LS run"):
+    with pytest.raises(UserError, match="no finished run of a method that learns"):
         export(out, tmp_path / "checkpoints", (0,), 100, None)
 
 
