@@ -22,6 +22,7 @@ import tyro
 
 from paper_repro.core import cli
 from paper_repro.core.data import Dataset, load_dataset, require_releasable
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.kernels.architecture import from_name
@@ -34,7 +35,7 @@ from paper_repro.core.runs.options import RunArguments, RunOptions
 from paper_repro.core.runs.prepared_data import require_enough
 from paper_repro.core.runs.presets import CONVNET, Preset, Spending, SpendingArguments, find_preset
 from paper_repro.core.runs.runner import run_cells
-from paper_repro.core.runs.time_budget import within
+from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.store.rows import finished, rows_for
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells
 from paper_repro.core.tables.render.terminal import print_table
@@ -105,6 +106,10 @@ class Recipe:
                         f"{method} cannot learn a scale: leave out --learn-scale, or that method"
                     )
                 found.append(cell)
+        if self.initial != "natural" and not any(
+            "initial" in cell.method_object.option_fields for cell in found
+        ):
+            raise UserError(f"--initial {self.initial} is for KIP: choose it, or leave that out")
         return found
 
 
@@ -175,7 +180,7 @@ def main(
         wanted = recipe.cells(data, budget)
         for cell in wanted:
             require_enough(cell, data)
-        cells += within(spending.minutes, wanted, options)
+        cells += spend(spending, wanted, options)
     cells = _with_exported(cells)
     unfinished = run_cells(COMMAND, cells, used, options)
     if unfinished.missing:
@@ -184,7 +189,9 @@ def main(
     draw(COMMAND, cells, rows, options, used[0])
     print_table(table(cells, rows))
     learned = {cell.config_hash for cell in cells if is_exported(cell)}
-    if not options.is_smoke and any(finished(rows, h, s) for h in learned for s in used):
+    if options.is_smoke:
+        say("a smoke run is a test: its sets are not exported")
+    elif any(finished(rows, h, s) for h in learned for s in used):
         _export(out, used, options.data_dir, learned)
     unfinished.require_none()
 

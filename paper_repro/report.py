@@ -18,7 +18,7 @@ from typing import Any
 from paper_repro.core.cli import run
 from paper_repro.core.errors import UserError
 from paper_repro.core.pictures.table import render_png, render_wide_png
-from paper_repro.core.store.files import write_atomic
+from paper_repro.core.store.files import require_file_place, write_atomic
 from paper_repro.core.store.rows import read_rows, rows_for
 from paper_repro.core.tables.render.markdown import (
     inline,
@@ -65,6 +65,8 @@ def main(
             f"no directory {results}: run a table first, such as "
             f"`python -m paper_repro.table_cheap_kernels --preset laptop --out {results}`"
         )
+    if not check:
+        require_file_place(out)
     modules = [script.load() for script in scripts()]
     if check:
         expected = texts(modules, results, out)

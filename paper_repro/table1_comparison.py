@@ -57,7 +57,7 @@ from paper_repro.core.runs.presets import (
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import PublishedNetworks
-from paper_repro.core.runs.time_budget import within
+from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import (
     CellSpec,
@@ -340,7 +340,7 @@ def main(
             support_batch=support_batch is not None,
             beside=beside,
         )
-    chosen = within(spending.minutes, _installed(chosen, selection), options)
+    chosen = spend(spending, _installed(chosen, selection), options)
     sizes = {(_title(cell.dataset), str(cell.images_per_class)) for cell in chosen}
 
     def shown(cell: TableCell) -> bool:

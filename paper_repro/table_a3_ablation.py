@@ -42,7 +42,7 @@ from paper_repro.core.runs.presets import (
 )
 from paper_repro.core.runs.rescore import Rescoring
 from paper_repro.core.runs.runner import Table, run_table
-from paper_repro.core.runs.time_budget import within
+from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.runs.transfer_cells import BY_SGD, KIP_TO_NN
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import (
@@ -234,7 +234,7 @@ def main(
     chosen = selection.choose(cells(budget), zca=zca)
     if rescoring.evaluate_only:
         return rescoring.rescore(chosen, options, **spending.given)
-    run_table(TABLE, within(spending.minutes, chosen, options), budget, options)
+    run_table(TABLE, spend(spending, chosen, options), budget, options)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from paper_repro.core.runs.options import (
 from paper_repro.core.runs.presets import SMOKE, Preset, Spending, SpendingArguments, find_preset
 from paper_repro.core.runs.runner import Table, run_table
 from paper_repro.core.runs.scorers import FiniteNetwork
-from paper_repro.core.runs.time_budget import within
+from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.runs.transfer_cells import settings
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, smoke_note
@@ -262,7 +262,7 @@ def main(
     """
     budget = spending.of(find_preset(options.preset, PRESETS))
     chosen = _varied(selection.choose(cells(budget)), initial, learn_scale)
-    run_table(TABLE, within(spending.minutes, chosen, options), budget, options)
+    run_table(TABLE, spend(spending, chosen, options), budget, options)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def main(
         for problem in found.problems:
             print(f"- {problem}")
         raise
-    print(f"{folder}: {len(names)} sets verified" + (", scores included" if score else ""))
+    sets = "1 set" if len(names) == 1 else f"{len(names)} sets"
+    print(f"{folder}: {sets} verified" + (", scores included" if score else ""))
 
 
 def verify(

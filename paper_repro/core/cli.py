@@ -14,13 +14,14 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Union
 
 import tyro
 
 from paper_repro.core.errors import UserError
-from paper_repro.core.machine.device import require_chosen
+from paper_repro.core.machine.device import require_chosen, require_xla_flags
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -28,6 +29,10 @@ EXIT_INTERRUPTED = 130
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNNAMED = "the output, a cache or temporary files"
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.EBUSY, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 def run(
@@ -41,21 +46,20 @@ def run(
     never called then, has the description of them all.
 
     Exit codes: 0 done, 2 for a `UserError` or unusable arguments (one line on stderr), 130 when
-    interrupted. A full disk and a missing permission are reported like a `UserError`, wherever
-    they were met.
+    interrupted, with what the interrupt says (`run_cells` says that its command goes on). A full
+    disk, a missing permission and a path that cannot be a file or a directory are reported like a
+    `UserError`, wherever they were met.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     report = sys.unraisablehook
     sys.unraisablehook = functools.partial(_interrupt_again, report)
     try:
+        require_xla_flags()
         parse(main, args, commands)()
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print(
-            "interrupted: what was finished is kept; the same command goes on from there",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as stop:
+        print(": ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of the output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,6 +76,8 @@ def run(
                 f"cannot use {error.filename or _UNNAMED}: {error.strerror.lower()}; correct the "
                 "permissions or choose another place"
             )
+        if error.errno in _NO_PLACE and error.filename:
+            _fail(f"cannot use {error.filename}: {error.strerror.lower()}; choose another place")
         raise
     except (AssertionError, RuntimeError):
         try:
@@ -80,17 +86,27 @@ def run(
             _fail(str(refused))
         raise
     except ValueError as error:
-        if (name := _variable_in(error)) is None:
+        if not (names := _variables_in(error)):
             raise
-        _fail(f"the environment variable {name}={os.environ[name]} is wrong ({error}): correct it")
+        given = ", ".join(f"{name}={os.environ[name]}" for name in names)
+        _fail(f"the environment has a wrong value, {given} ({error}): correct or unset it")
     finally:
         sys.unraisablehook = report
 
 
-def _variable_in(error: ValueError) -> str | None:
-    """The variable that JAX or Numba, which read theirs when imported, do not understand."""
+def _variables_in(error: ValueError) -> list[str]:
+    """The variables that JAX or Numba, which read theirs when imported, may not understand.
+
+    Of Numba, which does not always say which, all that are set.
+    """
+    of_theirs = [name for name in os.environ if name.startswith(("JAX_", "NUMBA_"))]
     named = set(re.findall(r"\w+", str(error).upper()))
-    return next((n for n in os.environ if n.startswith(("JAX_", "NUMBA_")) and n in named), None)
+    if found := [name for name in of_theirs if name in named]:
+        return found[:1]
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if f"{os.sep}numba{os.sep}" in raised_in:
+        return [name for name in of_theirs if name.startswith("NUMBA_")]
+    return []
 
 
 def _later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -119,7 +135,8 @@ def parse(
     elif commands:
         main = _one_of(commands, main)
     # The whole docstring up to the arguments: tyro itself would leave out the examples.
-    summary = inspect.getdoc(main).split("\nArgs:")[0]
+    # Under python -OO there are no docstrings.
+    summary = (inspect.getdoc(main) or "").split("\nArgs:")[0]
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -143,7 +160,7 @@ def _one_of(
             Any,
             tyro.conf.subcommand(
                 name,
-                description=inspect.getdoc(function).split("\n\n")[0],
+                description=(inspect.getdoc(function) or "").split("\n\n")[0],
                 constructor=_later(function),
             ),
         ]

@@ -25,10 +25,10 @@ TOLERANCE = 2.0
 """How far a run may be from its time, as a factor: other work goes on beside the tests."""
 
 
-def run(place, *more):
+def run(place, *more, minutes=MINUTES):
     words = ["--datasets", "small", "--data-dir", place / "data", "--out", place / "out"]
     words += ["--methods", "KIP (l)", "LS", "--architectures", "ConvNet", "--target-batch", "100"]
-    done = command(distill.main, *words, "--minutes", MINUTES, *more)
+    done = command(distill.main, *words, "--minutes", minutes, *more)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -57,6 +57,15 @@ def test_the_steps_fill_the_time(ran):
     assert row["budget"]["steps"] > 5
     assert row["seconds"] < TOLERANCE * 60 * MINUTES
     assert row["config"]["steps"] == row["budget"]["steps"]
+
+
+def test_where_scoring_takes_the_time_something_is_learned_all_the_same(tmp_path):
+    small_table.write_data(tmp_path / "data")
+    minutes = 2e-5  # less than scoring takes
+    done = run(tmp_path, minutes=minutes)
+    (plan,) = [p for p in (tmp_path / "out/plans").glob("*.json") if "LS" in p.read_text()]
+    planned = json.loads(plan.read_text())["at_most"]
+    assert planned > minutes and f"at most {planned:g} min" in done.stderr
 
 
 def test_the_plan_is_printed_and_kept(ran):

@@ -21,10 +21,16 @@ def read_npz(
         is never loaded), or lacks a required array. A file that is not there raises
         FileNotFoundError (or NotADirectoryError) as usual.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a directory: name an npz file")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
+        with open(path, "rb") as file:
+            begins = file.read(6)
+        if begins == b"\x93NUMPY":
             raise UserError(f"{path} is one array, not an npz archive of several")
+        if begins[:2] != b"PK":
+            raise UserError(f"{path} is not an npz file: write one with numpy.savez")
+        loaded = np.load(path, allow_pickle=False)
         with loaded as archive:
             missing = [key for key in required if key not in archive.files]
             if missing:

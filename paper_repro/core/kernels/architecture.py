@@ -113,7 +113,7 @@ _MYRTLE_BLOCKS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}
 def myrtle(depth: int, activation: Activation | None = None) -> Architecture:
     """Myrtle-5, -7 or -10: conv+ReLU, three blocks with pools between, global average pooling."""
     if depth not in _MYRTLE_BLOCKS:
-        raise UserError(f"myrtle({depth}) is not defined: choose 5, 7 or 10")
+        raise UserError(f"myrtle-{depth} is not defined: choose 5, 7 or 10")
     phi = activation or activations.ReLU()
     layers: tuple[Layer, ...] = (Conv(), phi)
     for index, repeats in enumerate(_MYRTLE_BLOCKS[depth]):
@@ -125,7 +125,7 @@ def myrtle(depth: int, activation: Activation | None = None) -> Architecture:
 
 def fully_connected(depth: int, activation: Activation | None = None) -> Architecture:
     """FC-n: Flatten, n dense+ReLU layers, Dense (arXiv 2011.00050)."""
-    _require_depth("fully_connected", depth)
+    _require_depth("fc", depth)
     phi = activation or activations.ReLU()
     return Architecture(_named(f"FC{depth}", phi), (Flatten(), *(Dense(), phi) * depth, Dense()))
 
@@ -174,6 +174,9 @@ def _named(name: str, activation: Activation) -> str:
     return name if activation == activations.ReLU() else f"{name}-{activation.label}"
 
 
+_MOST_LAYERS = 100
+
+
 def _require_depth(what: str, depth: int) -> None:
-    if depth < 1:
-        raise UserError(f"{what} needs at least one layer, not {depth}")
+    if not 1 <= depth <= _MOST_LAYERS:
+        raise UserError(f"{what} needs 1 to {_MOST_LAYERS} layers, not {depth}")

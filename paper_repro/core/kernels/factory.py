@@ -82,6 +82,10 @@ def network_kernel(
     """
     if isinstance(architecture, str):
         architecture = from_name(architecture)
+    if not isinstance(architecture, Architecture):
+        raise UserError(
+            f"an architecture is a name, as 'convnet', or an Architecture, not {architecture!r}"
+        )
     known_get(get)
     backend = _resolved(architecture, backend)
     options = _options_of(backend, threads=threads, tile_pairs=tile_pairs)

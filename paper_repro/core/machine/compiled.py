@@ -20,7 +20,14 @@ from numba.core import caching
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
+from paper_repro.core.errors import UserError
 from paper_repro.core.machine import kept
+
+if numba.config.DISABLE_JIT:
+    raise UserError(
+        "NUMBA_DISABLE_JIT turns off the compiler that the kernels need: unset it, or choose "
+        "--backend jax"
+    )
 
 _ADVICE = "set NUMBA_CACHE_DIR to a directory that can be written"
 

@@ -63,6 +63,23 @@ def require_chosen() -> None:
         platform()
 
 
+def require_xla_flags() -> None:
+    """Check XLA_FLAGS before JAX is imported, whose compiler would end the process over it.
+
+    Raises:
+      UserError: it is neither a file nor flags as `--xla_...`, or a number in it is none.
+    """
+    words = os.environ.get("XLA_FLAGS", "").split()
+    if not words or (not words[0].startswith("-") and os.path.isfile(words[0])):
+        return
+    for word in words:
+        name, _, value = word.partition("=")
+        known = name.startswith(("--xla_", "--tf_", "--noxla_"))
+        is_count = name == "--xla_force_host_platform_device_count"
+        if not known or (is_count and not value.isdecimal()):
+            raise UserError(f"the environment variable XLA_FLAGS has {word!r}, no flag of XLA's")
+
+
 def _asked() -> str:
     given = (f"{name}={value}" for name in _VARIABLES if (value := os.environ.get(name)))
     return next(given, f"jax.config.jax_platforms ({jax.config.jax_platforms})")

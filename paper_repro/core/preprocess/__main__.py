@@ -14,7 +14,7 @@ from paper_repro.core.preprocess.storage import save as save_transform
 from paper_repro.core.preprocess.transform import digest
 from paper_repro.core.preprocess.vectors import check_vector, make_vector, read_vectors
 from paper_repro.core.preprocess.zca import ZCA
-from paper_repro.core.store.files import write_atomic
+from paper_repro.core.store.files import require_file_place, write_atomic
 
 
 def main(
@@ -50,8 +50,8 @@ def main(
     if save is not None and write is not None:
         raise UserError("give either --write or --save, not both")
     for path in (write, save):
-        if path is not None and path.is_dir():
-            raise UserError(f"{path} is a directory: name a file")
+        if path is not None:
+            require_file_place(path)
     loaded = load_dataset(dataset, data_dir)
     if save is not None:
         transform = _fit(loaded, n_train, regularisation, fresh)

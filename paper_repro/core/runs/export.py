@@ -75,9 +75,9 @@ def export(
         if not names:
             raise UserError(
                 "no finished run of a method that learns, of seed "
-                f"{', '.join(map(str, seeds))}, with its files in {results / 'runs'}: run a table "
-                "there first, such as `python -m paper_repro.table1_comparison --datasets mnist "
-                f"--ipc 1 --out {results}`"
+                f"{', '.join(map(str, seeds))}, with its files in {results / 'runs'} (smoke runs "
+                "do not count): run a table there first, such as `python -m "
+                f"paper_repro.table1_comparison --datasets mnist --ipc 1 --out {results}`"
             )
         write_atomic(out / catalogue.INDEX, as_json({"format": FORMAT, "sets": names}))
         draw_learning_curves([catalogue.read_set(out, name) for name in names], out / "curves.png")

@@ -140,10 +140,10 @@ def judged_table(
             "Images per class": str(images),
             "Set": name,
         }
-        for title in (judge.title for judge in judges):
-            hashes = tuple(row["config_hash"] for judge, row in kept if judge == title)
+        for column in (judge.title for judge in judges):
+            hashes = tuple(row["config_hash"] for judge, row in kept if judge == column)
             if hashes:
-                specs.append(CellSpec({**line, "Judge": title}, {"config_hash": hashes}))
+                specs.append(CellSpec({**line, "Judge": column}, {"config_hash": hashes}))
     cells = build_cells(specs, rows)
     wide = Wide(("Data set", "Images per class", "Set"), "Judge")
     return ResultTable(title, caption, cells, notes=tuple(notes), wide=wide)

@@ -123,6 +123,11 @@ def require_enough(cell: Cell, data: Dataset) -> None:
     kept = dataclasses.replace(data, x_train=data.x_train[:n], y_train=data.y_train[:n])
     _, y = _drawn_from(cell, kept)
     smallest = int(np.bincount(y, minlength=data.n_classes).min())
+    if not smallest:
+        empty = int(np.bincount(y, minlength=data.n_classes).argmin())
+        raise UserError(
+            f"class {empty} of {data.title} has no training image: every class needs one"
+        )
     if not 1 <= cell.images_per_class <= smallest:
         left_out = " but those held out for validation" if cell.holds_out_validation else ""
         raise UserError(

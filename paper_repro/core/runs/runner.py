@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +198,7 @@ def run_cells(
     ]
     todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
     done, status = len(runs) - len(todo), options.execution.status
-    with ProgressBars(len(runs), done, status=status) as progress:
+    with _resumable(), ProgressBars(len(runs), done, status=status) as progress:
         for cell, seed in todo:
             if cell.dataset in unfinished.missing:
                 continue
@@ -212,6 +212,15 @@ def run_cells(
                 unfinished.diverged.append(f"{cell} seed={seed}")
             progress.finish(row)
     return unfinished
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        kept = "what was finished is kept; the same command goes on from there"
+        raise KeyboardInterrupt(kept) from stop
 
 
 def _is_done(cell: Cell, seed: int, rows: Rows, options: NetworkOptions) -> bool:

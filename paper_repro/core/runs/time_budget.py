@@ -15,9 +15,25 @@ from paper_repro.core.methods.problem import seconds_per_entry
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import RunOptions
 from paper_repro.core.runs.prepared_data import PreparedData, prepared_data
-from paper_repro.core.runs.presets import refuse_paper
+from paper_repro.core.runs.presets import Spending, refuse_paper
 from paper_repro.core.store.files import write_atomic
 from paper_repro.core.store.row_schema import config_hash
+
+
+def spend(spending: Spending, cells: Sequence[Cell], options: RunOptions) -> list[Cell]:
+    """The cells of a command line that says what to spend; see `within`.
+
+    Raises:
+      UserError: something is given that none of the cells heeds, or see `within`.
+    """
+    for name in (name for name, given in spending.given.items() if given and name != "minutes"):
+        heeding = [c for c in cells if name in c.method_object.budget_fields]
+        if name == "final_labels":  # a budget keeps it from methods with fixed labels
+            heeding = [cell for cell in heeding if cell.config.final_labels is not None]
+        if not heeding:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} changes nothing for the methods chosen: leave it out")
+    return within(spending.minutes, cells, options)
 
 
 def within(minutes: float | None, cells: Sequence[Cell], options: RunOptions) -> list[Cell]:
@@ -52,27 +68,35 @@ def within(minutes: float | None, cells: Sequence[Cell], options: RunOptions) ->
     return planned
 
 
+_LEAST_SHARE = 0.5
+"""Of the time, for learning."""
+
+
 def _planned(minutes: float, cell: Cell, data: PreparedData, out: Path) -> Cell:
     path, kept = out / "plans" / f"{_key(cell, minutes)}.json", ""
     if path.is_file():
-        changes, kept = json.loads(path.read_text(encoding="utf-8"))["changes"], " (planned before)"
+        content, kept = json.loads(path.read_text(encoding="utf-8")), " (planned before)"
     else:
         problem = data.problem(cell)
         n_support = cell.images_per_class * data.dataset.n_classes
         scoring = 0.0
         if problem.kernel_fn is not None:
             scoring = seconds_per_entry(problem) * n_support * len(data.dataset.x_test)
-        left = max(0.0, 60 * minutes - scoring)
+        # Where scoring alone takes that long, something is learned all the same.
+        least = _LEAST_SHARE * 60 * minutes
+        left = max(60 * minutes - scoring, least)
+        at_most = max(minutes, float(f"{(scoring + least) / 60:.2g}"))
         config = cell.method_object.within(problem, cell.config, left)
         changes = {
             field.name: getattr(config, field.name)
             for field in dataclasses.fields(config)
             if getattr(config, field.name) != getattr(cell.config, field.name)
         }
-        content = {"cell": str(cell), "minutes": minutes, "changes": changes}
+        content = {"cell": str(cell), "at_most": at_most, "changes": changes}
         write_atomic(path, json.dumps(content, indent=1) + "\n")
+    changes = content["changes"]
     what = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in changes.items())
-    most = f"at most {minutes:g} min"
+    most = f"at most {content.get('at_most', minutes):g} min"
     if not cell.scorer.uses_kernel:
         most += " and the networks that score it"
     say(f"plan: {cell}: {what or 'its whole budget'}, {most}{kept}")

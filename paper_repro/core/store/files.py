@@ -92,11 +92,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     On any error, a full disk included, the temporary file is removed and `path` is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -105,10 +106,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename, error.filename2 = str(path), None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -155,6 +157,17 @@ def sha256_of_content(settings: Mapping[str, str], tensors: Mapping[str, np.ndar
     return total.hexdigest()
 
 
+def require_file_place(path: Path) -> None:
+    """Make sure, before any work, that a file can be put at `path`; makes its directory.
+
+    Raises:
+      UserError: `path` is a directory, or its directory cannot be made or written.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a directory: name a file")
+    require_writable(path.parent)
+
+
 def require_writable(directory: Path) -> None:
     """Create `directory` and make sure that a file can be written in it.
 
@@ -168,6 +181,6 @@ def require_writable(directory: Path) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(
-            f"cannot write to the output directory {directory} ({reason}): choose another --out "
+            f"cannot write to the output directory {directory} ({reason}): choose another one "
             "or correct its permissions"
         ) from error

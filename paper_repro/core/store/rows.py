@@ -107,7 +107,7 @@ def read_rows(path: Path | str, *, smoke: bool = False) -> list[Row]:
 def _all_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     unfinished = lines.pop()
     rows = [_decode(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]

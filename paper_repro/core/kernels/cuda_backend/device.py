@@ -50,7 +50,13 @@ class CudaDevice:
                 "clone, pip install '.[cuda]'"
             ) from error
         self._driver = driver
-        self._check(driver.cuInit(0))
+        try:
+            self._check(driver.cuInit(0))
+        except RuntimeError as error:  # of the bindings, where there is no driver to be loaded
+            raise UserError(
+                "the cuda backend needs an NVIDIA card and its driver, and none is found here: "
+                "choose another --backend"
+            ) from error
         self._device = self._check(driver.cuDeviceGet(number))
         self._context = self._check(driver.cuDevicePrimaryCtxRetain(self._device))
         self._free: dict[int, list[int]] = {}
