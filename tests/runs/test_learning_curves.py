@@ -49,9 +49,9 @@ def test_minutes_are_those_measured_or_the_whole_time_shared_out(stored):
     ]
     curve = curve_of(LearnedSet(plain.name, record, plain.source))
     assert curve.points == [(0, 0.0, 10.0), (10, 2.0, 30.0), (20, 1.5, 40.0), (100, 20.0, 50.0)]
-    assert curve.name == plain.name
+    assert (curve.panel, curve.name) == ("MNIST, 10 images", "standard, learned labels")
     record["hardware"] = {"gpu": "H100"}
-    assert curve_of(LearnedSet(plain.name, record, plain.source)).name.endswith("(on H100)")
+    assert curve_of(LearnedSet(plain.name, record, plain.source)).name.endswith(", on H100")
 
 
 def test_the_picture_has_what_has_a_curve(stored, tmp_path):

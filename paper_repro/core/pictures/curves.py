@@ -83,43 +83,55 @@ class LearningCurve(NamedTuple):
     """How an accuracy rose.
 
     Attributes:
-      name: what was learned.
+      panel: the data and the number of images; curves of one panel are drawn into one row.
+      name: what was learned, in words.
       points: (step, minutes, accuracy in percent).
       published: the published accuracy in percent at convergence, or None.
     """
 
+    panel: str
     name: str
     points: Sequence[tuple[int, float, float]]
     published: float | None
 
 
 def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
-    """Write accuracies against steps and, beside it, against minutes; stars are published ends."""
-    figure = new_figure(10.0, 4.4)
-    left, right = figure.subplots(1, 2, sharey=True)
-    figure.subplots_adjust(wspace=0.06)
-    for axis, axes in enumerate((left, right)):
+    """Write accuracies against steps and, beside it, against minutes; stars are published ends.
+
+    Every kind of data has a row of its own, with its legend.
+    """
+    panels: dict[str, list[LearningCurve]] = {}
+    for curve in found:
+        panels.setdefault(curve.panel, []).append(curve)
+    figure = new_figure(10.0, 3.3 * len(panels))
+    grid = figure.subplots(len(panels), 2, sharey="row", sharex="col", squeeze=False)
+    figure.subplots_adjust(wspace=0.06, hspace=0.22)
+    for axis in range(2):
         end = 1.6 * max(point[axis] for curve in found for point in curve.points)
-        for index, curve in enumerate(found):
-            color = COLORS[index % len(COLORS)]
-            style = STYLES[index // len(COLORS) % len(STYLES)]
-            axes.plot(
-                [point[axis] for point in curve.points],
-                [point[2] for point in curve.points],
-                **{"label": literal(curve.name), "color": color, "linestyle": style},
-                **{"linewidth": 1.5, "marker": "o", "markersize": 3, "clip_on": False},
-            )
-            if curve.published is not None:
-                axes.plot([end], [curve.published], "*", color=color, markersize=8, clip_on=False)
-        _over_steps(axes, log_x=True)
-    left.set_xlabel("KIP step", fontsize=9)
-    right.set_xlabel("minutes", fontsize=9)
-    left.set_ylabel("test accuracy (%)", fontsize=9)
-    title = "Test accuracy while sets are learned; stars: the paper's, at convergence"
-    left.set_title(title, fontsize=10, weight="bold", loc="left")
-    right.legend(
-        loc="upper left", bbox_to_anchor=(1.04, 1.0), borderaxespad=0, frameon=False, fontsize=7.5
-    )
+        for axes, lines in zip(grid[:, axis], panels.values(), strict=True):
+            for index, curve in enumerate(lines):
+                color = COLORS[index % len(COLORS)]
+                style = STYLES[index // len(COLORS) % len(STYLES)]
+                axes.plot(
+                    [point[axis] for point in curve.points],
+                    [point[2] for point in curve.points],
+                    **{"label": literal(curve.name), "color": color, "linestyle": style},
+                    **{"linewidth": 1.5, "marker": "o", "markersize": 3, "clip_on": False},
+                )
+                if curve.published is not None:
+                    star = {"color": color, "markersize": 8, "clip_on": False}
+                    axes.plot([end], [curve.published], "*", **star)
+            _over_steps(axes, log_x=True)
+    for (left, right), panel in zip(grid, panels, strict=True):
+        left.set_title(literal(panel), fontsize=10, weight="bold", loc="left")
+        left.set_ylabel("test accuracy (%)", fontsize=9)
+        right.legend(
+            **{"loc": "upper left", "bbox_to_anchor": (1.04, 1.0), "borderaxespad": 0},
+            **{"frameon": False, "fontsize": 7.5, "handlelength": 3.5},
+        )
+    grid[0, 1].set_title("stars: the paper's, at convergence", fontsize=8, loc="right")
+    grid[-1, 0].set_xlabel("KIP step", fontsize=9)
+    grid[-1, 1].set_xlabel("minutes", fontsize=9)
     return save(figure, path, colors=128)
 
 

@@ -114,9 +114,9 @@ def panels(
       ylabel: what the values are; panels share the axis.
     """
     n_rows = math.ceil(len(series) / 2)
-    figure = new_figure(9.0, 3.2 * n_rows)
+    figure = new_figure(9.0, 3.4 * n_rows)
     grid = figure.subplots(n_rows, 2, sharey=True, squeeze=False).ravel()
-    figure.subplots_adjust(hspace=0.38, wspace=0.08)
+    figure.subplots_adjust(hspace=0.75, wspace=0.08)
     for axes, (panel, lines) in zip(grid, series.items(), strict=False):
         band = bands[panel]
         axes.axhspan(band.low, band.high, color="#bbbbbb", alpha=0.35, linewidth=0)
@@ -142,8 +142,8 @@ def panels(
         axes.set_yticks([1, 2, 5, 10, 20, 50, 100])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         _finish(axes, xlabel, ylabel if axes in grid[::2] else "", panel)
-        axes.legend(loc="upper left", frameon=False, fontsize=7)
-    grid[0].set_ylim(top=8 * grid[0].get_ylim()[1])  # room for the legends
+        place = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "borderaxespad": 0}
+        axes.legend(**place, ncol=2, frameon=False, fontsize=7)
     for axes in grid[len(series) :]:
         axes.set_visible(False)
     return save(figure, path, colors=128)

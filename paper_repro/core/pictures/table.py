@@ -88,14 +88,15 @@ def render_wide_png(table: ResultTable, path: Path | str) -> Path:
     ]
     head_height, row_height = _height(heads), 2 * LINE + 2 * _CLOSE
     width = max(sum(widths) + GAP * (len(widths) - 1) + 2 * MARGIN, 6.5)
-    legend = "Test accuracy in percent, ours above the paper's. Empty: not run."
-    top = MARGIN + 0.24 + 2 * LINE + 0.12
+    compares = any(cell.published is not None for cell in table.cells)
+    what = "Test accuracy in percent, ours above the paper's" if compares else "Ours, in percent"
+    top = MARGIN + 0.24 + (2 if compares else 1) * LINE + 0.12
     figure = new_figure(width, top + head_height + row_height * len(lines) + MARGIN)
     put = _Pen(figure, *figure.get_size_inches())
     put.text(MARGIN, MARGIN + 0.12, without_backticks(table.title), size=TITLE_SIZE, weight="bold")
-    put.text(MARGIN, MARGIN + 0.24 + LINE / 2, legend, color="#555555")
+    put.text(MARGIN, MARGIN + 0.24 + LINE / 2, f"{what}. Empty: not run.", color="#555555")
     x = MARGIN
-    for verdict in style.MARKS.values():
+    for verdict in style.MARKS.values() if compares else ():
         put.box(x, MARGIN + 0.26 + LINE, 0.12, 0.12, verdict)
         put.text(x + 0.18, MARGIN + 0.24 + 1.5 * LINE, verdict, color="#555555", size=8)
         x += 0.42 + 0.062 * len(verdict)
@@ -113,7 +114,9 @@ def render_wide_png(table: ResultTable, path: Path | str) -> Path:
             elif cell is not None:
                 if cell.ours is not None:
                     put.box(x, y + 0.025, cell_width, height - 0.05, cell.verdict)
-                    ink, high = style.ink(cell.verdict), y + _CLOSE + LINE / 2
+                    alone = cell.published is None
+                    high = y + (height / 2 if alone else _CLOSE + LINE / 2)
+                    ink = style.ink(cell.verdict)
                     put.text(middle, high, ours_text(cell), weight="bold", color=ink, ha="center")
                 low = y + _CLOSE + 1.5 * LINE
                 put.text(middle, low, paper_text(cell), color="#777777", size=8, ha="center")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from paper_repro.core.pictures.curves import LearningCurve, learning_curves
 from paper_repro.core.runs.transfer_cells import is_by_convnet_kernel, method_of_set
@@ -27,7 +28,7 @@ def draw_learning_curves(sets: Iterable[LearnedSet], path: Path) -> None:
 
 
 def curve_of(learned: LearnedSet) -> LearningCurve:
-    """The curve of a set, in minutes of the machine that its name says if that had a card."""
+    """The curve of a set, in minutes of its machine, which its name says if that had a card."""
     record = learned.record
     entries = [*record["series"], record] if record["step"] else []
     points = []
@@ -37,10 +38,21 @@ def curve_of(learned: LearnedSet) -> LearningCurve:
         even = record["seconds"] * entry["step"] / record["step"]
         seconds = even if entry is record else entry["metrics"].get("seconds", even)
         points.append((entry["step"], seconds / 60, 100 * entry["metrics"]["test_accuracy"]))
-    gpu = record["hardware"].get("gpu")
-    name = f"{learned.name} (on {gpu})" if gpu else learned.name
+    panel = f"{record['title']}, {record['images_per_class'] * record['n_classes']} images"
     figure = published_end(learned)
-    return LearningCurve(name, points, None if figure is None else figure.accuracy_percent)
+    end = None if figure is None else figure.accuracy_percent
+    return LearningCurve(panel, _in_words(record), points, end)
+
+
+def _in_words(record: Mapping[str, Any]) -> str:
+    """As in `ZCA, learned labels, augmented`."""
+    words = ["ZCA" if record["zca"] else "standard"]
+    words.append("learned labels" if record["learned_labels"] else "fixed labels")
+    if record["augmentation"]:
+        words.append("augmented")
+    if gpu := record["hardware"].get("gpu"):
+        words.append(f"on {gpu}")
+    return ", ".join(words)
 
 
 def published_end(learned: LearnedSet) -> PublishedFigure | None:
