@@ -18,8 +18,9 @@ LS 0.11 ms for every pair of a support image and a training image (28x28 images:
 0.41, in proportion); without AVX-512 two to three times as much.
 
 Deviations. Ours are the ranges of the augmentation (10 degrees, shifts of a tenth, flips for RGB,
-every target) and the criterion of convergence (docs/presets.md). The laptop preset takes fewer and smaller
-target batches at a rate that falls to 0 (`figure_kip_schedule` says why) and says so in every cell.
+every target) and the criterion of convergence (docs/presets.md). The laptop preset takes fewer and
+smaller target batches at a rate that falls to 0 (`figure_kip_schedule` says why) and says so in
+every cell.
 """
 
 from __future__ import annotations

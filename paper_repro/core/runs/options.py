@@ -21,7 +21,7 @@ class NetworkOptions:
     """How the cells of a table are run that evaluates no kernel.
 
     Attributes:
-      preset: smoke, laptop, gpu or paper: how much to spend (docs/presets.md says what each spends).
+      preset: smoke, laptop, gpu or paper: how much to spend (docs/presets.md says how much).
       seeds: random seeds; default as many as the preset says, from 0.
       out: directory of rows, pictures and checkpoints; the same command resumes there.
       data_dir: directory with <name>.npz files or snapshots of the Hub's files.
