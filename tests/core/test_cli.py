@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from paper_repro import scripts as registry
 ROOT = Path(__file__).resolve().parents[2]
 
 
-INTERRUPTED = "interrupted: what was finished is kept; the same command goes on from there\n"
+INTERRUPTED = "interrupted\n"
 
 
 def run(body, *arguments, **keywords):
@@ -59,6 +60,42 @@ def test_a_missing_permission_names_the_file(number):
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot use some/file: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG"])
+def test_a_path_that_cannot_be_used_is_named(number):
+    done = run(f"raise OSError(errno.{number}, os.strerror(errno.{number}), 'some/file')")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot use some/file: ")
+    assert done.stderr.endswith("; choose another place\n")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("NUMBA_NUM_THREADS", "0"),
+        ("NUMBA_DISABLE_JIT", "1"),
+        ("XLA_FLAGS", "garbage"),
+        ("XLA_FLAGS", "--garbage"),
+        ("XLA_FLAGS", "--xla_force_host_platform_device_count=abc"),
+    ],
+)
+def test_a_variable_that_a_library_cannot_use_is_named(variable, value):
+    body = "from paper_repro.core.kernels import network_kernel; network_kernel('conv-1')"
+    done = run(body, env={**os.environ, variable: value})
+    assert done.returncode == 2, done.stderr
+    assert variable in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_flags_and_files_of_xla_are_let_through(tmp_path):
+    (tmp_path / "flags").write_text("--xla_cpu_enable_fast_math=false")
+    for value in ("", "--xla_cpu_enable_fast_math=false", str(tmp_path / "flags")):
+        assert run("print(name)", env={**os.environ, "XLA_FLAGS": value}).stdout == "x\n"
+
+
+def test_commands_work_without_docstrings():
+    done = run("print(name)", env={**os.environ, "PYTHONOPTIMIZE": "2"})
+    assert (done.returncode, done.stdout) == (0, "x\n")
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
