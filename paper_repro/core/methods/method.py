@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from paper_repro.core.errors import UserError
 from paper_repro.core.krr import DIAG_REG
+from paper_repro.core.network.pytorch.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from paper_repro.core.methods.problem import Problem
@@ -46,12 +47,14 @@ class MethodConfig:
       images_per_class: size of the support set per class.
       diag_reg: ridge of the KRR that scores the set; a field of the methods that learn with one.
       augmentation: random maps of the training images; a field of the methods that have them.
+      learner: the network that the method trains; a field of the methods that choose one.
     """
 
     images_per_class: int
     # Without annotations these are no fields, and subclasses may make them fields anywhere.
     diag_reg = DIAG_REG
     augmentation = None
+    learner = None
 
     def __post_init__(self):
         if self.images_per_class < 1:
@@ -178,11 +181,15 @@ class Method(abc.ABC):
     def recorded(self, config: MethodConfig) -> dict[str, Any]:
         """The fields of a result row's configuration; what is None is left out."""
         fields = dataclasses.asdict(config)
+        if config.learner is not None:
+            fields["learner"] = config.learner.recorded
         return {name: value for name, value in fields.items() if value is not None}
 
     def from_recorded(self, fields: Mapping[str, Any]) -> MethodConfig:
         """The config that `recorded` has written; fields of cells are passed over."""
         known = {field.name for field in dataclasses.fields(self.config_type)}
+        if fields.get("learner") is not None:
+            fields = {**fields, "learner": NetworkSpec(**fields["learner"])}
         return self.config_type(**{name: fields[name] for name in known if name in fields})
 
     def tag(self, config: MethodConfig) -> str:

@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -129,17 +128,6 @@ class OuterSteps(Method):
             "beside_network": {"budget": budget},
         }
         return learning, record
-
-    def recorded(self, config: OuterStepsConfig) -> dict[str, Any]:
-        """See `Method.recorded`."""
-        fields = super().recorded(config)
-        return fields if config.learner is None else {**fields, "learner": config.learner.recorded}
-
-    def from_recorded(self, fields: Mapping[str, Any]) -> OuterStepsConfig:
-        """See `Method.from_recorded`."""
-        learner = fields.get("learner")
-        spec = None if learner is None else NetworkSpec(**learner)
-        return super().from_recorded({**fields, "learner": spec})
 
     def within(
         self, problem: Problem, config: OuterStepsConfig, seconds: float

@@ -144,14 +144,6 @@ class SelectedCoreset(_Coreset):
         }
         return _as_set(problem, given, rows, directory, seconds, budget)
 
-    def recorded(self, config: SelectedConfig) -> dict[str, Any]:
-        """See `Method.recorded`."""
-        return {**super().recorded(config), "learner": config.learner.recorded}
-
-    def from_recorded(self, fields: Mapping[str, Any]) -> SelectedConfig:
-        """See `Method.from_recorded`."""
-        return super().from_recorded({**fields, "learner": NetworkSpec(**fields["learner"])})
-
     def tag(self, config: SelectedConfig) -> str:
         """See `Method.tag`."""
         return config.selection.replace("_", "-")

@@ -17,7 +17,6 @@ from paper_repro.core.methods.method import Method, Progress
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.network.pytorch.spec import (
     Evaluation,
-    NetworkSpec,
     published_evaluation,
     require_torch,
 )
@@ -57,14 +56,6 @@ class DC(Method):
         """See `matching.run`."""
         require_torch()
         return matching.run(problem, config, seed, directory, progress)
-
-    def recorded(self, config: MatchingConfig) -> dict[str, Any]:
-        """See `Method.recorded`."""
-        return {**super().recorded(config), "learner": config.learner.recorded}
-
-    def from_recorded(self, fields: Mapping[str, Any]) -> MatchingConfig:
-        """See `Method.from_recorded`."""
-        return super().from_recorded({**fields, "learner": NetworkSpec(**fields["learner"])})
 
     def evaluation(self, config: MatchingConfig, dataset: str) -> Evaluation:
         """See `Method.evaluation`."""
