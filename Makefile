@@ -42,7 +42,7 @@ torch: venv
 
 reproduce: venv
 	$(PY) -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1 \
-	  --methods LS "KIP (l)" --architectures ConvNet --minutes 1.2 --target-batch 125 \
+	  --methods LS "KIP (l)" --architectures ConvNet --minutes 1.2 \
 	  --out $(OUT) --beside results
 
 release: venv

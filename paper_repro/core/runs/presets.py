@@ -71,7 +71,7 @@ class Preset:
 
     @property
     def kip_in_words(self) -> str:
-        """What KIP spends, as in `480 steps with target batch 125, the rate falling to 0`."""
+        """What KIP spends, as in `960 steps with target batch 64, the rate falling to 0`."""
         words = f"{self.steps:,} steps with target batch {self.target_batch:,}"
         return words if self.decay is None else f"{words}, the rate falling to 0"
 
@@ -221,8 +221,8 @@ CONVNET = {
     "smoke": dataclasses.replace(SMOKE, steps=1, target_batch=100, n_test=200),
     "laptop": Preset(
         "laptop",
-        steps=480,
-        target_batch=125,
+        steps=960,
+        target_batch=64,
         decay="cosine",
         real_batch=32,
         feature_epochs=2,

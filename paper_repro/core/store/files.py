@@ -165,11 +165,15 @@ def require_file_place(path: Path) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a directory: name a file")
-    require_writable(path.parent)
+    require_writable(path.parent, "choose another file")
 
 
-def require_writable(directory: Path) -> None:
+def require_writable(directory: Path, advice: str = "choose another --out") -> None:
     """Create `directory` and make sure that a file can be written in it.
+
+    Args:
+      directory: where the output goes.
+      advice: what to do where that cannot be.
 
     Raises:
       UserError: it cannot be created or written, before any work was done.
@@ -181,6 +185,6 @@ def require_writable(directory: Path) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(
-            f"cannot write to the output directory {directory} ({reason}): choose another one "
-            "or correct its permissions"
+            f"cannot write to the output directory {directory} ({reason}): {advice} or "
+            "correct its permissions"
         ) from error
