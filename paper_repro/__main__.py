@@ -17,7 +17,7 @@ COMMANDS = (
     ("paper_repro.figure_dimension", "the intrinsic dimension of the sets in checkpoints/"),
     ("paper_repro.report", "RESULTS.md, pictures and pages, from the rows in results/"),
     ("paper_repro.export_checkpoints", "learned sets of finished runs, into checkpoints/"),
-    ("paper_repro.benchmark", "kernel, fc, step, transfer: timed against their peers; cluster"),
+    ("paper_repro.benchmark", "kernel, fc, step, labels, transfer, matching, static, cluster"),
     ("paper_repro.gpu_session", "what a card is for in a few minutes, in one command that resumes"),
     ("release", "build, verify, push, load, diff: sets for the Hub"),
     ("paper_repro.core.data", "fetch data sets into the cache ahead of time"),

@@ -88,7 +88,7 @@ def _words(rows: Sequence[Row]) -> list[str]:
 def _name(row: Row, differ: set[str]) -> str:
     said = {
         "architecture": str(row["architecture"]),
-        "kernel": str(row["kernel"]),
+        "kernel": row["kernel"] or "",
         "algorithm": "NN" if row["algorithm"] == "NN" else "",
         "zca": "ZCA" if row["zca"] else "no ZCA",
         "learned_labels": "learned labels" if row["learned_labels"] else "fixed labels",
