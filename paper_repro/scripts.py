@@ -59,7 +59,7 @@ _SCRIPTS = (
     Script(
         "table1_comparison",
         "KIP and LS with the ConvNet kernel on five data sets, beside DC, DSA and KIP-FC",
-        "laptop: about ten minutes for a KIP cell of 10 images, 2 to 6 for LS, without AVX-512",
+        "laptop: 12 minutes for a KIP cell of 10 images (estimated), 2 to 6 for LS, no AVX-512",
         "1,000 KIP steps with target batch 5,000, three draws a cell",
     ),
     Script(
@@ -112,7 +112,7 @@ _SCRIPTS = (
     Script(
         "figure_kip_schedule",
         "KIP at equal numbers of targets: batch size and decay of the rate",
-        "laptop: 15 minutes a draw of six runs, estimated",
+        "laptop: 7 to 15 minutes a run on one busy core without AVX-512",
         "60,000 targets in all, three draws",
         page_only=True,
     ),
