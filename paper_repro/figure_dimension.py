@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from paper_repro.core import cli, methods
 from paper_repro.core.data import registry
@@ -151,7 +151,7 @@ def main(
 
 def _print(points: Sequence[Mapping[str, Any]]) -> None:
     """The first and the last step of each set."""
-    table = Table("Set", "Images", "Step", "Dimension", "95 %")
+    table = Table(Column("Set", overflow="fold"), "Images", "Step", "Dimension", "95 %")
     for before, point, after in zip([None, *points], points, [*points[1:], None], strict=False):
         is_inner = before and after and before["set"] == point["set"] == after["set"]
         if not is_inner:
