@@ -22,6 +22,10 @@ class Range(NamedTuple):
     high: float
 
 
+_TICK_WIDTH = 0.08
+"""Of a label on the axis, as a share of its length."""
+
+
 def with_intervals(
     series: Mapping[str, Mapping[float, Estimate]],
     path: Path,
@@ -64,11 +68,23 @@ def with_intervals(
         axes.set_xscale("log", base=log_base)
     positions = sorted({position for line in series.values() for position in line})
     if len(positions) <= _MOST_TICKS:
-        axes.set_xticks(positions)
+        axes.set_xticks(_apart(axes, positions))
         axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     _finish(axes, xlabel, ylabel, title)
     return save(figure, path, colors=128)
+
+
+def _apart(axes, positions: Sequence[float]) -> list[float]:
+    """Those of `positions` whose labels do not touch, the last one first."""
+    to_axes = axes.transData + axes.transAxes.inverted()
+    kept, right = [], math.inf
+    for position in reversed(positions):
+        x = to_axes.transform((position, axes.get_ylim()[0]))[0]
+        if right - x >= _TICK_WIDTH:
+            kept.append(position)
+            right = x
+    return kept
 
 
 def pairs(
