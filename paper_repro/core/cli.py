@@ -88,8 +88,9 @@ def run(
     except ValueError as error:
         if not (names := _variables_in(error)):
             raise
+        which = "the environment variable" if len(names) == 1 else "one of the variables"
         given = ", ".join(f"{name}={os.environ[name]}" for name in names)
-        _fail(f"the environment has a wrong value, {given} ({error}): correct or unset it")
+        _fail(f"{which} {given} is wrong ({error}): correct or unset it")
     finally:
         sys.unraisablehook = report
 

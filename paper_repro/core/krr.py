@@ -60,14 +60,14 @@ def factorise(k_ss: np.ndarray, diag_reg: float = DIAG_REG) -> Ridge:
       diag_reg: ridge relative to the mean diagonal.
 
     Raises:
-      UserError: not square, or a ridge that is negative or not finite.
+      UserError: not square, or a ridge that is not finite.
       Unsolvable: not finite, or not positive definite even with the ridge.
     """
     k_ss = np.array(k_ss, np.float64)
     if k_ss.ndim != 2 or k_ss.shape[0] != k_ss.shape[1]:
         raise UserError(f"the support kernel must be square, got shape {k_ss.shape}")
-    if not (np.isfinite(diag_reg) and diag_reg >= 0):
-        raise UserError(f"diag_reg must be finite and not negative, not {diag_reg}")
+    if not np.isfinite(diag_reg):
+        raise UserError(f"diag_reg must be finite, not {diag_reg}")
     if not np.isfinite(k_ss).all():
         raise Unsolvable("the support kernel has NaN or infinite entries: check the images")
     k_ss[np.diag_indices_from(k_ss)] += diag_reg * np.trace(k_ss) / len(k_ss)

@@ -39,7 +39,7 @@ def test_pickle_is_refused_and_never_run(tmp_path):
     with pytest.raises(UserError, match="holds Python objects"):
         read_npz(path, ["a"])
     np.array([_Bomb()], dtype=object).dump(path)
-    with pytest.raises(UserError, match="holds Python objects"):
+    with pytest.raises(UserError, match="is not an npz file"):
         read_npz(path, ["a"])
 
 
@@ -49,7 +49,7 @@ def test_truncated_files_are_refused(tmp_path, keep):
     write_npz(path, ARRAYS)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(UserError, match=r"set\.npz is not a readable npz file"):
+    with pytest.raises(UserError, match=r"set\.npz is not an? (readable )?npz file"):
         read_npz(path, ["a", "b"])
 
 
