@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
+RUN := $(VENV)/.installed-run
+ALL := $(VENV)/.installed
 OUT ?= runs
 
 RELEASE ?= build/release
@@ -13,7 +14,7 @@ PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscop
 .PHONY: help venv torch reproduce release notebooks test test-slow lint lock clean
 
 help:
-	@echo "make venv       create $(VENV) from requirements.lock (Python 3.11 or newer)"
+	@echo "make venv       create $(VENV) with everything: tests, notebooks, Ray (Python 3.11 or newer)"
 	@echo "make reproduce  fetch MNIST and CIFAR-10, run LS and a short KIP of Table 1, print them"
 	@echo "make test       run the test suite (make test-slow adds the long ones)"
 	@echo "make release    build the release folder from checkpoints/ into build/release and verify it"
@@ -21,30 +22,37 @@ help:
 	@echo "make torch      add the pinned PyTorch to $(VENV)"
 	@echo "make clean      remove $(VENV), $(OUT)/ and the test cache"
 	@echo "make lint       style, and which package may import which"
-	@echo "make lock       resolve requirements.lock again from pyproject.toml (needs uv); then"
+	@echo "make lock       resolve both locks again from pyproject.toml (needs uv); then"
 	@echo "                make environment.yml writes the same pins for conda"
 
-venv: $(STAMP)
+venv: $(ALL)
 
-# The lock is complete, so nothing is resolved at install time (--no-deps): that is also what
-# keeps neural-tangents from pulling TensorFlow in.
-$(STAMP): requirements.lock pyproject.toml
+# The locks are complete, so nothing is resolved at install time (--no-deps): that is also what
+# keeps neural-tangents from pulling TensorFlow in. The tables, evaluate, distill and release need
+# the packages of requirements-run.lock alone, a third of all.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-deps
+
+$(RUN): requirements-run.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; run 'make $(MAKECMDGOALS) PYTHON=python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes -r requirements-run.lock
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(ALL): requirements.lock $(RUN)
+	$(INSTALL) --require-hashes -r requirements.lock
 	@touch $@
 
 torch: venv
 	$(PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 
-reproduce: venv
+reproduce: $(RUN)
 	$(PY) -m paper_repro.table1_comparison --datasets mnist cifar10 --ipc 1 \
 	  --methods LS "KIP (l)" --architectures ConvNet --minutes 1.2 \
 	  --out $(OUT) --beside results
 
-release: venv
+release: $(RUN)
 	$(PY) -m release build --checkpoints checkpoints --out $(RELEASE)
 	$(PY) -m release verify $(RELEASE) --checkpoints checkpoints
 
@@ -65,10 +73,12 @@ lint: venv
 environment.yml: requirements.lock .ci/environment_yml.py | venv
 	$(PY) .ci/environment_yml.py > $@
 
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \
+  --no-emit-find-links --no-header --generate-hashes --extra oracle --extra build
+
 lock:
-	uv pip compile pyproject.toml --extra test --extra notebook --extra oracle --extra release \
-	  --extra build --extra ray --universal --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-header --generate-hashes -o requirements.lock
+	$(LOCK) --extra test --extra notebook --extra release --extra ray -o requirements.lock
+	$(LOCK) --no-annotate --constraint requirements.lock -o requirements-run.lock
 
 clean:
 	rm -rf $(VENV) $(OUT) .pytest_cache

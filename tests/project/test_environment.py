@@ -16,9 +16,20 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
-_PINS = re.findall(r"^([\w.-]+)==([^\s\\;]+)(?: ; (.*?))? \\$", LOCK, re.MULTILINE)
-PINS = {name: v for name, v, marker in _PINS if not marker or Marker(marker).evaluate()}
-"""Those for this machine; the lock has others for other systems and versions of Python."""
+RUN_LOCK = (ROOT / "requirements-run.lock").read_text()
+
+
+def pins_of(lock):
+    """Name, version and marker of every pin of a lock."""
+    return re.findall(r"^([\w.-]+)==([^\s\\;]+)(?: ; (.*?))? \\$", lock, re.MULTILINE)
+
+
+def pins_here(lock):
+    """Those for this machine; a lock has others for other systems and versions of Python."""
+    return {n: v for n, v, marker in pins_of(lock) if not marker or Marker(marker).evaluate()}
+
+
+PINS = pins_here(LOCK)
 NOT_LOCKED = {"torch", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"}
 
 
@@ -47,19 +58,28 @@ def test_the_cache_of_compiled_programs_of_the_tests_is_one_that_jax_knows():
     assert jax.config.jax_persistent_cache_min_compile_time_secs == seconds
 
 
-def test_every_line_of_the_lock_is_an_exact_pin_with_a_hash():
-    blocks = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)
+@pytest.mark.parametrize("lock, fewest", [(LOCK, 120), (RUN_LOCK, 40)])
+def test_every_line_of_a_lock_is_an_exact_pin_with_a_hash(lock, fewest):
+    blocks = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)
     blocks = [block for block in blocks if block.strip()]
-    assert len(blocks) == len(_PINS) >= len(PINS) > 50
+    assert len(blocks) == len(pins_of(lock)) >= len(pins_here(lock)) > fewest
     for block in blocks:
         assert "--hash=sha256:" in block
 
 
+def test_the_lock_of_the_runs_is_a_part_of_the_whole_lock():
+    run, whole = pins_of(RUN_LOCK), pins_of(LOCK)
+    versions = {(name, version) for name, version, _ in whole}
+    assert {(name, version) for name, version, _ in run} <= versions
+    assert len(run) < len(whole) / 2
+
+
+@pytest.mark.parametrize("lock, extras", [(LOCK, ()), (RUN_LOCK, ("oracle", "build"))])
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize(
     "system, machine", [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
 )
-def test_the_lock_has_one_pin_a_package_wherever_people_are(python, system, machine):
+def test_a_lock_has_one_pin_a_package_wherever_people_are(python, system, machine, lock, extras):
     where = {
         "python_version": python,
         "python_full_version": f"{python}.9",
@@ -68,9 +88,10 @@ def test_the_lock_has_one_pin_a_package_wherever_people_are(python, system, mach
         "platform_machine": machine,
         "os_name": "posix",
     }
-    names = [n for n, _, marker in _PINS if not marker or Marker(marker).evaluate(where)]
+    names = [n for n, _, marker in pins_of(lock) if not marker or Marker(marker).evaluate(where)]
     assert len(names) == len(set(names))
-    wanted = {canonicalize_name(r.name) for r in requirements() if r.name not in NOT_LOCKED}
+    declared = {canonicalize_name(r.name) for r in requirements(*extras)}
+    wanted = declared - NOT_LOCKED
     assert wanted <= set(names)
 
 
@@ -109,17 +130,18 @@ def test_nothing_locked_needs_tensorflow_or_torch():
     assert not [name for name in PINS if name.startswith(("tensorflow", "torch", "tf-"))]
 
 
-def test_every_need_of_the_locked_packages_is_locked():
-    """The lock is installed without resolving, so it has to be complete by itself."""
+@pytest.mark.parametrize("pins", [PINS, pins_here(RUN_LOCK)], ids=["all", "run"])
+def test_every_need_of_the_locked_packages_is_locked(pins):
+    """A lock is installed without resolving, so it has to be complete by itself."""
     missing = {}
-    for name in PINS:
+    for name in pins:
         if name == "neural-tangents":  # its TensorFlow is left out on purpose
             continue
         for text in metadata.requires(name) or ():
             need = Requirement(text)
             if need.marker is not None and not need.marker.evaluate({"extra": ""}):
                 continue
-            pin = PINS.get(canonicalize_name(need.name))
+            pin = pins.get(canonicalize_name(need.name))
             if pin is None or not need.specifier.contains(pin, prereleases=True):
                 missing[name] = text
     assert missing == {}
