@@ -208,6 +208,27 @@ def test_a_solve_that_is_interrupted_keeps_its_last_block(problem, tmp_path, mon
         Resume(tmp_path, "that")
 
 
+@pytest.mark.parametrize("combination", [1, 2, 3, 4])
+def test_an_interrupt_while_factors_are_combined_loses_none(
+    combination, problem, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "BLOCK", 40)
+    factor_of, combined = module._factor, []
+
+    def interrupted(*blocks):
+        combined.extend(blocks[1:])
+        if len(combined) == combination:
+            raise KeyboardInterrupt
+        return factor_of(*blocks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_factor", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            resumed(problem, tmp_path / "interrupted", [])
+    found = resumed(problem, tmp_path / "interrupted", [])
+    assert np.array_equal(found, resumed(problem, tmp_path / "whole", []))
+
+
 # The benchmark of precision
 
 

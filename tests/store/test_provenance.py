@@ -11,7 +11,7 @@ from result_rows import make_row
 from paper_repro.core.store import provenance
 from paper_repro.core.store.rows import append_row
 
-PACKAGE = Path(provenance.__file__).parents[1]
+ROOT = Path(provenance.__file__).parents[3]
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
 
@@ -63,7 +63,7 @@ def test_peak_memory_is_in_mib():
 @pytest.fixture
 def checkout(tmp_path):
     """A repository that holds a copy of the module, and how to ask it for its state."""
-    module = tmp_path / "paper_repro" / "core" / "provenance.py"
+    module = tmp_path / Path(provenance.__file__).relative_to(ROOT)
     module.parent.mkdir(parents=True)
     shutil.copy(provenance.__file__, module)
     (tmp_path / "paper_repro" / "__init__.py").write_text("")

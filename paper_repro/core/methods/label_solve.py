@@ -221,12 +221,14 @@ def triangular_factor(
     if resume is not None and resume.found is not None:
         tree = _Tree(resume.found.tensors)
         first = int(resume.found.metadata["n_done"])
-    done, pool = first, kernel.pool
+    # What an interrupt saves: replaced as one, so that a factor and its number belong together.
+    kept, pool = (tree, first), kernel.pool
     held = pool.hold(RawTargets(images, transform))
     places = [slice(a, min(a + BLOCK, len(images))) for a in range(first, len(images), BLOCK)]
     leaves = pool.map(_leaf, ((kernel, support, held[rows], y_target[rows]) for rows in places))
 
     def save() -> None:
+        tree, done = kept
         if resume is not None and done:
             resume.save(tree.tensors, n_done=str(done))
 
@@ -234,16 +236,15 @@ def triangular_factor(
         for rows, leaf in zip(places, leaves, strict=True):
             if not np.isfinite(leaf).all():
                 raise UserError("the kernel has NaN or infinite entries: check the images")
-            tree.add(leaf)
-            done = rows.stop
+            kept = kept[0].plus(leaf), rows.stop
             if resume is not None and resume.is_due:
                 save()
             if progress is not None:
-                progress(done, len(images))
+                progress(rows.stop, len(images))
     except (KeyboardInterrupt, WorkersGone):
         save()
         raise
-    return tree.root
+    return kept[0].root
 
 
 class _Tree:
@@ -261,12 +262,12 @@ class _Tree:
         """The factors by level, for a checkpoint."""
         return {f"level_{level}": factor for level, factor in self._factors}
 
-    def add(self, factor: np.ndarray) -> None:
-        """Take in the factor of the next block."""
-        level = 0
-        while self._factors and self._factors[-1][0] == level:
-            factor, level = _factor(self._factors.pop()[1], factor), level + 1
-        self._factors.append((level, factor))
+    def plus(self, factor: np.ndarray) -> _Tree:
+        """The tree with the factor of the next block; this one stays as it is."""
+        level, factors = 0, list(self._factors)
+        while factors and factors[-1][0] == level:
+            factor, level = _factor(factors.pop()[1], factor), level + 1
+        return _Tree({f"level_{level}": factor for level, factor in [*factors, (level, factor)]})
 
     @property
     def root(self) -> np.ndarray:

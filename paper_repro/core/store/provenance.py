@@ -107,7 +107,7 @@ def git_state() -> dict[str, Any] | None:
     files, results and documents do not count, so that a run is not made dirty by its own rows. An
     installed copy that merely lies inside some other repository has no revision.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     root = package.parent
     # What a calling git hook exports would point these commands at another repository.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
