@@ -43,16 +43,19 @@ from paper_repro.core.store.files import require_writable, write_atomic
 SCRIPT = "figure_dimension"
 
 Point = dict[str, Any]
-"""`set` (None for natural images), `data`, `images`, `step`, and `dimension` with `low`, `high`."""
+"""`set`, `line` (its kernel and method) and `step`, None for natural images; `data`, `images`, and
+`dimension` with `low` and `high`."""
 
 
 def over_steps(learned: LearnedSet, data: str, seed: int) -> list[Point]:
     """The dimension of a set at each kept step and at its own, with bootstrap intervals."""
-    found = []
+    cell, found = cell_of(learned.record["config"]), []
+    line = f"{cell.architecture} {cell.kernel.kernel}: {cell.method}"
     for step in (*learned.steps, learned.record["step"]):
         rng = generator(seed, Purpose.RESAMPLES, step)
         value, low, high, n = two_nn(learned.at_step(step).kernel_inputs, rng)
-        found.append(_point(learned.name, data, n, step, value, low, high))
+        point = _point(data, n, value, low, high)
+        found.append({**point, "set": learned.name, "line": line, "step": step})
     return found
 
 
@@ -74,17 +77,13 @@ def of_natural(cell: Cell, data: str, draws: int, data_dir: Path | None) -> Poin
         images = prepared.transform.apply(x[rows], np.float64)
         values.append(two_nn(images, generator(seed, Purpose.RESAMPLES), resamples=1).value)
     low, high = np.quantile(values, (0.025, 0.975))
-    return _point(None, data, len(rows), None, np.mean(values), low, high)
+    return _point(data, len(rows), np.mean(values), low, high)
 
 
-def _point(name, data, images, step, value, low, high) -> Point:
-    return {
-        "set": name,
-        "data": data,
-        "images": images,
-        "step": step,
-        **{"dimension": float(value), "low": float(low), "high": float(high)},
-    }
+def _point(data: str, images: int, value: float, low: float, high: float) -> Point:
+    """Of natural images."""
+    found = {"dimension": float(value), "low": float(low), "high": float(high)}
+    return {"set": None, "line": None, "step": None, "data": data, "images": images, **found}
 
 
 def draw(points: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -97,8 +96,7 @@ def draw(points: Sequence[Mapping[str, Any]], path: Path) -> Path:
         if point["set"] is None:
             bands[panel] = found
         else:
-            name = point["set"].split("-", 3)[3]
-            lines.setdefault(panel, {}).setdefault(name, {})[point["step"]] = found
+            lines.setdefault(panel, {}).setdefault(point["line"], {})[point["step"]] = found
     return panels(
         lines,
         path,

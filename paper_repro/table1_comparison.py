@@ -322,14 +322,17 @@ def main(
         rescoring: whether stored sets are scored instead.
         spending: what KIP spends instead of what the preset says.
         architectures: ConvNet, FC1 (the KIP-FC column) or both; default both.
-        zca: only the cells with ZCA (True) or without (False); default both. LS on RGB sets has
-            both, the latter for the appendix.
+        zca: only the cells with ZCA (True) or without (False), the latter with LS on RGB sets for
+            the appendix; default the cells of the table itself.
         random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
         support_batch: supports per class that a KIP step draws and updates; default all.
         beside: directory of other rows that are printed below, such as results.
     """
     budget = spending.of(find_preset(options.preset, PRESETS))
     chosen = selection.choose(cells(budget), architectures, zca)
+    if zca is None:
+        whitened = {dataclasses.replace(cell, zca=False) for cell in chosen if cell.zca}
+        chosen = [cell for cell in chosen if cell not in whitened]
     chosen = _varied(chosen, random_kernel, support_batch)
     chosen = _sampled(chosen, options.data_dir) if options.is_smoke else chosen
     if rescoring.evaluate_only:

@@ -32,9 +32,17 @@ from paper_repro.core.runs.options import (
     Selection,
     SelectionArguments,
 )
-from paper_repro.core.runs.presets import CONVNET, Preset, find_preset, needs, overridden
+from paper_repro.core.runs.presets import (
+    CONVNET,
+    Preset,
+    Spending,
+    SpendingArguments,
+    find_preset,
+    needs,
+    overridden,
+)
 from paper_repro.core.runs.runner import Table, run_table
-from paper_repro.core.runs.time_budget import within
+from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.tables import published
 from paper_repro.core.tables.cells import (
@@ -105,11 +113,9 @@ TABLE = Table(SCRIPT, table)
 def main(
     selection: SelectionArguments = Selection(),
     options: NetworkArguments = NetworkOptions(),
+    spending: SpendingArguments = Spending(),
     *,
-    minutes: float | None = None,
-    real_batch: int | None = None,
     networks: int | None = None,
-    feature_epochs: int | None = None,
 ) -> None:
     """Reproduce the table of DC and DSA against coresets, DD and LD.
 
@@ -120,16 +126,11 @@ def main(
     Args:
         selection: which cells are run.
         options: how they are run.
-        minutes: iterations of the methods that learn for so many minutes a run on this machine,
-            whose speed is measured first; default the preset's number.
-        real_batch: natural images a class of DC and DSA, instead of the preset's number.
+        spending: what the methods spend instead of what the preset says.
         networks: networks trained on each set, instead of the preset's number.
-        feature_epochs: epochs of the network whose features coresets are chosen by, instead of the
-            preset's number.
     """
-    changes = {"real_batch": real_batch, "networks": networks, "feature_epochs": feature_epochs}
-    budget = overridden(find_preset(options.preset, PRESETS), **changes)
-    chosen = within(minutes, selection.choose(cells(budget)), options)
+    budget = overridden(spending.of(find_preset(options.preset, PRESETS)), networks=networks)
+    chosen = spend(spending, selection.choose(cells(budget)), options)
     run_table(TABLE, chosen, budget, options)
 
 

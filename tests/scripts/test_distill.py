@@ -18,11 +18,13 @@ from paper_repro.core import cli
 from paper_repro.core.data import write_own
 from paper_repro.core.errors import UserError
 from paper_repro.core.methods.kip import KIP
-from paper_repro.core.runs.cell import distilling_cell
+from paper_repro.core.runs.cell import cell_of, distilling_cell
+from paper_repro.core.runs.command import command as command_of
 from paper_repro.core.runs.presets import CONVNET
 from paper_repro.core.runs.transfer_cells import CONVNET_NTK
 from paper_repro.core.sets.catalogue import read_catalogue, read_set
-from paper_repro.core.store.rows import read_rows
+from paper_repro.core.store.row_schema import config_hash
+from paper_repro.core.store.rows import append_row, read_rows
 
 ROOT = Path(__file__).parents[2]
 SETS = json.loads((ROOT / "checkpoints/index.json").read_text())["sets"]
@@ -96,6 +98,37 @@ def test_the_recorded_command_is_the_same_run(finished):
     assert (place / "out/distill.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--methods", "LS", "--minutes", "0.01", "--architectures", "FC1", "--kernel", "NNGP"],
+        ["--methods", "KIP (l)", *ARGUMENTS[2:], "--initial", "noise"],
+        ["--methods", "KIP", *ARGUMENTS[2:], "--architectures", "RBF", "--learn-scale"],
+    ],
+)
+def test_the_command_of_a_run_with_options_is_the_same_run(words, finished, tmp_path):
+    place, _ = finished
+    shared = ["--datasets", "dots", "--data-dir", place / "data", "--out", tmp_path]
+    done = run(*shared, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = tmp_path / "distill.jsonl"
+    made = read_rows(rows)[-1]
+    before = rows.read_bytes()
+    again = shlex.split(command_of(made, cell_of(made["config"])))[3:-2]
+    done = run(*again, *shared[2:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert rows.read_bytes() == before
+
+
+def test_a_seed_that_is_given_twice_is_run_once(finished, tmp_path):
+    place, _ = finished
+    shared = ["--datasets", "dots", "--data-dir", place / "data", "--methods", "LS"]
+    done = run(*shared, "--architectures", "FC1", "--seeds", 1, 1, "--out", tmp_path, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert [row["seed"] for row in read_rows(tmp_path / "distill.jsonl")] == [1, 1]
+    assert {row["method"] for row in read_rows(tmp_path / "distill.jsonl")} == {"Natural", "LS"}
+
+
 def test_the_export_becomes_a_release(finished, monkeypatch):
     place, _ = finished
     monkeypatch.chdir(place)
@@ -131,6 +164,21 @@ def test_every_method_is_another_cell():
         for method in ("LS", *KIP.variants)
     ]
     assert len({cell.config_hash for cell in cells}) == len(KIP.variants) + 1 == 5
+
+
+def test_runs_on_a_part_of_the_images_are_no_other_images(finished, tmp_path):
+    place, _ = finished
+    row = read_rows(place / "out/distill.jsonl")[0]
+    whole = {**row, "table": "figure_kernels", "data_sha256": "0" * 64}
+    config = {**row["config"], "n_test": 9}
+    part = {**whole, "config": config, "config_hash": config_hash(config)}
+    append_row(tmp_path / "figure_kernels.jsonl", part)
+    shared = ["--datasets", "dots", "--data-dir", place / "data", "--out", tmp_path]
+    done = run(*shared, "--methods", "LS", "--architectures", "FC1", cwd=place)
+    assert done.returncode == 0, done.stderr
+    append_row(tmp_path / "figure_kernels.jsonl", whole)
+    done = run(*shared, "--methods", "LS", "--architectures", "FC1", cwd=place)
+    assert done.returncode == 2 and "other images called dots" in done.stderr
 
 
 def test_other_images_of_the_same_name_are_refused(finished, tmp_path):

@@ -78,6 +78,7 @@ def test_the_figure_of_the_stored_sets(tmp_path):
     for point in (mnist[0], mnist[-1]):
         ratios = log_ratios(learned.at_step(point["step"]).images)
         assert point["dimension"] == pytest.approx(9 / ratios.sum(), rel=1e-12)
+    assert {point["line"] for point in mnist} == {"ConvNet NTK: KIP (l)"}
     (natural,) = by_set[None, "MNIST"]
     assert natural["low"] < natural["dimension"] < natural["high"] and natural["images"] == 10
     with Image.open(tmp_path / "pictures" / "figure_dimension.png") as image:

@@ -71,6 +71,7 @@ class LabelSolve(Method):
     papers = ("2107.13034", "2011.00050")
     variants: Mapping[str, Mapping[str, Any]] = {"LS": {}}
     config_type = LabelSolveConfig
+    budget_fields = ("n_targets",)
     learns_images = False
 
     def run(

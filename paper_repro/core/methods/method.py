@@ -100,8 +100,6 @@ class Method(abc.ABC):
       variants: name in tables -> the fields of the config that this name stands for.
       config_type: the method's frozen config.
       budget_fields: fields of the config that a preset or a command line decides.
-      option_fields: fields of the config that no published cell varies; a row with another value
-        than the default fills no published cell.
       learns_images: the images are learned, rather than drawn from the training set.
       uses_kernel: the method learns through the kernel of its cell, so that its problem has one.
       whitens: the method takes whitened images where its table has them; others are standardised.
@@ -119,7 +117,6 @@ class Method(abc.ABC):
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     config_type: ClassVar[type[MethodConfig]]
     budget_fields: ClassVar[tuple[str, ...]] = ()
-    option_fields: ClassVar[tuple[str, ...]] = ()
     learns_images: ClassVar[bool] = True
     uses_kernel: ClassVar[bool] = True
     whitens: ClassVar[bool] = True
@@ -157,6 +154,16 @@ class Method(abc.ABC):
           UserError: bad input, or a directory of another run.
           Diverged: there is no result; the directory keeps everything up to there.
         """
+
+    @property
+    def option_fields(self) -> tuple[str, ...]:
+        """Fields of the config that neither a budget nor a published cell varies.
+
+        A row with another value than the cell's fills no published cell.
+        """
+        decided = {"images_per_class", *self.budget_fields}.union(*self.variants.values())
+        names = [field.name for field in dataclasses.fields(self.config_type)]
+        return tuple(name for name in names if name not in decided)
 
     def config(self, variant: str, images_per_class: int, budget: object = None) -> MethodConfig:
         """The config of a name in tables.

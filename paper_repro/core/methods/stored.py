@@ -52,6 +52,7 @@ class Stored(Method):
     title = "Stored"
     variants: Mapping[str, Mapping[str, Any]] = {}
     config_type = StoredConfig
+    option_fields = ()
     uses_kernel = False
     trains = False
     is_exported = False

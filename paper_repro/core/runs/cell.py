@@ -33,6 +33,11 @@ class DataCut:
     n_test: int | None = None
     image_side: int | None = None
 
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, Any]) -> DataCut:
+        """The cut of a row's `config`."""
+        return cls(*(recorded.get(field.name) for field in dataclasses.fields(cls)))
+
     @property
     def is_whole(self) -> bool:
         """Whether nothing is left out."""
@@ -248,7 +253,7 @@ def cell_of(recorded: Mapping[str, Any]) -> Cell:
         scorer = PublishedNetworks(Evaluation.from_recorded(evaluation))
     if (unrolled := recorded.get("unrolled")) is not None:
         scorer = UnrolledNetworks(UnrolledEvaluation.from_recorded(unrolled))
-    cut = DataCut(*(recorded.get(field.name) for field in dataclasses.fields(DataCut)))
+    cut = DataCut.from_recorded(recorded)
     config = method.from_recorded(recorded)
     dataset, name = recorded["dataset"], recorded["method"]
     return Cell(dataset, name, config, kernel, scorer, recorded["zca"], cut)

@@ -22,17 +22,31 @@ def command(row: Mapping[str, Any], cell: Cell) -> str:
     preset, seeds = ["--preset", row["preset"]], ["--seeds", str(row["seed"])]
     what = ["--datasets", cell.dataset, "--ipc", str(cell.images_per_class)]
     what += ["--methods", cell.method]
-    kernel = ["--architectures", cell.kernel.architecture, "--kernel", cell.kernel.kernel]
-    kernel += ["--preprocess", "zca" if cell.zca else "standard"]
     budget = []
     for name, value in _spent(row, cell).items():
         budget += [f"--{name.replace('_', '-')}", str(value)]
     module, words = f"paper_repro.{row['table']}", [*preset, *what, *seeds, *budget]
-    if _is_of_distill(row, cell):
-        module, words = "paper_repro.distill", [*preset, *what, *kernel, *seeds, *budget]
+    if row["table"] == "distill" or _is_of_distill(row, cell):
+        recipe = [*_of_recipe(cell), *seeds, *budget]
+        module, words = "paper_repro.distill", [*preset, *what, *recipe]
     if registry.find(cell.dataset) is None:
         words += ["--data-dir", "DIRECTORY"]
     return shlex.join(["python", "-m", module, *words])
+
+
+def _of_recipe(cell: Cell) -> list[str]:
+    """The options of `distill` that say the kernel, the preprocessing and the first images."""
+    words = ["--architectures", cell.kernel.architecture]
+    if not cell.kernel.is_distance:
+        words += ["--kernel", cell.kernel.kernel]
+    words += ["--preprocess", "zca" if cell.zca else "standard"]
+    if cell.kernel.scale is not None:
+        words += ["--scale", str(cell.kernel.scale)]
+    if cell.kernel.learn_scale:
+        words.append("--learn-scale")
+    if (initial := getattr(cell.config, "initial", "natural")) != "natural":
+        words += ["--initial", initial]
+    return words
 
 
 def _spent(row: Mapping[str, Any], cell: Cell) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Preset:
       image_side: images are average-pooled to this side; None leaves them as they are.
       network_width: width of finite networks.
       network_steps: steps of their training.
+      n_targets: see `LabelSolveConfig.n_targets`.
       iterations: see `MatchingConfig.iterations`.
       real_batch: see `MatchingConfig.real_batch`.
       feature_epochs: see `SelectedConfig.feature_epochs`; DC does not publish the number.
@@ -59,6 +60,7 @@ class Preset:
     image_side: int | None = None
     network_width: int = 1024
     network_steps: int = 5_000
+    n_targets: int | None = None
     iterations: int = 1_000
     real_batch: int = 256
     feature_epochs: int = 30
@@ -111,9 +113,12 @@ OVERRIDABLE = {
     "target_batch": 1,
     "network_width": 1,
     "network_steps": 1,
+    "n_targets": 1,
+    "iterations": 1,
     "real_batch": 1,
     "networks": 1,
     "feature_epochs": 1,
+    "outer_steps": 1,
 }
 """What may be changed on a command line, with the smallest number that a run can spend."""
 
@@ -132,12 +137,18 @@ class Spending:
         more --steps, its own number as --restart-at, and the same --out.
       final_labels: solve replaces learned labels at the end by the least squares solution on all
         training images.
-      minutes: what each method does in so many minutes a run on this machine, whose speed is
-        measured first: KIP steps with a rate that decays, targets of Label Solve, iterations of DC
-        and DSA. Networks that score a set come on top.
+      n_targets: training images against which Label Solve finds its labels; default all.
+      iterations: iterations of DC and DSA.
+      real_batch: natural images a class in such an iteration.
+      outer_steps: steps of DD, SLDD and LD; default the preset's or, without one, the published
+        number.
+      feature_epochs: epochs of the network whose features coresets are chosen by.
+      minutes: minutes of each run on this machine, whose speed is measured first. They decide the
+        KIP steps, with a rate that decays, the targets of Label Solve, and the iterations or outer
+        steps of the others. Networks that score a set come on top.
 
     Raises:
-      UserError: both minutes and steps, or a restart without the number of steps.
+      UserError: minutes and a number that they decide, or a restart without the number of steps.
     """
 
     steps: int | None = None
@@ -145,11 +156,18 @@ class Spending:
     decay: Decay | Literal["constant"] | None = None
     restart_at: int | None = None
     final_labels: FinalLabels | None = None
+    n_targets: int | None = None
+    iterations: int | None = None
+    real_batch: int | None = None
+    outer_steps: int | None = None
+    feature_epochs: int | None = None
     minutes: float | None = None
 
     def __post_init__(self):
-        if self.minutes is not None and self.steps is not None:
-            raise UserError("--minutes decides the number of steps: leave out --steps")
+        for name in ("steps", "n_targets", "iterations", "outer_steps"):
+            if self.minutes is not None and getattr(self, name) is not None:
+                option = name.replace("_", "-")
+                raise UserError(f"--minutes decides the number of {option}: leave out --{option}")
         if self.restart_at is not None and self.steps is None:
             raise UserError("--restart-at needs --steps, more than so many")
 

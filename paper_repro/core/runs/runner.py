@@ -190,12 +190,12 @@ def run_cells(
     rows = rows_for(table, options.out, smoke=True)
     unfinished = Unfinished() if before is None else before
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
-    runs = [
-        (cell, seed)
+    runs = {
+        (cell.config_hash, seed): (cell, seed)
         for number, seed in enumerate(seeds)
         for cell in cells
         if number == 0 or cell.is_seeded
-    ]
+    }.values()
     todo = [(c, s) for c, s in runs if not _is_done(c, s, rows, options)]
     done, status = len(runs) - len(todo), options.execution.status
     with _resumable(), ProgressBars(len(runs), done, status=status) as progress:

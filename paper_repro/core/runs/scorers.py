@@ -259,11 +259,10 @@ class PublishedNetworks:
 
     @property
     def match(self) -> dict[str, Any]:
-        """See `Scorer.match`: the options of the network, and how its images are changed."""
-        return {
-            "config.evaluation.network": [self.evaluation.network.recorded],
-            "config.evaluation.changes": self.evaluation.changes,
-        }
+        """See `Scorer.match`: how the networks are trained, but not how many and for how long."""
+        recorded, spent = self.evaluation.recorded, {"networks", "epochs"}
+        names = {field.name for field in dataclasses.fields(self.evaluation)} - spent
+        return {f"config.evaluation.{name}": [recorded.get(name)] for name in sorted(names)}
 
     def score(self, learned: LearnedSet, of: Scoring) -> dict[str, Any]:
         """See `Scorer.score`.

@@ -48,7 +48,6 @@ class _Coreset(Method):
     uses_kernel = False
     whitens = False
     is_exported = False
-    option_fields = ("flipped", "across_classes")
 
     def evaluation(self, config: CoresetConfig, dataset: str) -> Evaluation:
         """See `Method.evaluation`."""
@@ -99,7 +98,6 @@ class SelectedCoreset(_Coreset):
     }
     config_type = SelectedConfig
     budget_fields = ("feature_epochs",)
-    option_fields = (*_Coreset.option_fields, "learner", "buffer_decay")
 
     def run(
         self,

@@ -32,7 +32,6 @@ class DD(OuterSteps):
     variants: Mapping[str, Mapping[str, Any]] = {"DD": {}, "SLDD": {"learn_labels": True}}
     config_type = DistillationConfig
     budget_fields = ("outer_steps", "outer_batch")
-    option_fields = ("step_epochs", "first_rate", "learning_rate", "learner")
     uses_kernel = False
     whitens = False
     # A set's folder in `checkpoints/` has no place for the learning rates yet.

@@ -41,7 +41,6 @@ class DC(Method):
     }
     config_type = MatchingConfig
     budget_fields = ("iterations", "real_batch")
-    option_fields = ("matching_steps", "network_epochs", "learner")
     uses_kernel = False
     whitens = False
 

@@ -43,7 +43,6 @@ class KIP(Method):
     }
     config_type = KIPConfig
     budget_fields = ("steps", "target_batch", "patience", "decay", "restart_at", "final_labels")
-    option_fields = ("initial", "support_batch", "random_architectures")
 
     def run(
         self,

@@ -109,9 +109,11 @@ def run(
                 break
             kernel_fn = kernel_of(state.step, seed, kernel, problem.alternatives)
             rows = support_rows(state.step, seed, config, problem.n_classes)
-            before = state.step
-            state, loss = advance(kernel_fn, state, *batches(state.step, kernel_fn), config, rows)
-            latest = {"step": before, "loss": float(loss), "seconds": round(resume.seconds, 1)}
+            batch = batches(state.step, kernel_fn)
+            advanced, loss = advance(kernel_fn, state, *batch, config, rows)
+            entry = {"step": state.step, "loss": float(loss), "seconds": round(resume.seconds, 1)}
+            # What an interrupt saves: replaced as one.
+            state, latest = advanced, entry
             if progress is not None:
                 progress(state.step, config.steps, {"loss": loss, **log.latest()})
             if resume.is_due:

@@ -34,10 +34,6 @@ class LD(OuterSteps):
     variants: Mapping[str, Mapping[str, Any]] = {"LD": {}, "LD (ridge)": {"ridge": True}}
     config_type = LabelDistillationConfig
     budget_fields = ("outer_steps", "outer_batch")
-    option_fields = (
-        *("base_batch", "inner_rate", "label_rate", "network_rate", "ridge_weight", "patience"),
-        "learner",
-    )
     learns_images = False
     uses_kernel = False
     whitens = False
