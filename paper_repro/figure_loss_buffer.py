@@ -272,6 +272,8 @@ def main(
         for cell in selection.choose([*cells(budget), *rebuilt])
         if cell in rebuilt or not flipped or cell.config.flipped in flipped
     ]
+    if flipped and all(cell in rebuilt for cell in chosen):
+        raise UserError("--flipped changes nothing for the methods chosen: leave it out")
     run_table(TABLE, chosen, budget, options)
     for path in draw_rebuilt([cell for cell in chosen if cell in rebuilt], options):
         print(f"wrote {path}")

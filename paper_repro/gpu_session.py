@@ -104,7 +104,7 @@ def main(
     Args:
         minutes: the command ends by itself within this time.
         out: directory of rows, sets, checkpoints and `archive`, the same in few files.
-        data_dir: folder of data sets as parts or <name>.npz; parts may be missing as yet.
+        data_dir: folder of data sets as parts or <name>.npz; parts may still be missing.
         datasets: names of data sets; default all that are whole in the folder.
         preset: gpu, or smoke to rehearse on a CPU.
         pack: write the data sets as parts into this folder, and do nothing else.
@@ -159,6 +159,16 @@ class Session:
 
     def run(self) -> None:
         """Every item that has not ended, until the time is up."""
+        try:
+            self._run_items()
+        except (KeyboardInterrupt, Exception):
+            if self.clock.left > 0:
+                raise
+            # Libraries turn an interrupt into errors of their own.
+            self.is_over = True
+            print("the time is up: the same command goes on from here")
+
+    def _run_items(self) -> None:
         done = {entry["item"] for entry in self.log.entries if entry["status"] == "done"}
         for name, work in self._items():
             if name in done:
@@ -167,22 +177,22 @@ class Session:
             _say(f"{name} ({self.clock.left:.0f} s left)")
             try:
                 result, status = work(), "done"
-            except (KeyboardInterrupt, Exception) as error:
-                if self.clock.left <= 0:  # libraries turn an interrupt into errors of their own
-                    self.is_over = True
-                    print("the time is up: the same command goes on from here")
-                    return
-                if isinstance(error, KeyboardInterrupt):
+            except Exception as error:
+                if self.clock.left <= 0:
                     raise
-                # One item must not cost the others the card.
-                result, status = f"{type(error).__name__}: {error}", "failed"
-                self.problems.append(f"{name}: {result}")
-                _say(f"failed: {self.problems[-1]}")
+                result, status = self._failed(name, error), "failed"
             self._write(name, status, time.monotonic() - started, result)
             if isinstance(result, dict) and not result.get("passed", True):
                 raise UserError(
                     f"{name}: wrong by {result['value_error']:.1e}, nothing more is run"
                 )
+
+    def _failed(self, name: str, error: Exception) -> str:
+        """Note what failed; one item must not cost the others the card."""
+        text = f"{type(error).__name__}: {error}"
+        self.problems.append(f"{name}: {text}")
+        _say(f"failed: {self.problems[-1]}")
+        return text
 
     def require_all_done(self) -> None:
         """Raise UserError that names what failed; the same command tries it again."""
@@ -267,7 +277,10 @@ class Session:
         }
         if wanted:
             smoke = self.options.is_smoke
-            export(self.out, checkpoints, (0,), 100, self.data_dir, wanted, smoke)
+            try:
+                export(self.out, checkpoints, (0,), 100, self.data_dir, wanted, smoke)
+            except UserError as error:
+                self._failed("export", error)
         if not checkpoints.is_dir():
             return []
         sets = SetSource(checkpoints=checkpoints).convolutional_sets()

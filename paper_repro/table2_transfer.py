@@ -312,7 +312,10 @@ def main(
         grid = cells(budget, sets, recipe)
         if recipe.optimizer == "sgd":
             grid += natural_cells(budget)
-    run_table(TABLE, selection.choose(grid), budget, options)
+    chosen = selection.choose(grid)
+    if recipe != PAPER and all(cell.method == NATURAL_TO_NN for cell in chosen):
+        raise UserError("natural images are trained on as DC does: leave out --label-scale")
+    run_table(TABLE, chosen, budget, options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from paper_repro.core.store.files import atomic_folder, write_atomic
 from release.card.card import card
 from release.card.citation import citation_file
 from release.card.croissant import croissant
-from release.card.metadata import PRETTY_NAME
 from release.card.page import page
 from release.card.tables import TransformFacts
 from release.format import layout
@@ -122,22 +121,24 @@ def build(
     records = [learned.record for learned in sets]
     published = publication(records, repository, license_id, version, creator, base_url)
 
-    def find(learned: LearnedSet) -> tuple[Transform, dict[str, Any]]:
+    def find(learned: LearnedSet) -> tuple[Transform, bool]:
         if learned in theirs.sets:
-            return theirs.transform, {"refitted": False, "origin": theirs.origin}
-        transform, refitted = transform_of(learned.record, transforms, data_dir)
-        return transform, {"refitted": refitted}
+            return theirs.transform, False
+        return transform_of(learned.record, transforms, data_dir)
+
+    origins = {learned.name: theirs.origin for learned in theirs.sets}
 
     kinds = {learned.name: theirs.kind for learned in theirs.sets}
     with _staged(out) as folder:
-        _fill(folder, _by_transform(sets, kinds), find, published)
+        _fill(folder, _by_transform(sets, kinds), find, origins, published)
     return names
 
 
 def _fill(
     folder: Path,
     sets: Mapping[str, list[LearnedSet]],
-    find: Callable[[LearnedSet], tuple[Transform, dict[str, Any]]],
+    find: Callable[[LearnedSet], tuple[Transform, bool]],
+    origins: Mapping[str, str],
     published: Publication,
 ) -> None:
     """Write everything.
@@ -145,24 +146,27 @@ def _fill(
     Args:
       folder: an empty folder.
       sets: the sets, by the path of their transform.
-      find: gives a set's transform, and what its record says of that.
+      find: gives a set's transform, and whether it was fitted again for that.
+      origins: where the transforms of sets from elsewhere come from, by the name of the set.
       published: where, by whom, as which version, under which license.
     """
     records, row_bytes, facts = [], {}, {}
     # Sets that share a transform come together, so that one at a time is in memory: the ZCA of
     # a CIFAR takes 150 MB.
     for path, members in sets.items():
-        transform, shipped, known = None, "", {}
+        transform, shipped, refitted = None, "", False
         for learned in members:
             made_with = learned.record["transform_sha256"]
             if transform is None or made_with != shipped:
-                transform, known = find(learned)
+                transform, refitted = find(learned)
                 if shipped and digest(transform) != shipped:
                     raise UserError(f"the sets of {path} were made with different transforms")
                 shipped = digest(transform)
                 save(transform, folder / path)
                 facts[path] = TransformFacts.of(transform)
-            about = {"transform": path, "transform_sha256": shipped, **known}
+            about = {"transform": path, "transform_sha256": shipped, "refitted": refitted}
+            if learned.name in origins:
+                about |= {"refitted": False, "origin": origins[learned.name]}
             record, row_bytes[learned.name] = _write_set(folder, learned, transform, about)
             records.append(record)
     records.sort(key=lambda record: record["name"])
@@ -218,7 +222,7 @@ def _describe(
     file_bytes = {name: files[layout.parquet(name)].size for name in row_bytes}
     write_atomic(folder / layout.CARD, card(records, facts, row_bytes, file_bytes, published))
     write_atomic(folder / layout.GALLERY, page(records, folder, published.version))
-    write_atomic(folder / layout.CITATION, citation_file(PRETTY_NAME, published))
+    write_atomic(folder / layout.CITATION, citation_file(records, published))
     for path in (layout.CROISSANT, layout.CROISSANT_LOCAL):
         base = published.files_url if path == layout.CROISSANT else ""
         write_atomic(folder / path, as_json(croissant(records, files, published, base)))

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from paper_repro.core.errors import UserError
+from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.machine.device import require_chosen, require_xla_flags
 
 EXIT_USER_ERROR = 2
@@ -45,7 +45,8 @@ def run(
     With `commands` the first argument names one of them, which takes the rest; `main`, which is
     never called then, has the description of them all.
 
-    Exit codes: 0 done, 2 for a `UserError` or unusable arguments (one line on stderr), 130 when
+    Exit codes: 0 done, 2 for a `UserError`, a run that `Diverged` where no row tells of it, or
+    unusable arguments (one line on stderr), 130 when
     interrupted, with what the interrupt says (`run_cells` says that its command goes on). A full
     disk, a missing permission and a path that cannot be a file or a directory are reported like a
     `UserError`, wherever they were met.
@@ -56,7 +57,7 @@ def run(
     try:
         require_xla_flags()
         parse(main, args, commands)()
-    except UserError as error:
+    except (UserError, Diverged) as error:
         _fail(str(error))
     except KeyboardInterrupt as stop:
         print(": ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)

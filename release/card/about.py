@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paper_repro.core import methods
 from paper_repro.core.methods import has_natural_images
 from paper_repro.core.sets.record import is_given, is_reduced
-from release.card.metadata import hub_sources
+from release.card.metadata import hub_sources, made_by
 from release.card.tables import table
 from release.format import layout
 from release.format.manifest import MANIFEST
@@ -47,8 +46,7 @@ def introduction(records: Sequence[Mapping[str, Any]], published: Publication) -
     """What the sets are, who made them, and where this card belongs."""
     count = "1 distilled set" if len(records) == 1 else f"{len(records)} distilled sets"
     titles = ", ".join(title for title, _ in hub_sources(records))
-    names = {r["method"] for r in records if methods.has(r["method"])}
-    used = [m for m in methods.methods() if names & set(m.variants)]
+    used = made_by(records)
     kinds = [method.summary for method in used] or ["a few images with labels"]
     papers = dict.fromkeys(number for method in used for number in method.papers)
     links = ", ".join(f"[arXiv {number}](https://arxiv.org/abs/{number})" for number in papers)

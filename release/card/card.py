@@ -66,7 +66,7 @@ def _sections(
     origins = transform_origins(records, facts)
     own = "must go through the transform" if origins else "must go through the very transform"
     return [
-        f"# {metadata.PRETTY_NAME}",
+        f"# {metadata.pretty_name(records)}",
         introduction(records, published),
         "## Results",
         results_table(records),
@@ -116,7 +116,7 @@ def _sections(
         provenance(records),
         "## Citation",
         f"Please cite the papers; `{layout.CITATION}` has the software too.",
-        bibtex(),
+        bibtex(records),
     ]
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from paper_repro.core.errors import UserError
-from release.card.citation import PAPERS
-from release.card.metadata import PRETTY_NAME, tags
+from release.card.citation import papers
+from release.card.metadata import made_by, pretty_name, tags
 from release.format import layout
 from release.format.manifest import Manifest, ManifestFile
 from release.format.publication import PAGES, Publication, require_address
@@ -95,15 +95,16 @@ def croissant(
     names = [record["name"] for record in records]
     dates = [record["started"][:10] for record in records if record["started"]]
     titles = ", ".join(dict.fromkeys(record["title"] for record in records))
+    made = " or ".join(method.summary for method in made_by(records))
+    made = f": {made}" if made else ""
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": published.repository.split("/")[-1],
-        "description": f"Distilled sets of {titles}, learned by Kernel Inducing Points and Label "
-        "Solve (arXiv 2107.13034), with the fitted preprocessing they need.",
-        "alternateName": PRETTY_NAME,
+        "description": f"Distilled sets of {titles}{made}, each with its fitted preprocessing.",
+        "alternateName": pretty_name(records),
         "conformsTo": "http://mlcommons.org/croissant/1.1",
-        "citeAs": "; ".join(paper.one_line for paper in PAPERS),
+        "citeAs": "; ".join(paper.one_line for paper in papers(records)),
         "creator": {"@type": "Organization", "name": published.creator},
         **({"dateCreated": max(dates)} if dates else {}),
         **({"datePublished": day} if (day := _published(dates)) else {}),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from paper_repro.core import methods
 from paper_repro.core.data.registry import DATASETS
+from paper_repro.core.methods.method import Method
 from release.format import layout
 from release.format.rows import features
 
 TASK_CATEGORIES = ("image-classification",)
 ANNOTATIONS_CREATORS = ("machine-generated",)
-TAGS = ("dataset-distillation", "dataset-condensation", "kip")
-PRETTY_NAME = "KIP and Label Solve: distilled data sets"
+TAGS = ("dataset-distillation", "dataset-condensation")
 REQUIRED = (
     "license",
     "task_categories",
@@ -42,7 +43,7 @@ def card_fields(
     """
     return {
         "license": license_id,
-        "pretty_name": PRETTY_NAME,
+        "pretty_name": pretty_name(records),
         "task_categories": list(TASK_CATEGORIES),
         "size_categories": [size_category(records)],
         "source_datasets": source_datasets(records),
@@ -60,7 +61,20 @@ def tags(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Tags of the Hub, keywords of Croissant."""
     tangent = any(r["kernel"] == "NTK" for r in records)
     whitened = any(r["zca"] for r in records)
-    return [*TAGS, *["neural-tangent-kernel"] * tangent, *["zca"] * whitened]
+    used = [method.title.lower() for method in made_by(records) if method.learns_images]
+    return [*TAGS, *used, *["neural-tangent-kernel"] * tangent, *["zca"] * whitened]
+
+
+def made_by(records: Sequence[Mapping[str, Any]]) -> list[Method]:
+    """The methods that made the sets; of sets from elsewhere, those that they name and we know."""
+    names = {record["method"] for record in records}
+    return [method for method in methods.methods() if names & set(method.variants)]
+
+
+def pretty_name(records: Sequence[Mapping[str, Any]]) -> str:
+    """The title of the release: `Distilled data sets: KIP, LS`."""
+    titles = ", ".join(method.title for method in made_by(records))
+    return f"Distilled data sets: {titles}" if titles else "Distilled data sets"
 
 
 def config(name: str) -> dict[str, Any]:

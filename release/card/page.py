@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from release.card.metadata import PRETTY_NAME
+from release.card.metadata import pretty_name
 from release.card.tables import interval, percent
 from release.format import layout
 from release.format.records import preprocessing_of
@@ -34,7 +34,7 @@ def page(records: Sequence[Mapping[str, Any]], folder: Path, version: str) -> st
     """
     rows = "\n".join(_row(record) for record in records)
     sets = "\n".join(_set(record, folder) for record in records)
-    title = escape(f"{PRETTY_NAME}, {version}")
+    title = escape(f"{pretty_name(records)}, {version}")
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -77,6 +77,12 @@ def test_the_ridge_is_that_of_the_normal_equations():
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-9, atol=1e-11)
 
 
+def test_features_that_are_not_finite_are_a_divergence():
+    features = torch.full((3, 2), float("nan"), dtype=torch.float64)
+    with pytest.raises(Diverged, match="features are not finite"):
+        gradients.ridge_solution(features, torch.ones(3, 1, dtype=torch.float64), 0.1)
+
+
 @pytest.mark.parametrize("ridge", [False, True])
 def test_labels_are_learned_probabilities_of_natural_images(ridge, tmp_path):
     config = dataclasses.replace(SMALL, ridge=ridge, outer_steps=80, label_rate=0.02)

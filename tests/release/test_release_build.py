@@ -13,6 +13,7 @@ from distilled_sets import FIXED, LEARNED, SETS, edit_json, files_below, listed_
 from PIL import Image
 
 import release
+from paper_repro.core import methods
 from paper_repro.core.cli import run
 from paper_repro.core.data import load_dataset
 from paper_repro.core.data.npz import write_npz
@@ -22,7 +23,7 @@ from paper_repro.core.preprocess import fitted
 from paper_repro.core.preprocess import load as load_transform
 from paper_repro.core.sets.catalogue import read_set
 from release.__main__ import COMMANDS, main
-from release.card.citation import citation_file
+from release.card.citation import citation_file, papers
 from release.format.given import NpzSets
 from release.format.publication import REPOSITORY, VERSION, publication
 
@@ -194,7 +195,15 @@ def test_what_a_release_cannot_be_published_as_is_refused(made, tmp_path):
 
 def test_a_creator_is_cited():
     published = publication([], "ada/my-sets", creator="Ada Lovelace")
-    assert "Ada Lovelace" in citation_file("Sets", published)
+    assert "Ada Lovelace" in citation_file([], published)
+
+
+def test_the_papers_of_the_methods_are_cited():
+    for method in methods.methods():
+        for variant in method.variants:
+            cited = [paper.arxiv for paper in papers([{"method": variant}])]
+            wanted = method.papers or ("2107.13034", "2011.00050")
+            assert sorted(cited) == sorted(wanted), variant
 
 
 def test_the_card_tells_natural_images_and_reduced_budgets(made, checkpoints, tmp_path):

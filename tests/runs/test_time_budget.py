@@ -12,10 +12,14 @@ from small_problem import small_problem
 
 from paper_repro import distill, table_dc_coresets
 from paper_repro.core.errors import UserError
+from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.kernels.dot_product import fully_connected_kernel
 from paper_repro.core.methods.label_solve import LabelSolve, LabelSolveConfig
 from paper_repro.core.methods.problem import seconds_per_entry
+from paper_repro.core.runs.cell import distilling_cell
+from paper_repro.core.runs.options import RunOptions
 from paper_repro.core.runs.presets import CONVNET, Spending
+from paper_repro.core.runs.time_budget import within
 from paper_repro.core.store.rows import read_rows
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -87,6 +91,7 @@ def test_the_plan_is_printed_and_kept(ran):
         (["--minutes", "0"], "minutes must be positive"),
         (["--minutes", "nan"], "minutes must be positive"),
         (["--minutes", "1", "--steps", "3"], "leave out --steps"),
+        (["--minutes", "1", "--n-targets", "30"], "leave out --n-targets"),
         (["--minutes", "1", "--preset", "paper"], "always spends the paper's budget"),
     ],
 )
@@ -109,6 +114,15 @@ def test_a_decay_runs_to_its_end_where_a_preset_would_stop_on_validation():
     assert Spending(minutes=1.0).of(waiting).patience is None
     assert Spending(decay="cosine").of(waiting).patience is None
     assert Spending(steps=7).of(waiting).patience == 100
+
+
+def test_a_cell_whose_first_steps_fail_is_left_to_its_run(tmp_path, capsys):
+    data = small_table.write_data(tmp_path / "data")
+    cell = distilling_cell("KIP", "small", 2, KernelSpec("FC1"), CONVNET["laptop"])
+    bad = dataclasses.replace(cell, config=dataclasses.replace(cell.config, learning_rate=1e30))
+    planned = within(0.01, [bad, cell], RunOptions("laptop", out=tmp_path / "out", data_dir=data))
+    assert planned[0] == bad and planned[1].config.steps != cell.config.steps
+    assert "none, since its first steps fail" in capsys.readouterr().err
 
 
 def test_minutes_bring_the_decay_unless_told():

@@ -1,5 +1,6 @@
 """Each mistake is one line on stderr, exit code 2, and nothing is written."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -220,3 +221,27 @@ def test_rows_that_are_damaged_are_named_by_line_and_left_alone(tmp_path, out):
     done = run("--preset", "smoke", "--out", out, cwd=tmp_path)
     assert_one_line(done, f"{rows}, line 1")
     assert rows.read_text() == "{}\nnot a row\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("table_dc_coresets", ["--methods", "Random", "--feature-epochs", "9"], "--feature-epochs"),
+        ("table_dc_coresets", ["--methods", "Herding", "--real-batch", "8"], "--real-batch"),
+        ("table_dc_coresets", ["--methods", "DC", "--steps", "8"], "--steps"),
+        ("table_a3_ablation", ["--outer-steps", "8"], "--outer-steps"),
+        ("figure_loss_buffer", ["--methods", "PCA 9", "--flipped", "0.4"], "--flipped"),
+        ("table2_transfer", ["--methods", "Natural to NN", "--label-scale", "8"], "--label-scale"),
+        (
+            "figure_kernels",
+            ["--kernels", "FC1 NTK", "--methods", "Learned by ConvNet NTK"],
+            "no cell has all that is asked for",
+        ),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(script, arguments, words, tmp_path):
+    module = importlib.import_module(f"paper_repro.{script}")
+    done = command(module.main, *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -68,6 +68,7 @@ def test_a_finished_run_goes_on(finished, tmp_path):
         done = run(*words, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert "restart at 6" in done.stdout
+    assert "goes on from the finished one of 6 steps" in done.stderr
     rows = {r["config"]["steps"]: r for r in read_rows(tmp_path / "distill.jsonl") if r["step"]}
     logs = {
         steps: (tmp_path / "runs" / f"{row['config_hash']}-seed0/metrics.jsonl").read_text()

@@ -246,8 +246,8 @@ class Method(abc.ABC):
     ) -> None:
         """Make `directory` that of a run stopped where the run of `first_part` ended.
 
-        Nothing happens where there is no such run in `earlier`, or where the run has begun. A
-        method needs it if its `first_part` gives a config.
+        Nothing happens where the run has begun; where there is no such run in `earlier`, that is
+        said. A method needs it if its `first_part` gives a config.
         """
         raise NotImplementedError(f"{self.title} goes on from no other run")
 

@@ -119,7 +119,7 @@ def run_table(
             f"--beside {beside} is not a directory: name one with rows, or leave it out"
         )
     if not cells:
-        raise UserError("no cell is chosen: every option that is given needs at least one value")
+        raise UserError("no cell has all that is asked for: relax an option, or give it a value")
     out, used = options.out, options.seeds_of(budget)
     unfinished = run_cells(of.script, cells, used, options, before)
     if set(unfinished.missing) >= {cell.dataset for cell in cells}:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from paper_repro.core.data.notice import say
-from paper_repro.core.errors import DatasetUnavailable, UserError
+from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError
 from paper_repro.core.methods.problem import seconds_per_entry
 from paper_repro.core.runs.cell import Cell
 from paper_repro.core.runs.options import RunOptions
@@ -86,7 +86,11 @@ def _planned(minutes: float, cell: Cell, data: PreparedData, out: Path) -> Cell:
         least = _LEAST_SHARE * 60 * minutes
         left = max(60 * minutes - scoring, least)
         at_most = max(minutes, float(f"{(scoring + least) / 60:.2g}"))
-        config = cell.method_object.within(problem, cell.config, left)
+        try:
+            config = cell.method_object.within(problem, cell.config, left)
+        except Diverged as error:  # the run says so in its row, and the others go on
+            say(f"plan: {cell}: none, since its first steps fail: {error}")
+            return cell
         changes = {
             field.name: getattr(config, field.name)
             for field in dataclasses.fields(config)

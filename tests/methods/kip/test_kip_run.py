@@ -429,13 +429,14 @@ def test_a_finished_run_goes_on_from_its_last_step(tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "longer")
 
 
-def test_an_unfinished_run_is_not_taken_over(tmp_path):
+def test_an_unfinished_run_is_not_taken_over(tmp_path, capsys):
     longer = dataclasses.replace(PLAIN, decay="cosine", restart_at=20)
     with pytest.raises(Killed):
         run(PROBLEM, longer.first_cycle, 0, tmp_path / "first", stop_at(15, Killed))
     for earlier in ("first", "nowhere"):
         KIP().take_over(PROBLEM, longer, 0, tmp_path / earlier, tmp_path / "longer")
         assert not (tmp_path / "longer").exists()
+        assert "no finished run of 20 steps with the same options" in capsys.readouterr().err
     other = tmp_path / "other"
     run(PROBLEM, longer.first_cycle, 1, other)
     with pytest.raises(UserError, match="holds another run"):

@@ -174,3 +174,20 @@ def test_arrays_that_hold_no_numbers_are_refused_with_what_to_save(made, theirs,
     np.savez(place / "bad.npz", images=images, labels=classes)
     with pytest.raises(UserError, match=says):
         from_npz(NpzSets((place / "bad.npz",), "tiny"), made.data_dir)
+
+
+def test_what_is_known_of_a_shared_transform_is_told_for_each_set(made, theirs, tmp_path):
+    place, data, raw, classes = theirs
+    np.savez(place / "given.npz", images=fitted(data, "zca").apply(raw), labels=classes)
+    given = NpzSets((place / "given.npz",), dataset="tiny", architecture="FC1")
+    names = release.build(
+        tmp_path / "r", given, checkpoints=made.checkpoints, data_dir=made.data_dir
+    )
+    found = [release.load(name, tmp_path / "r").record for name in names]
+    shared = [r for r in found if r["release"]["transform"] == "transforms/tiny-zca.safetensors"]
+    assert len(shared) > 1
+    for record in shared:
+        is_theirs = record["method"] == "not stated"
+        assert ("origin" in record["release"]) == is_theirs
+        if is_theirs:
+            assert record["release"]["origin"] == "assumed"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paper_repro.core.data.notice import say
 from paper_repro.core.errors import Diverged, UserError, WorkersGone
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.methods.kip.batches import Batches, kernel_of, support_rows
@@ -135,7 +136,8 @@ def take_over(
 ) -> None:
     """Let a run with a restart begin where its first cycle, run by itself, has ended.
 
-    Nothing happens if the run has begun, or if `earlier` has not got to the restart.
+    Nothing happens if the run has begun. If `earlier` has not got to the restart, that is said, and
+    the run begins at step 0.
 
     Args:
       problem: the problem of both.
@@ -150,11 +152,15 @@ def take_over(
     if Resume(directory, problem.identity(config.settings, seed)).found is not None:
         return
     source = Resume(earlier, problem.identity(config.first_cycle.settings, seed))
-    if source.found is None:
-        return
     begun = initial_state(problem, problem.kernel_fn, config, seed)
-    if from_tensors(source.found.tensors, begun).step != config.restart_at:
+    found = begun if source.found is None else from_tensors(source.found.tensors, begun)
+    if found.step != config.restart_at:
+        say(
+            f"there is no finished run of {config.restart_at:,} steps with the same options to go "
+            "on from: this one begins at step 0"
+        )
         return
+    say(f"this run goes on from the finished one of {config.restart_at:,} steps")
     directory.mkdir(parents=True, exist_ok=True)
     wanted = ("support_*.safetensors", "*.jsonl")
     for path in (path for pattern in wanted for path in earlier.glob(pattern)):

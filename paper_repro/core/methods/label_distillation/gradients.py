@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
+from paper_repro.core.errors import Diverged
 from paper_repro.core.network.pytorch.networks import FiniteNetwork
 
 
@@ -82,6 +83,9 @@ def ridge_solution(features: torch.Tensor, labels: torch.Tensor, weight: float) 
     Returns:
       float64 (d, K).
 
+    Raises:
+      Diverged: the features are not finite.
+
     Example:
       >>> one = torch.ones(1, 1, dtype=torch.float64)
       >>> round(ridge_solution(one, 3 * one, 0.5).item(), 6)
@@ -89,7 +93,9 @@ def ridge_solution(features: torch.Tensor, labels: torch.Tensor, weight: float) 
     """
     gram = features @ features.T
     gram = gram + weight * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    factor = torch.linalg.cholesky(gram)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed.item():
+        raise Diverged("the network's features are not finite, so that no last layer fits them")
     return features.T @ torch.cholesky_solve(labels, factor)
 
 
