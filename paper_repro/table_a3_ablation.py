@@ -109,9 +109,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         appendices = (ResultTable(title, caption, longer),)
     appendices += _finite(rows)
     return ResultTable(
-        "CIFAR-10 ablation: ZCA, learned labels, augmentation",
-        "Test accuracy in percent, all 10,000 test images; ours is the mean over n seeds with its "
-        "95 % interval. ConvNet NTK; cells of one size are shown at the budget that most of them "
+        "Table A3: CIFAR-10 ablation: ZCA, learned labels, augmentation",
+        "Test accuracy in percent, all 10,000 test images; ours is the mean over n "
+        "seeds. ConvNet NTK; cells of one size are shown at the budget that most of them "
         "have, so that they compare.",
         cells,
         notes=notes,

@@ -38,7 +38,7 @@ from paper_repro.core.runs.scorers import FiniteNetwork
 from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.runs.transfer_cells import settings
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, build_cells, smoke_note
+from paper_repro.core.tables.cells import CellSpec, ResultTable, Wide, build_cells, smoke_note
 from paper_repro.core.tables.statistics import Estimate
 
 SCRIPT = "table_cheap_kernels"
@@ -105,7 +105,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     return ResultTable(
         "CIFAR-10 with cheap kernels: KIP and LS, RBF and FC1",
         "Test accuracy in percent, all 10,000 test images; ours is the mean over n seeds (support "
-        "draw, batches, augmentation) with its 95 % interval. Standard preprocessing, no ZCA.",
+        "draw, batches, augmentation). Standard preprocessing, no ZCA.",
         build_cells(specs, rows),
         notes=(
             "KIP (a + l) augments the targets and learns the labels; plain KIP does neither.",
@@ -114,6 +114,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             *smoke,
         ),
         appendices=(natural, *_options(rows)),
+        wide=Wide(("Algorithm", "Architecture", "Method"), "Images", "{} images"),
     )
 
 

@@ -85,7 +85,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     return ResultTable(
         "DC and DSA against coresets, DD and LD",
         "Test accuracy in percent, all test images, of networks trained on the set; ours is the "
-        "mean over n sets with its 95 % interval, each the mean of its networks. DC's evaluation; "
+        "mean over n sets, each the mean of its networks. DC's evaluation; "
         "DD's sets are scored by their learned steps, DD's and LD's with LeNet or AlexCifarNet.",
         build_cells(map(_spec, published.coresets()), rows),
         notes=(

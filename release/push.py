@@ -65,7 +65,7 @@ def push(
     Examples:
         python -m release push build/release
         python -m release push build/release --yes
-        python -m release push build/release --repo me/my-sets --create --yes
+        python -m release push build/mine --create --yes
 
     Args:
       folder: made by `release build`.

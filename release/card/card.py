@@ -76,7 +76,7 @@ def _sections(
         local_copy(),
         layout_table(),
         "## The exact transform",
-        f"Test images {own} that the distilled images live behind. It "
+        f"Test images {own} that the distilled images went through. It "
         "is shipped, fitted, with its inverse and a test vector; never fit it again on other "
         "images or per batch.",
         "- *standard*: `(x - mean) / std` per channel, mean and standard deviation over all "

@@ -32,7 +32,8 @@ def test_a_document_keeps_its_promises(path):
 def test_the_pages_of_the_scripts_keep_their_promises(monkeypatch):
     monkeypatch.chdir(ROOT)
     modules = [script.load() for script in scripts()]
-    pages = report.pages(modules, Path("results"), Path("RESULTS.md"))
+    shown = report.shown_of(modules, Path("results"))
+    pages = report.pages(shown, Path("results"), Path("RESULTS.md"))
     assert len(pages) == len(modules)
     for path, text in pages.items():
         page = Document(ROOT / path, text)

@@ -430,7 +430,7 @@ def test_table2_places_rows_beside_the_published_figures(checkpoints, data, tmp_
         assert len(cells) == 1
         assert cells[0].label["Labels"] == labels
         assert cells[0].ours.mean == pytest.approx(accuracy)
-        assert cells[0].label["Against KRR"] == f"-9.2 / {accuracy - 50:+.1f}"
+        assert cells[0].label["Points from KRR, paper / ours"] == f"-9.2 / {accuracy - 50:+.1f}"
 
 
 def test_figure3_chooses_once_and_draws_widths_and_steps(checkpoints, data, tmp_path, capsys):

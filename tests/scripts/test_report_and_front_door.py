@@ -75,7 +75,8 @@ def test_what_is_written_by_hand_is_kept(results, tmp_path):
 def test_tables_share_their_cells(results, tmp_path):
     wide = Wide(("Size",), "Method")
     modules = [fake_table("b", wide=wide), fake_table("a", wide=wide)]
-    text = report.report(modules, results, tmp_path / "RESULTS.md")
+    scripts = report.shown_of(modules, results)
+    text = report.report(scripts, results, tmp_path / "RESULTS.md")
     assert text.count("| 1 | 39.3 |") == 2
 
 

@@ -56,8 +56,12 @@ def widened(table: ResultTable) -> WideTable:
 
 
 def counted(table: ResultTable) -> Counted:
-    """The cells of a table, its appendices left out."""
-    cells = [cell for cell in table.cells if cell.published is not None]
+    """The cells of a table that this project can run, its appendices left out."""
+    cells = [
+        cell
+        for cell in table.cells
+        if cell.published is not None and cell.verdict != Verdict.PUBLISHED_ONLY
+    ]
     run = [cell for cell in cells if cell.ours is not None]
     return Counted(len(cells), len(run), sum(cell.verdict == Verdict.MATCHES for cell in run))
 
