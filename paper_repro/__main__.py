@@ -41,8 +41,8 @@ def main(results: Path = Path("results")) -> None:
         "Dataset Distillation with Infinitely Wide Convolutional Networks, reproduced.\n\n"
         "The line 'one GPU' says what the gpu preset spends. On an H100 a KIP step of ten MNIST\n"
         "images against 5,000 targets took 0.34 s; no larger step has been timed on a GPU.\n"
-        "Done: cells by data set and images per class (x3: three runs, of draws or settings), listed\n"
-        "under the script that ran them; other tables may use them too.\n"
+        "Done: cells by data set and images per class (x3: three runs, of draws or settings),\n"
+        "listed under the script that ran them; other tables may use them too.\n"
     )
     found = scripts()
     for script in found:

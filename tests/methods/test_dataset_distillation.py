@@ -12,6 +12,7 @@ from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods import find
 from paper_repro.core.methods.dataset_distillation import DD, DistillationConfig
+from paper_repro.core.network.pytorch.device import one_thread
 from paper_repro.core.network.pytorch.spec import (
     NetworkSpec,
     UnrolledEvaluation,
@@ -29,7 +30,6 @@ torch = pytest.importorskip("torch")
 from paper_repro.core.network.pytorch import unrolled  # noqa: E402
 from paper_repro.core.network.pytorch.adam import NamedAdam  # noqa: E402
 from paper_repro.core.network.pytorch.networks import build, parameters_of  # noqa: E402
-from paper_repro.core.network.pytorch.threads import one_thread  # noqa: E402
 from paper_repro.core.network.pytorch.unrolled import Steps, descend, outer_gradient  # noqa: E402
 
 MLP = NetworkSpec("MLP", width=16, initial="xavier")

@@ -10,6 +10,7 @@ from method_suite import problem
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.methods.label_distillation import LD, LabelDistillationConfig
+from paper_repro.core.network.pytorch.device import one_thread
 from paper_repro.core.network.pytorch.spec import Evaluation, NetworkSpec
 from paper_repro.core.runs.cell import cell_of, distilling_cell
 from paper_repro.core.runs.presets import CONVNET
@@ -19,7 +20,6 @@ torch = pytest.importorskip("torch")
 
 from paper_repro.core.methods.label_distillation import gradients, learning  # noqa: E402
 from paper_repro.core.network.pytorch.networks import build  # noqa: E402
-from paper_repro.core.network.pytorch.threads import one_thread  # noqa: E402
 from paper_repro.core.network.pytorch.training import as_targets  # noqa: E402
 
 MLP = NetworkSpec("MLP", width=16)

@@ -213,7 +213,7 @@ def test_the_headline_of_a_readme_holds_the_lines_that_were_run(results, tmp_pat
     assert readme in report.write_report(modules, results, out)
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
-    head, _, line, *_ = text.split("(generated) -->\n\n")[1].splitlines()
+    head, _, line, *_ = text.split("(generated) -->\n")[1].splitlines()
     assert (head, line) == ("| Size | KIP |", "| 1 | 39.3 |")
     report.write_report(modules, results, out)
     assert readme.read_text() == text

@@ -22,9 +22,9 @@ from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.methods.coresets.memory import Memory
 from paper_repro.core.methods.method import Progress
 from paper_repro.core.methods.problem import Problem
+from paper_repro.core.network.pytorch.device import as_inputs, device
 from paper_repro.core.network.pytorch.networks import FiniteNetwork, build
 from paper_repro.core.network.pytorch.spec import NetworkSpec
-from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import exclusive

@@ -19,9 +19,8 @@ from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.dataset_distillation.config import DistillationConfig
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.network.pytorch.adam import NamedAdam
+from paper_repro.core.network.pytorch.device import as_inputs, device, one_thread
 from paper_repro.core.network.pytorch.networks import build, parameters_of
-from paper_repro.core.network.pytorch.threads import one_thread
-from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.network.pytorch.unrolled import Steps, outer_gradient
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import slot_classes

@@ -29,9 +29,9 @@ from paper_repro.core.methods.method import Progress
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.methods.random_draw import keep, natural_images
 from paper_repro.core.network.pytorch import changes
+from paper_repro.core.network.pytorch.device import as_inputs, device
 from paper_repro.core.network.pytorch.networks import build
 from paper_repro.core.network.pytorch.spec import DIGITS
-from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet, slot_classes
 from paper_repro.core.store.checkpoint import Resume

@@ -26,9 +26,8 @@ from paper_repro.core.methods.label_distillation.patience import Patience
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.methods.random_draw import natural_images
 from paper_repro.core.network.pytorch.adam import NamedAdam
+from paper_repro.core.network.pytorch.device import as_inputs, device, one_thread
 from paper_repro.core.network.pytorch.networks import build
-from paper_repro.core.network.pytorch.threads import one_thread
-from paper_repro.core.network.pytorch.training import as_inputs, device
 from paper_repro.core.random import Purpose, generator
 
 _SCALE_RATE = 0.01

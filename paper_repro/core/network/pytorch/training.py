@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.network.pytorch import changes
+from paper_repro.core.network.pytorch.device import as_inputs, device
 from paper_repro.core.network.pytorch.networks import FiniteNetwork, build
 from paper_repro.core.network.pytorch.spec import Evaluation
 from paper_repro.core.random import Purpose, generator
@@ -29,20 +30,6 @@ Report = Callable[[int, int, Mapping[str, Any]], None]
 
 _EPOCHS_OF_A_NETWORK = 1 << 20
 """More epochs than any network takes: numbers of networks times this, plus epochs, never meet."""
-
-
-def device() -> torch.device:
-    """An NVIDIA card where PyTorch has one, with repeatable convolutions, else the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.backends.cudnn.deterministic = True
-    return torch.device("cuda")
-
-
-def as_inputs(images: np.ndarray) -> torch.Tensor:
-    """Images (n, H, W, C) as PyTorch takes them, float32 (n, C, H, W)."""
-    channels_first = np.ascontiguousarray(np.moveaxis(np.asarray(images, np.float32), 3, 1))
-    return torch.from_numpy(channels_first).to(device())
 
 
 def as_targets(labels: np.ndarray) -> torch.Tensor:

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from paper_repro.core.errors import Diverged
+from paper_repro.core.network.pytorch.device import as_inputs, device, one_thread
 from paper_repro.core.network.pytorch.networks import build, parameters_of
 from paper_repro.core.network.pytorch.spec import UnrolledEvaluation
-from paper_repro.core.network.pytorch.threads import one_thread
-from paper_repro.core.network.pytorch.training import Evaluated, Report, as_inputs, device, logits
+from paper_repro.core.network.pytorch.training import Evaluated, Report, logits
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
