@@ -40,11 +40,11 @@ from paper_repro.core.data.parts import incomplete_names, write_parts
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.kernels.pool.cards import Cards
+from paper_repro.core.machine.time_limit import STOP_SECONDS, TimeLimit
 from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.options import RunOptions
 from paper_repro.core.runs.runner import run_cells
-from paper_repro.core.runs.time_limit import STOP_SECONDS, TimeLimit
 from paper_repro.core.runs.transfer_cells import SetSource
 from paper_repro.core.sets import catalogue
 from paper_repro.core.store.archive import read_archives, write_archives

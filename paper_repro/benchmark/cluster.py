@@ -22,8 +22,8 @@ from paper_repro.core import lazy
 from paper_repro.core.data import registry
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.runs.cell import distilling_cell
-from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.runs.presets import CONVNET
 from paper_repro.core.store.provenance import provenance
 from paper_repro.core.tables import published

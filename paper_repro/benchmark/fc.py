@@ -17,11 +17,11 @@ from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.kernels.architecture import fully_connected
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.methods.kip import KIPConfig
 from paper_repro.core.methods.problem import Problem
 from paper_repro.core.preprocess import Standard
 from paper_repro.core.preprocess.augment import Augmentation
-from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.store.provenance import peak_mb, provenance
 
 if TYPE_CHECKING:

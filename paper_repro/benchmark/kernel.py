@@ -14,7 +14,7 @@ from paper_repro.benchmark.measure import best_seconds, peak_gflops, peak_memory
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.architecture import from_name
-from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.store.provenance import hardware, versions
 
 if TYPE_CHECKING:

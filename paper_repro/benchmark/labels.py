@@ -19,9 +19,9 @@ from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.krr import predict
 from paper_repro.core.labels import ClassBalancedSampler, centred_one_hot
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.preprocess import fitted
 from paper_repro.core.random import Purpose, generator
-from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.store.provenance import provenance
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paper_repro.core import lazy
+from paper_repro.core.machine.memory import return_freed_memory
 from paper_repro.core.machine.threads import for_each
-from paper_repro.core.runs.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from paper_repro.benchmark import fma

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from paper_repro.core import lazy
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels.architecture import convnet
-from paper_repro.core.runs.memory import keep_freed_memory
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.store.provenance import available_cores, provenance
 
 if TYPE_CHECKING:

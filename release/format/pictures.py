@@ -36,13 +36,16 @@ def draw(learned: LearnedSet, preview: np.ndarray, folder: Path) -> None:
     )
 
 
-def contact_sheet(preview: np.ndarray, classes: np.ndarray, across: int = 1280) -> np.ndarray:
+ACROSS = 1280
+"""Width of a sheet in pixels, about."""
+
+
+def contact_sheet(preview: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """All images on white, ordered by class, at twice their size where that fits.
 
     Args:
       preview: uint8 (n, H, W, C).
       classes: (n,).
-      across: width of the sheet in pixels, about.
 
     Returns:
       uint8 (height, width, C).
@@ -52,7 +55,7 @@ def contact_sheet(preview: np.ndarray, classes: np.ndarray, across: int = 1280) 
     scale = 2 if n <= 500 else 1
     gap = 2
     cell_h, cell_w = scale * height + gap, scale * width + gap
-    columns = max(1, across // cell_w)
+    columns = max(1, ACROSS // cell_w)
     columns -= columns % 10 if columns > 10 else 0
     sheet = np.full(
         (-(-n // columns) * cell_h + gap, columns * cell_w + gap, channels), 255, np.uint8

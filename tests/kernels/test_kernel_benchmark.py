@@ -98,7 +98,7 @@ def test_memory_beyond_the_start_is_measured(kept):
     code = f"""if True:
         import time
         from paper_repro.benchmark.measure import peak_memory
-        from paper_repro.core.runs.memory import keep_freed_memory
+        from paper_repro.core.machine.memory import keep_freed_memory
         keep_freed_memory()
         {kept}
         with peak_memory() as memory:

@@ -1,6 +1,7 @@
 """Gradient matching against finite differences, and each part of its distance by a case."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -126,6 +127,16 @@ def test_the_distance_falls_and_resumes_after_an_interrupt(tmp_path):
     DC().run(problem, config, 0, tmp_path, lambda done, of, figures: seen.append(figures))
     distances = [figures["distance"] for figures in seen]
     assert np.mean(distances[-5:]) < 0.9 * np.mean(distances[:5])
+
+
+def test_an_iteration_is_timed_by_its_parts(tmp_path):
+    # Other work goes on beside the tests: within a factor of three.
+    config = MatchingConfig(2, iterations=3, real_batch=8, network_epochs=20, learner=SMALL)
+    expected = matching.seconds_of_iteration(a_problem(), config)
+    matching.run(a_problem(), config, 0, tmp_path / "first")
+    started = time.perf_counter()
+    matching.run(a_problem(), config, 0, tmp_path / "again")
+    assert expected / 3 < (time.perf_counter() - started) / 3 < 3 * expected
 
 
 def test_siamese_maps_are_the_same_on_both_batches(monkeypatch):

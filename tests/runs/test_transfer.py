@@ -372,7 +372,7 @@ def test_table2_trains_on_every_set_and_repeats_nothing(checkpoints, data, tmp_p
     assert_valid(rows, checkpoints)
     assert sorted(row["method"] for row in rows) == ["KIP to NN", "KIP to NN", "LS to NN"]
     assert {row["krr_accuracy"] for row in rows} == {0.625}
-    assert "Finite ConvNets trained on" in capsys.readouterr().out
+    assert "finite ConvNets trained on" in capsys.readouterr().out
     assert command(table2_transfer, tmp_path, checkpoints, data) == rows
 
 
@@ -524,7 +524,7 @@ def test_figure4_counts_settings_once_and_says_which_diverged(checkpoints, data,
 def test_bad_choices_are_refused_before_any_work(checkpoints, data, tmp_path):
     with pytest.raises(UserError, match="widths must be at least 1, got 0"):
         command(figure3_width, tmp_path, checkpoints, data, ipc=(2,), widths=(8, 0))
-    with pytest.raises(UserError, match="no cell is chosen"):
+    with pytest.raises(UserError, match="no cell has all that is asked for"):
         command(figure4_hyperparameters, tmp_path, checkpoints, data, ipc=())
     with pytest.raises(UserError, match="--preprocess describes --npz files"):
         SetSource(preprocess="zca")

@@ -68,7 +68,7 @@ def test_markdown_shows_ours_over_the_papers_with_a_square(table):
 def test_a_bar_counts_what_was_run_and_what_matches(table):
     assert counted(table) == (3, 2, 1)  # the fourth is only printed as published
     bar = render_coverage({"t": table, "none": ResultTable("", "", [])}).splitlines()[2:]
-    assert bar == ["| `t` | `" + "█" * 10 + "▒" * 9 + "░" * 19 + "` | 4 | 2 | 1 |"]
+    assert bar == ["| `t` | `" + "█" * 13 + "▒" * 12 + "░" * 13 + "` | 3 | 2 | 1 |"]
 
 
 @pytest.mark.parametrize("width", [40, 100])

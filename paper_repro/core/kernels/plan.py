@@ -34,6 +34,7 @@ Radius = tuple[int, int]
 # multiply-add counted as two, as the numba backend does them in float32.
 _BOX = 8
 _POOL = 2
+_READOUT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,46 +149,22 @@ class Plan:
         return sum(s.n_layers * s.height * s.width for s in self.segments)
 
     def flops_per_pair(self, reverse: bool = False) -> int:
-        """Additions and multiplications per image pair, forward or of the gradient."""
-        return sum(entries * unit for _, _, entries, unit in self._work(reverse))
+        """Additions and multiplications per image pair, forward or of the gradient.
 
-    def describe(self) -> str:
-        """A table: per layer the offsets, entries and flops per pair, and the full covariance's."""
-        lines = [
-            f"{self.architecture.name} at {self.height}x{self.width}x{self.channels}",
-            f"{'layer':<14}{'pixels':>9}{'offsets':>9}{'entries':>11}{'flops':>13}"
-            f"{'full entries':>15}{'full flops':>15}",
-        ]
-        total = full_total = 0
-        for name, segment, entries, unit in self._work(reverse=False):
-            full = segment.n_entries_full
-            total, full_total = total + entries * unit, full_total + full * unit
-            lines.append(
-                f"{name:<14}{f'{segment.height}x{segment.width}':>9}{segment.n_offsets:>9}"
-                f"{entries:>11,}{entries * unit:>13,}{full:>15,}{full * unit:>15,}"
-            )
-        lines.append(f"{'per pair':<14}{'':>29}{total:>13,}{'':>15}{full_total:>15,}")
-        return "\n".join(lines)
-
-    def _work(self, reverse: bool) -> list[tuple[str, Segment, int, int]]:
-        """(layer, segment, entries, flops per entry); reverse includes recomputing the forward."""
+        The gradient recomputes the forward pass.
+        """
         times = 2 if reverse else 1
-        rows = []
+        flops = _READOUT
         for index, segment in enumerate(self.segments):
-            entries = segment.n_entries
-            if index == 0:
-                rows.append(("dot product", segment, entries, 2 * self.channels * times))
             phi = segment.activation
             pointwise = phi.flops_forward + (phi.flops_reverse if reverse else 0)
-            for layer in range(segment.n_layers):
-                first = index == 0 and layer == 0
-                rows.append(("conv", segment, entries, (_BOX // 2 if first else _BOX) * times))
-                rows.append((phi.label.lower(), segment, entries, pointwise))
+            each = segment.n_layers * (_BOX * times + pointwise)
+            if index == 0:  # the first convolution is of products of pixels, a box in one array
+                each += (2 * self.channels - _BOX // 2) * times
             if segment.pool > 1:
-                rows.append(("pool", segment, entries, _POOL * times))
-        last = self.segments[-1]
-        rows.append(("readout", last, 1, 4))
-        return rows
+                each += _POOL * times
+            flops += each * segment.n_entries
+        return flops
 
 
 @functools.lru_cache(maxsize=256)

@@ -27,11 +27,10 @@ from paper_repro.core.network.finite import Network, Parameters, squared_norm
 from paper_repro.core.network.learning_rate import maximum_learning_rate
 from paper_repro.core.network.losses import Loss, loss_value, require_loss
 from paper_repro.core.network.settings import Optimizer
-from paper_repro.core.network.state import TrainingState, from_tensors
 from paper_repro.core.network.support_augmentation import SupportAugmentation
+from paper_repro.core.store import pytree
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
-from paper_repro.core.store.pytree import to_tensors
 from paper_repro.core.store.row_schema import config_hash, without_later
 
 CHUNK = 100
@@ -88,6 +87,32 @@ class TrainingConfig:
         return without_later(dataclasses.asdict(self), optimizer="sgd", learning_rate=None)
 
 
+class TrainingState(NamedTuple):
+    """A pytree; everything that changes from step to step (batches depend on the step alone).
+
+    Attributes:
+      step: updates done.
+      parameters: float32.
+      optimizer: optax state: momentum and the position in the schedule.
+      loss: the training loss of the last update, without the penalty.
+    """
+
+    step: int
+    parameters: Parameters
+    optimizer: Any
+    loss: float
+
+
+def _from_tensors(tensors: dict[str, np.ndarray], like: TrainingState) -> TrainingState:
+    """The state that `to_tensors` wrote; `like` gives the structure.
+
+    Raises:
+      UserError: the arrays are not those of such a state.
+    """
+    state = pytree.from_tensors(tensors, like)
+    return state._replace(step=int(state.step), loss=float(state.loss))
+
+
 class Trained(NamedTuple):
     """A trained network.
 
@@ -120,7 +145,7 @@ def train(
 ) -> Trained:
     """Minimise the loss plus the penalty by SGD with momentum, or Adam, with cosine decay.
 
-    With a directory, the state is kept there every 30 s and at the end; the same
+    With a directory, the state is kept there every 20 s and at the end; the same
     call goes on from it and ends in the same bits as an uninterrupted one on the same machine. The
     directory of another call (other arrays, key, network or configuration) is refused.
 
@@ -159,7 +184,7 @@ def train(
         identity = _identity(network, config, peak, key, x_support, y_support)
         resume = Resume(directory, identity)
     if resume is not None and resume.found is not None:
-        state = from_tensors(resume.found.tensors, state)
+        state = _from_tensors(resume.found.tensors, state)
     # What is compiled does not depend on these two: a grid over them compiles once.
     changes = {} if config.learning_rate is None else {"learning_rate": 1.0}
     shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0, **changes)
@@ -178,7 +203,7 @@ def train(
             progress(state.step, state.loss)
         ended = state.step == config.steps or not np.isfinite(state.loss)
         if resume is not None and (ended or resume.is_due):
-            resume.save(to_tensors(state))
+            resume.save(pytree.to_tensors(state))
     loss = state.loss if np.isfinite(state.loss) else float("nan")
     return Trained(state.parameters, loss, peak)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
-from paper_repro.core.tables.published.records import PublishedFigure
 
 # Okabe and Ito's colours, apart to every kind of colour vision; then the line styles change.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,7 +23,6 @@ def curves(
     ylabel: str,
     title: str = "",
     log_x: bool = True,
-    references: Mapping[str, float | PublishedFigure] | None = None,
 ) -> Path:
     """Write lines of value against step, the legend beside them.
 
@@ -36,8 +34,6 @@ def curves(
       ylabel: what the values are, with their unit.
       title: a line above the axes.
       log_x: logarithmic steps, linear between 0 and 1 so that step 0 shows.
-      references: name -> a published value in the unit of `ylabel`, drawn as a horizontal dashed
-        line, with a band where a figure has a plus-minus.
 
     Raises:
       ValueError: no pair is finite.
@@ -61,13 +57,6 @@ def curves(
             markersize=3.5,
             clip_on=False,  # a marker at step 0 shows whole
         )
-    for index, (name, value) in enumerate((references or {}).items()):
-        color = ("#555555", "#999999", "#8a5a00", "#5a008a")[index % 4]
-        if isinstance(value, PublishedFigure):
-            spread = value.plus_minus or 0.0
-            value = value.accuracy_percent
-            axes.axhspan(value - spread, value + spread, color=color, alpha=0.15, linewidth=0)
-        axes.axhline(value, color=color, linestyle=(0, (6, 3)), linewidth=1.2, label=_legend(name))
     _over_steps(axes, log_x)
     axes.set_xlabel(literal(xlabel), fontsize=9)
     axes.set_ylabel(literal(ylabel), fontsize=9)

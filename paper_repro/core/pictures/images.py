@@ -14,6 +14,7 @@ TILE, GAP, LINE, MARGIN, SIDE, TITLE = 96, 12, 20, 16, 76, 36
 FONT_SIZE = 7.5
 CAPTION_LENGTH = 13  # characters of FONT_SIZE above one tile; longer ones are set smaller
 MAX_TILES = 400
+COLUMNS = 10  # images in a row
 
 
 def image_grid(
@@ -24,12 +25,10 @@ def image_grid(
     labels: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
     title: str = "",
-    columns: int = 10,
-    stretch: bool = False,
 ) -> Path:
     """Write a grid of images.
 
-    With `labels`, every class is one column (of at most `columns`, then the next block of rows
+    With `labels`, every class is one column (of at most ten, then the next block of rows
     begins), headed by its name, its images below each other in their order. Without, the images
     run from left to right. Beyond 400 images only the first are drawn and the title says so.
 
@@ -40,15 +39,12 @@ def image_grid(
       labels: (n,) class numbers.
       class_names: the names behind `labels`; their numbers when None.
       title: a line above the grid.
-      columns: images in a row.
-      stretch: give each float image the full range from its own minimum to its own maximum (for
-        whitened images, which have no natural range), instead of clipping.
 
     Raises:
       ValueError: another shape, not as many captions or labels as images, or NaN.
       OSError: the file cannot be written.
     """
-    pixels = displayable(images, stretch=stretch)
+    pixels = displayable(images)
     for name, given in (("captions", captions), ("labels", labels)):
         if given is not None and len(given) != len(pixels):
             raise ValueError(f"{len(given)} {name} for {len(pixels)} images")
@@ -59,11 +55,11 @@ def image_grid(
         labels = None if labels is None else labels[:MAX_TILES]
     if labels is None:
         rows = [
-            list(range(i, min(i + columns, len(pixels)))) for i in range(0, len(pixels), columns)
+            list(range(i, min(i + COLUMNS, len(pixels)))) for i in range(0, len(pixels), COLUMNS)
         ]
         heads: list[list[str]] = [[] for _ in rows]
     else:
-        rows, heads = _by_class(np.asarray(labels), class_names, columns)
+        rows, heads = _by_class(np.asarray(labels), class_names)
     return _draw(pixels, rows, heads, captions, title, path)
 
 
@@ -73,42 +69,36 @@ def before_after(
     path: Path | str,
     *,
     captions: Sequence[str] | None = None,
-    names: tuple[str, str] = ("natural", "learned"),
     title: str = "",
-    columns: int = 10,
-    stretch: bool = False,
 ) -> Path:
-    """Write pairs of images, `before` above `after`, `columns` pairs side by side.
+    """Write pairs of images, `before` above `after`, ten pairs side by side.
 
     Args:
       before: images as in `image_grid`, such as the natural images a run started from.
       after: the learned images, as many.
       path: the PNG to write.
       captions: a text for each pair, above it.
-      names: what the two rows are called.
       title: a line above the grid.
-      columns: pairs in a row.
-      stretch: see `image_grid`.
 
     Raises:
       ValueError: the shapes differ, or as in `image_grid`.
       OSError: the file cannot be written.
     """
-    first, second = displayable(before, stretch=stretch), displayable(after, stretch=stretch)
+    first, second = displayable(before), displayable(after)
     if first.shape != second.shape:
         raise ValueError(f"images before {first.shape} and after {second.shape} do not pair up")
     n = min(len(first), MAX_TILES // 2)
     pixels = np.concatenate([first[:n], second[:n]])
     rows, heads, sides = [], [], []
-    for start in range(0, n, columns):
-        pairs = list(range(start, min(start + columns, n)))
+    for start in range(0, n, COLUMNS):
+        pairs = list(range(start, min(start + COLUMNS, n)))
         rows += [pairs, [n + i for i in pairs]]
         heads += [[captions[i] for i in pairs] if captions is not None else [], []]
-        sides += list(names)
+        sides += ["natural", "learned"]
     return _draw(pixels, rows, heads, None, title, path, sides)
 
 
-def displayable(images: np.ndarray, *, stretch: bool = False) -> np.ndarray:
+def displayable(images: np.ndarray) -> np.ndarray:
     """uint8 RGB (n, H, W, 3) of gray or RGB images, uint8 or float; see `image_grid`.
 
     Raises:
@@ -123,23 +113,19 @@ def displayable(images: np.ndarray, *, stretch: bool = False) -> np.ndarray:
         values = images.astype(np.float64)
         if np.isnan(values).any():
             raise ValueError("the images hold NaN")
-        if stretch:
-            low = values.min(axis=(1, 2, 3), keepdims=True)
-            high = values.max(axis=(1, 2, 3), keepdims=True)
-            values = (values - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
         images = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
     return np.broadcast_to(images, (*images.shape[:3], 3))
 
 
 def _by_class(
-    labels: np.ndarray, class_names: Sequence[str] | None, columns: int
+    labels: np.ndarray, class_names: Sequence[str] | None
 ) -> tuple[list[list[int]], list[list[str]]]:
     """Rows of image numbers (-1 for a hole) and the heads above the first row of each block."""
     classes = np.unique(labels)
     rows: list[list[int]] = []
     heads: list[list[str]] = []
-    for start in range(0, len(classes), columns):
-        block = classes[start : start + columns]
+    for start in range(0, len(classes), COLUMNS):
+        block = classes[start : start + COLUMNS]
         members = [np.flatnonzero(labels == c) for c in block]
         for k in range(max(len(m) for m in members)):
             rows.append([int(m[k]) if k < len(m) else -1 for m in members])

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from paper_repro.core import lazy
 from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError, WorkersGone
 from paper_repro.core.krr import Unsolvable
+from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.runs import gallery
 from paper_repro.core.runs.cell import Cell
-from paper_repro.core.runs.memory import keep_freed_memory
 from paper_repro.core.runs.options import NetworkOptions
 from paper_repro.core.runs.prepared_data import prepared_data
 from paper_repro.core.runs.presets import Preset

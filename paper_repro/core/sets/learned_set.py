@@ -75,15 +75,14 @@ class LearnedSet:
         image_shape: tuple[int, ...],
         n_classes: int,
         record: Mapping[str, Any] = NOTHING,
-        name: str = "",
     ) -> LearnedSet:
-        """A set in an npz of the official keys; arguments as in `NpzFile`.
+        """A set in an npz of the official keys, called as the file is without its ending.
 
         Args:
+          path, image_shape, n_classes: as in `NpzFile`.
           record: the facts that are known of the set.
-          name: the set's name; default: that of the file without its ending.
         """
-        return cls(name or path.stem, record, NpzFile(path, image_shape, n_classes))
+        return cls(path.stem, record, NpzFile(path, image_shape, n_classes))
 
     @functools.cached_property
     def arrays(self) -> Arrays:

@@ -37,7 +37,7 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float | None:
+def half_width(values: Sequence[float]) -> float | None:
     """Half the width of the mean's interval, `t_(n-1) s / sqrt(n)` by Student's t.
 
     The unit of the values; None for a single value, which says nothing about its spread. It
@@ -50,7 +50,7 @@ def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float
 
     n, centre = len(values), mean(values)
     deviation = math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (n - 1))
-    return float(stdtrit(n - 1, 0.5 + confidence / 2)) * deviation / math.sqrt(n)
+    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(n)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -58,15 +58,12 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean(values), half_width(values), len(values))
 
 
-def binomial_interval(
-    accuracy: float, n: int, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+def binomial_interval(accuracy: float, n: int) -> tuple[float, float]:
     """Wilson's score interval (low, high) of one accuracy measured on `n` test images.
 
     Args:
       accuracy: a fraction in [0, 1].
       n: the number of test images.
-      confidence: the coverage.
 
     Raises:
       ValueError: `accuracy` is outside [0, 1] or `n` is not positive.
@@ -75,7 +72,7 @@ def binomial_interval(
         raise ValueError(f"an accuracy of {accuracy} on {n} images has no interval")
     from scipy.special import ndtri
 
-    z = float(ndtri(0.5 + confidence / 2))
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
     scale = 1 + z * z / n
     centre = (accuracy + z * z / (2 * n)) / scale
     reach = z / scale * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))

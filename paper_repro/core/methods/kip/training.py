@@ -171,12 +171,12 @@ def take_over(
     Resume(directory, identity, before=source.seconds).save(source.found.tensors)
 
 
-def seconds_of_step(problem: Problem, config: KIPConfig, least: float = 1.0) -> float:
-    """Seconds of an update, the mean over at least so many `least` seconds, compilation apart."""
+def seconds_of_step(problem: Problem, config: KIPConfig) -> float:
+    """Seconds of an update, the mean over at least one second, compilation apart."""
     kernel = problem.kernel_fn
     state, batches = initial_state(problem, kernel, config, 0), Batches(problem, kernel, config, 0)
     started, steps = 0.0, -1  # the first step compiles and is not counted
-    while steps < 1 or time.perf_counter() - started < least:
+    while steps < 1 or time.perf_counter() - started < 1:
         if steps == 0:
             started = time.perf_counter()
         kernel_fn = kernel_of(state.step, 0, kernel, problem.alternatives)

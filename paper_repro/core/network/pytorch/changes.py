@@ -117,11 +117,11 @@ def _flip(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     return torch.where(_each(u[:, 0]) < 0.5, x.flip(3), x)
 
 
-def _affine(x: torch.Tensor, matrix: torch.Tensor, padding: str = "zeros") -> torch.Tensor:
+def _affine(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """Images at the places that 2x2 matrices (n, 2, 2) make of each pixel's, bilinear."""
     still = torch.zeros(len(x), 2, 1, dtype=x.dtype, device=x.device)
     grid = functional.affine_grid(torch.cat([matrix, still], 2), x.shape, align_corners=False)
-    return functional.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
 
 
 def _scaling(u: torch.Tensor) -> torch.Tensor:

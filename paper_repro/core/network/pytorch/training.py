@@ -150,11 +150,11 @@ class Training:
         self.epoch = int(state["epoch"])
 
 
-def logits(network: FiniteNetwork, x: torch.Tensor, batch: int = 500) -> np.ndarray:
+def logits(network: FiniteNetwork, x: torch.Tensor) -> np.ndarray:
     """Outputs (n, K) on the host, block by block."""
     network.eval()
     with torch.no_grad():
-        blocks = [network(x[i : i + batch]).cpu() for i in range(0, len(x), batch)]
+        blocks = [network(block).cpu() for block in x.split(500)]
     return torch.cat(blocks).numpy()
 
 

@@ -12,14 +12,13 @@ import functools
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_MOST = 2**31 - 1
+"""Bytes of freed memory to hold on to."""
 
 
 @functools.cache
-def keep_freed_memory(limit: int = 2**31 - 1) -> bool:
+def keep_freed_memory() -> bool:
     """Have malloc reuse freed blocks of any size instead of returning them; process-wide.
-
-    Args:
-      limit: bytes of freed memory to hold on to.
 
     Returns:
       Whether it took effect: only with glibc.
@@ -27,7 +26,7 @@ def keep_freed_memory(limit: int = 2**31 - 1) -> bool:
     mallopt = _glibc("mallopt")
     if mallopt is None:
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, limit), (_M_ARENA_MAX, 1))
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _MOST), (_M_ARENA_MAX, 1))
     return all([mallopt(name, value) == 1 for name, value in settings])
 
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from paper_repro.core.runs.time_limit import STOP_SECONDS, TimeLimit
+from paper_repro.core.machine.time_limit import STOP_SECONDS, TimeLimit
 
 DEAF = """
 import signal, time
-from paper_repro.core.runs.time_limit import TimeLimit
+from paper_repro.core.machine.time_limit import TimeLimit
 with TimeLimit(1.0).running():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     time.sleep(60)
