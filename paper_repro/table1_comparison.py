@@ -66,6 +66,7 @@ from paper_repro.core.tables.cells import (
     TableCell,
     Wide,
     build_cells,
+    cells_by_config,
     smoke_note,
 )
 from paper_repro.core.tables.statistics import Estimate
@@ -213,25 +214,22 @@ def _spec(
 
 def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """Runs with a random kernel or a support batch, if there are any."""
-    specs = {}
-    for row in rows:
+
+    def label_of(row: Mapping[str, Any]) -> dict[str, str] | None:
         drawn, batch = (row["config"].get(n) for n in ("random_architectures", "support_batch"))
         if row["table"] != SCRIPT or (drawn is None and batch is None):
-            continue
-        label = {
+            return None
+        return {
             "Data set": _title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
             "Method": row["method"],
             "Kernels drawn from": ", ".join(drawn or ("-",)),
             "Supports per class and step": str(batch or "all"),
         }
-        match = {"config_hash": row["config_hash"]}
-        specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
-    cells = build_cells(specs.values(), rows)
-    if not cells:
-        return ()
+
     title, caption = "Options of KIP", "Without published figures; scored by the ConvNet NTK."
-    return (ResultTable(title, caption, cells),)
+    cells = cells_by_config(rows, label_of)
+    return (ResultTable(title, caption, cells),) if cells else ()
 
 
 def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) -> list[Cell]:

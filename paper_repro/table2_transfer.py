@@ -64,6 +64,7 @@ from paper_repro.core.tables.cells import (
     Wide,
     build_cells,
     cell_runs,
+    cells_by_config,
     smoke_note,
 )
 from paper_repro.core.tables.published.records import ComparisonCell, TransferRow
@@ -179,18 +180,19 @@ def _by_adam(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
 
 def _files(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """The sets that were given as files, if there are any."""
-    specs = {}
-    for row in (row for row in rows if row["method"] == FILE_TO_NN):
-        label = {
+
+    def label_of(row: Mapping[str, Any]) -> dict[str, str] | None:
+        if row["method"] != FILE_TO_NN:
+            return None
+        return {
             "Set": row["config"]["support"]["name"],
             "Data set": row["dataset"],
             "Images per class": str(row["images_per_class"]),
             "ZCA": "yes" if row["zca"] else "no",
             "Labels": "learned" if row["learned_labels"] else "fixed",
         }
-        match = {"config_hash": row["config_hash"]}
-        specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
-    cells = build_cells(specs.values(), rows)
+
+    cells = cells_by_config(rows, label_of)
     # A configuration that failed is shown only where no other one of the set has a number.
     filled = [cell.label for cell in cells if cell.ours is not None]
     cells = [cell for cell in cells if cell.ours is not None or cell.label not in filled]

@@ -38,7 +38,14 @@ from paper_repro.core.runs.scorers import FiniteNetwork
 from paper_repro.core.runs.time_budget import spend
 from paper_repro.core.runs.transfer_cells import settings
 from paper_repro.core.tables import published
-from paper_repro.core.tables.cells import CellSpec, ResultTable, Wide, build_cells, smoke_note
+from paper_repro.core.tables.cells import (
+    CellSpec,
+    ResultTable,
+    Wide,
+    build_cells,
+    cells_by_config,
+    smoke_note,
+)
 from paper_repro.core.tables.statistics import Estimate
 
 SCRIPT = "table_cheap_kernels"
@@ -142,13 +149,13 @@ def _spec(cell: published.CheapKernelCell) -> CellSpec:
 
 def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
     """Runs that start from noise or learn the scale of their kernel, if there are any."""
-    specs = {}
-    for row in rows:
+
+    def label_of(row: Mapping[str, Any]) -> dict[str, str] | None:
         config = row["config"]
         start, learned = config.get("initial"), config.get("learn_scale", False)
         if row["table"] != SCRIPT or (start != "noise" and not learned):
-            continue
-        label = {
+            return None
+        return {
             "Algorithm": row["algorithm"],
             "Architecture": row["architecture"],
             "Method": row["method"],
@@ -156,13 +163,11 @@ def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
             "Start": start,
             "Scale": "learned" if learned else "fixed",
         }
-        match = {"config_hash": row["config_hash"]}
-        specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
-    if not specs:
-        return ()
+
     title = "Options of KIP: the start, and the scale of the kernel"
     caption = "Without published figures. A learned scale is that of the RBF kernel."
-    return (ResultTable(title, caption, build_cells(specs.values(), rows)),)
+    cells = cells_by_config(rows, label_of)
+    return (ResultTable(title, caption, cells),) if cells else ()
 
 
 def _natural_specs(rows: Sequence[Mapping[str, Any]]) -> list[CellSpec]:

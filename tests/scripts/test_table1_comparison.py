@@ -68,8 +68,8 @@ def test_a_small_sample_enters_no_real_table():
         **{"dataset": "svhn_mini", "method": "LS", "preset": "laptop", "test_accuracy": 0.3},
         **{"algorithm": "KRR", "architecture": "ConvNet", "kernel": "NTK", "zca": True},
         **{"images_per_class": 1, "status": "done", "seed": 0, "budget": {"reduced": False}},
-        **{"learned_labels": True, "augmentation": False, "config": {}, "config_hash": "0"},
-        **{"started": "", "table": SCRIPT},
+        **{"learned_labels": True, "augmentation": False, "config_hash": "0"},
+        **{"started": "", "table": SCRIPT, "config": {"diag_reg": 1e-6}},
     }
     cells = table1.table([row]).cells
     assert all(cell.ours is None for cell in cells)

@@ -202,6 +202,23 @@ def select_runs(rows: Iterable[Row]) -> list[Row]:
     return [groups[best][seed] for seed in sorted(groups[best])]
 
 
+def cells_by_config(
+    rows: Sequence[Row], label_of: Callable[[Row], Mapping[str, str] | None]
+) -> list[TableCell]:
+    """A cell without a published figure for each configuration, in the order of the rows.
+
+    Args:
+      rows: result rows.
+      label_of: the label of a row's cell, None where its configuration is left out.
+    """
+    specs = {}
+    for row in rows:
+        if (label := label_of(row)) is not None:
+            match = {"config_hash": row["config_hash"]}
+            specs[row["config_hash"]] = CellSpec(label, match, needs="the same command again")
+    return build_cells(specs.values(), rows)
+
+
 def describe_budget(rows: Sequence[Row]) -> str:
     """What the rows of one cell spent: presets, then each budget entry; ranges of differing."""
     if not rows:
