@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,7 +16,7 @@ from paper_repro.core.kernels import Execution, KernelSpec
 from paper_repro.core.krr import score
 from paper_repro.core.labels import centred_one_hot
 from paper_repro.core.methods.method import Progress
-from paper_repro.core.network.pytorch.spec import Evaluation, require_torch
+from paper_repro.core.network.pytorch.spec import Evaluated, Evaluation, require_torch
 from paper_repro.core.network.settings import Settings
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.sets.learned_set import LearnedSet
@@ -288,20 +288,8 @@ class PublishedNetworks:
         return {**beside, **tested(found, learned, len(dataset.y_test), spent, reduced)}
 
 
-class Tested(Protocol):
-    """What training several PyTorch networks gives.
-
-    Attributes:
-      accuracies: fractions of the test images, one a network.
-      seconds: what it took.
-    """
-
-    accuracies: Sequence[float]
-    seconds: float
-
-
 def tested(
-    found: Tested, learned: LearnedSet, n_test: int, spent: Mapping[str, Any], reduced: bool
+    found: Evaluated, learned: LearnedSet, n_test: int, spent: Mapping[str, Any], reduced: bool
 ) -> dict[str, Any]:
     """The fields of a row of several networks; see `Scorer.score`.
 

@@ -10,7 +10,7 @@ import dataclasses
 import importlib.util
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from paper_repro.core.errors import UserError
 
@@ -167,6 +167,18 @@ class Evaluation:
     def from_recorded(cls, recorded: Mapping[str, Any]) -> Evaluation:
         """The evaluation of a row's configuration."""
         return cls(**{**recorded, "network": NetworkSpec(**recorded["network"])})
+
+
+class Evaluated(NamedTuple):
+    """What the networks of one set do on the test images.
+
+    Attributes:
+      accuracies: fractions, one a network.
+      seconds: of all sessions.
+    """
+
+    accuracies: list[float]
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)

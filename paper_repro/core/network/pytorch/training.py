@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from paper_repro.core.errors import Diverged, UserError
 from paper_repro.core.network.pytorch import changes
 from paper_repro.core.network.pytorch.device import as_inputs, device
 from paper_repro.core.network.pytorch.networks import FiniteNetwork, build
-from paper_repro.core.network.pytorch.spec import Evaluation
+from paper_repro.core.network.pytorch.spec import Evaluated, Evaluation
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
@@ -156,18 +156,6 @@ def logits(network: FiniteNetwork, x: torch.Tensor) -> np.ndarray:
     with torch.no_grad():
         blocks = [network(block).cpu() for block in x.split(500)]
     return torch.cat(blocks).numpy()
-
-
-class Evaluated(NamedTuple):
-    """What the networks of one set do on the test images.
-
-    Attributes:
-      accuracies: fractions, one a network.
-      seconds: of all sessions.
-    """
-
-    accuracies: list[float]
-    seconds: float
 
 
 def evaluate(

@@ -19,8 +19,8 @@ from torch.nn import functional
 from paper_repro.core.errors import Diverged
 from paper_repro.core.network.pytorch.device import as_inputs, device, one_thread
 from paper_repro.core.network.pytorch.networks import build, parameters_of
-from paper_repro.core.network.pytorch.spec import UnrolledEvaluation
-from paper_repro.core.network.pytorch.training import Evaluated, Report, logits
+from paper_repro.core.network.pytorch.spec import Evaluated, UnrolledEvaluation
+from paper_repro.core.network.pytorch.training import Report, logits
 from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store.checkpoint import Resume
 from paper_repro.core.store.files import sha256_of_array
