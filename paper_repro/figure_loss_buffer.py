@@ -110,12 +110,11 @@ def rebuilt_cells(budget: Preset, sets: Sequence[LearnedSet]) -> list[Cell]:
     for learned in sets:
         plain = scored_cell(learned, KRR(), budget, method="As learned")
         found.append(plain)
-        fields = {f.name: getattr(plain.config, f.name) for f in dataclasses.fields(plain.config)}
         for count in COMPONENTS:
             for basis, title in BASES.items():
                 if basis == "lda_pca" and count >= WITHIN:
                     continue  # the discriminants lie within so many principal components
-                config = RebuiltConfig(**fields, basis=basis, components=count)
+                config = RebuiltConfig.of(plain.config, basis, count)
                 name = f"{title} {count}"
                 found.append(dataclasses.replace(plain, method=name, config=config))
     return found

@@ -221,15 +221,10 @@ def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]]):
         (KIP_TO_NN, wanted, row.kip_to_nn, row.kip_change_vs_krr),
         (LS_TO_NN, True, row.ls_to_nn, row.ls_change_vs_krr),
     ):
-        runs = []
-        for labels, augmented in ((learned, False), (learned, True), *_others(method, learned)):
-            found = {**match, "method": method}
-            found |= {"learned_labels": labels, "augmentation": augmented}
-            spec = CellSpec({}, found)
-            if runs := cell_runs(spec, rows):
-                break
-        else:
-            found = {**match, "method": method, "learned_labels": learned}
+        of_method = {**match, "method": method}
+        kinds = [(learned, False), (learned, True), *_others(method, learned)]
+        found, runs = _first_with_runs(of_method, kinds, rows)
+        found = found or {**of_method, "learned_labels": learned}
         label = {
             **size,
             "Trained on": method.removesuffix(" to NN"),
@@ -238,6 +233,17 @@ def _specs(row: TransferRow, rows: Sequence[Mapping[str, Any]]):
         }
         needs = "this script on the set, and the set where checkpoints/ lacks it"
         yield CellSpec(label, found, figure, "width 1,024, settings searched", needs)
+
+
+def _first_with_runs(
+    match: Mapping[str, Any], kinds: Sequence[tuple[bool, bool]], rows: Sequence[Mapping[str, Any]]
+) -> tuple[Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]:
+    """`match` with the first (learned labels, augmentation) that has runs, and those runs."""
+    for labels, augmented in kinds:
+        found = {**match, "learned_labels": labels, "augmentation": augmented}
+        if runs := cell_runs(CellSpec({}, found), rows):
+            return found, runs
+    return None, ()
 
 
 def _labels(ours: bool, paper: bool) -> str:

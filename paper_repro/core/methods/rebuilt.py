@@ -40,6 +40,12 @@ class RebuiltConfig(StoredConfig):
     basis: Literal["pca", "lda_pca"] = "pca"
     components: int = 9
 
+    @classmethod
+    def of(cls, stored: StoredConfig, basis: str, components: int) -> RebuiltConfig:
+        """The config that projects a stored set."""
+        fields = {field.name: getattr(stored, field.name) for field in dataclasses.fields(stored)}
+        return cls(**fields, basis=basis, components=components)
+
     def __post_init__(self):
         super().__post_init__()
         if self.basis not in BASES:
@@ -93,8 +99,7 @@ class Rebuilt(Stored):
     def from_recorded(self, fields: Mapping[str, Any]) -> RebuiltConfig:
         """See `Method.from_recorded`; the set itself is not in a row."""
         stored = super().from_recorded(fields)
-        values = {field.name: getattr(stored, field.name) for field in dataclasses.fields(stored)}
-        return RebuiltConfig(**values, basis=fields["basis"], components=fields["components"])
+        return RebuiltConfig.of(stored, fields["basis"], fields["components"])
 
     has_recorded = Method.has_recorded
 
