@@ -102,9 +102,10 @@ def test_a_step_sums_over_the_classes(monkeypatch):
                 "class_distance",
                 lambda n, r, m, label, kept=kept, d=distance: d(n, r, m, label) * (label == kept),
             )
-        state = one.start()
+        state, updates = one.start(), []
         before = state.images.clone()
-        one.iterate(state)
+        one.iterate(state, updates.append)
+        assert updates == [1]
         moved[kept] = state.images - before
         monkeypatch.undo()
     assert torch.allclose(moved[None], moved[0] + moved[1] + moved[2], atol=1e-6)
@@ -139,6 +140,13 @@ def test_an_iteration_is_timed_by_its_parts(tmp_path):
     assert expected / 3 < (time.perf_counter() - started) / 3 < 3 * expected
 
 
+def test_every_update_of_the_images_shows_in_the_progress(tmp_path):
+    config = MatchingConfig(1, iterations=2, real_batch=8, matching_steps=3, learner=SMALL)
+    seen = []
+    DC().run(a_problem(), config, 0, tmp_path, lambda done, of, _: seen.append((done, of)))
+    assert seen == [(n, 6) for n in range(1, 7)]
+
+
 def test_siamese_maps_are_the_same_on_both_batches(monkeypatch):
     problem = a_problem()
     config = MatchingConfig(1, iterations=1, real_batch=8, siamese=True, learner=SMALL)
@@ -155,7 +163,7 @@ def test_siamese_maps_are_the_same_on_both_batches(monkeypatch):
 
     monkeypatch.setattr(matching.changes, "draw", watched)
     one = matching._Matching(problem, config, seed=0)
-    one.iterate(one.start())
+    one.iterate(one.start(), [].append)
     assert [n for _, _, n in seen] == [8, 1] * 3  # real, then synthetic, class by class
     for real, made in zip(seen[::2], seen[1::2], strict=True):
         assert real[:2] == made[:2]

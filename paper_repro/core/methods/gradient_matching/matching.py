@@ -132,8 +132,8 @@ class _Matching:
         images = as_inputs(x)
         return _State(images, torch.zeros_like(images))
 
-    def iterate(self, state: _State) -> None:
-        """One iteration, in place."""
+    def iterate(self, state: _State, report: Callable[[int], None]) -> None:
+        """One iteration, in place; `report` gets the number of every update of the images."""
         rng = generator(self._seed, Purpose.TARGETS, state.iteration)
         network = self.network(rng)
         steps, epochs = self._config.loops
@@ -142,6 +142,7 @@ class _Matching:
                 for _ in range(epochs):
                     self.teach(network, state.images, rng)
             self.match(network, state, rng)
+            report(state.iteration * steps + step + 1)
         state.iteration += 1
 
     def network(self, rng: np.random.Generator) -> nn.Module:
@@ -210,10 +211,14 @@ def run(
             torch.from_numpy(np.array(kept[name])).to(device()) for name in ("images", "moment")
         )
         state = _State(images, moment, int(kept["iteration"]), float(kept["loss"]))
-    while state.iteration < config.iterations:
-        matching.iterate(state)
+    updates, _ = config.loops
+
+    def report(done: int) -> None:
         if progress is not None:
-            progress(state.iteration, config.iterations, {"distance": state.loss})
+            progress(done, config.iterations * updates, {"distance": state.loss})
+
+    while state.iteration < config.iterations:
+        matching.iterate(state, report)
         if resume.is_due or state.iteration == config.iterations:
             resume.save(_tensors(state))
     x = np.ascontiguousarray(np.moveaxis(state.images.cpu().numpy(), 1, 3))
