@@ -9,6 +9,7 @@ W = U (S + reg)^(-1/2) U^T. Everything is float64.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Self
 
@@ -44,10 +45,6 @@ class ZCA:
     eigenvectors: np.ndarray
     regularisation: float
     mean_norm: float
-    _whiten: np.ndarray = dataclasses.field(init=False, repr=False)
-
-    def __post_init__(self):
-        object.__setattr__(self, "_whiten", self._power(-0.5))
 
     @classmethod
     def fit(
@@ -114,7 +111,7 @@ class ZCA:
         out = aligned_empty(images.shape, dtype)
         for rows in blocks(len(images)):
             x, _ = layer_norm(self.standard.apply(images[rows], np.float64))
-            out[rows] = (x @ self._whiten).reshape(images[rows].shape)
+            out[rows] = (x @ self._whitening).reshape(images[rows].shape)
         return out
 
     def invert(self, x: np.ndarray) -> np.ndarray:
@@ -123,11 +120,20 @@ class ZCA:
         Here s is the standardised raw image; its own mean and norm are lost.
         """
         flat = np.asarray(x, np.float64).reshape(len(x), -1)
-        return (flat @ self._power(0.5)).reshape(np.shape(x))
+        return (flat @ self._colour).reshape(np.shape(x))
 
     def preview(self, x: np.ndarray) -> np.ndarray:
         """`invert`, scaled to the training set's mean norm and destandardised, as uint8."""
         return to_uint8(self.standard.invert(self.invert(x) * self.mean_norm))
+
+    @functools.cached_property
+    def _whitening(self) -> np.ndarray:
+        return self._power(-0.5)
+
+    @functools.cached_property
+    def _colour(self) -> np.ndarray:
+        """What takes the whitening back."""
+        return self._power(0.5)
 
     def _power(self, exponent: float) -> np.ndarray:
         scaled = self.eigenvectors * (self.eigenvalues + self.ridge) ** exponent

@@ -95,7 +95,7 @@ class PreparedData:
 
 
 def prepared_data(cell: Cell, data_dir: Path | None, execution: Execution) -> PreparedData:
-    """The data of a cell; the last one is kept, since neighbouring cells share it.
+    """The data of a cell; the last two are kept, since neighbouring cells share them.
 
     Args:
       cell: what is to be run.
@@ -144,7 +144,7 @@ def _drawn_from(cell: Cell, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return data.x_train, data.y_train
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _prepared(
     name: str,
     zca: bool,
