@@ -70,6 +70,15 @@ def test_cells_of_a_size_are_compared_at_the_budget_most_of_them_have(smoke):
     assert more.ours.mean == pytest.approx(55)
 
 
+def test_cells_of_a_size_without_a_common_budget_are_all_shown(smoke):
+    tens = [row for row in smoke[0] if row["images_per_class"] == 10]
+    rows = [row_of(row, 30 + i, 0.40 + 0.01 * i) for i, row in enumerate(tens)]
+    table = ablation.table(rows)
+    shown = {round(cell.ours.mean, 2) for cell in table.cells if cell.ours is not None}
+    assert shown == {round(40 + i, 2) for i in range(8)}
+    assert not any("in 4 of 4 pairs" in note for note in table.notes)  # they do not compare
+
+
 def test_networks_trained_by_adam_are_no_networks_of_the_paper(smoke):
     (row,) = [
         row
