@@ -46,10 +46,9 @@ def run(
     never called then, has the description of them all.
 
     Exit codes: 0 done, 2 for a `UserError`, a run that `Diverged` where no row tells of it, or
-    unusable arguments (one line on stderr), 130 when
-    interrupted, with what the interrupt says (`run_cells` says that its command goes on). A full
-    disk, a missing permission and a path that cannot be a file or a directory are reported like a
-    `UserError`, wherever they were met.
+    unusable arguments (one line on stderr), 130 when interrupted, with what the interrupt says
+    (`run_cells` says that its command goes on). A full disk, a missing permission and a path that
+    cannot be a file or a directory are reported like a `UserError`, wherever they were met.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     report = sys.unraisablehook
