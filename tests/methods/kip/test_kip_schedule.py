@@ -10,10 +10,13 @@ from small_problem import N_CLASSES, small_problem
 from paper_repro.core.errors import UserError
 from paper_repro.core.kernels import from_name
 from paper_repro.core.kernels.dot_product import fully_connected_kernel, rbf
+from paper_repro.core.kernels.pool.held import RemoteImages
+from paper_repro.core.labels import ClassBalancedSampler
 from paper_repro.core.methods.kip import KIPConfig, official_steps, support_path
-from paper_repro.core.methods.kip.batches import support_rows
+from paper_repro.core.methods.kip.batches import Batches, support_rows
 from paper_repro.core.methods.kip.config import evaluation_steps
-from paper_repro.core.methods.kip.training import run
+from paper_repro.core.methods.kip.training import run, take_over
+from paper_repro.core.random import Purpose, generator
 from paper_repro.core.store import checkpoint
 
 FC1 = fully_connected_kernel(1)
@@ -109,6 +112,29 @@ def test_a_support_batch_of_all_images_changes_nothing(tmp_path):
     batch = KIPConfig(images_per_class=2, steps=6, target_batch=120, support_batch=2)
     drawn = run(PROBLEM, batch, 0, tmp_path / "drawn")
     assert whole.images.tobytes() == drawn.images.tobytes()
+
+
+@pytest.mark.parametrize("steps", [2, 8])
+def test_targets_of_a_short_run_are_made_and_of_a_long_one_kept(steps):
+    config = KIPConfig(images_per_class=2, steps=steps, target_batch=30)
+    targets, y = Batches(PROBLEM, FC1, config, 0)(1, FC1)
+    assert isinstance(targets, RemoteImages) == (steps * 30 < len(PROBLEM.x_target))
+    drawn = ClassBalancedSampler(PROBLEM.labels, N_CLASSES).draw(
+        30, generator(0, Purpose.TARGETS, 1)
+    )
+    expected = PROBLEM.transform.apply(PROBLEM.x_target[drawn], FC1.dtype)
+    np.testing.assert_array_equal(y, PROBLEM.y_target[drawn])
+    np.testing.assert_allclose(FC1(expected[:3], targets), FC1(expected[:3], expected), rtol=1e-6)
+
+
+def test_a_short_run_goes_on_in_the_same_bytes(tmp_path):
+    short = KIPConfig(images_per_class=2, steps=2, target_batch=30, decay="cosine")
+    long = dataclasses.replace(short, steps=12, restart_at=2)
+    run(PROBLEM, short, 0, tmp_path / "short")
+    take_over(PROBLEM, long, 0, tmp_path / "short", tmp_path / "long")
+    went_on = run(PROBLEM, long, 0, tmp_path / "long")
+    at_once = run(PROBLEM, long, 0, tmp_path / "once")
+    assert went_on.images.tobytes() == at_once.images.tobytes()
 
 
 @pytest.mark.parametrize("size", [0, 3])

@@ -22,12 +22,17 @@ class Batches:
     """The targets of a step; fixed images are prepared once, augmented ones per step.
 
     Augmented ones are made block by block where a block is evaluated, from the raw images there.
+    So are fixed ones of a run that is too short to look at all of them: to whiten a data set would
+    take longer than its steps.
     """
 
     def __init__(self, problem: Problem, kernel: Kernel, config: KIPConfig, seed: int):
         self._problem, self._kernel, self._config, self._seed = problem, kernel, config, seed
         self._sampler = ClassBalancedSampler(problem.labels, problem.n_classes)
         self._y = problem.y_target
+        # Of the first cycle: a run with more steps that takes it over goes on with the same bits.
+        drawn = (config.restart_at or config.steps) * config.target_batch
+        self._are_kept = config.augmentation is None and drawn >= len(problem.x_target)
 
     @functools.cached_property
     def _prepared(self) -> Prepared | RemoteImages:
@@ -43,10 +48,10 @@ class Batches:
         """Targets of the step for `kernel`, and their centred labels, float64 (n, K)."""
         rng = generator(self._seed, Purpose.TARGETS, step)
         rows = self._sampler.draw(self._config.target_batch, rng)
-        augmentation = self._config.augmentation
-        if augmentation is None and kernel is self._kernel:
+        if self._are_kept and kernel is self._kernel:
             return self._prepared[rows], self._y[rows]
-        made = _Made(self._raw, rows, augmentation, (self._seed, step), kernel.dtype)
+        stream = (self._seed, step)
+        made = _Made(self._raw, rows, self._config.augmentation, stream, kernel.dtype)
         return RemoteImages.made(made, (len(rows), *self._raw.shape[1:])), self._y[rows]
 
 
