@@ -212,44 +212,77 @@ def _spec(
     return CellSpec.of(sampled, label, figure, budget, needs(cell))
 
 
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    """What KIP does otherwise than in the table, for its appendix.
+
+    Attributes:
+      random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
+      support_batch: supports per class that a KIP step draws and updates; default all.
+      augmented_part: the part of a step's targets that KIP with augmentation changes, from 0 to 1;
+        default all of them.
+    """
+
+    random_kernel: bool = False
+    support_batch: int | None = None
+    augmented_part: float | None = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of the options are given, by name."""
+        plain = dataclasses.asdict(Variation())
+        return {name: value != plain[name] for name, value in dataclasses.asdict(self).items()}
+
+    def choose(self, chosen: list[Cell]) -> list[Cell]:
+        """The cells that vary so, and no others if anything is asked for."""
+        if not any(self.given.values()):
+            return chosen
+        varied = [self._varied(cell) for cell in chosen if self._suits(cell)]
+        if not varied:
+            raise UserError(
+                "no chosen cell can vary so: --random-kernel and --support-batch need KIP cells of "
+                'the ConvNet, --augmented-part "KIP (a + l)"'
+            )
+        return varied
+
+    def _suits(self, cell: Cell) -> bool:
+        if self.augmented_part is not None and not cell.method_object.augments(cell.config):
+            return False
+        is_kip = "support_batch" in cell.method_object.option_fields
+        drawn = self.random_kernel or self.support_batch is not None
+        return is_kip and (cell.architecture == "ConvNet" or not drawn)
+
+    def _varied(self, cell: Cell) -> Cell:
+        changes: dict[str, Any] = {"support_batch": self.support_batch}
+        if self.random_kernel:
+            changes["random_architectures"] = RANDOM_ARCHITECTURES
+        if self.augmented_part is not None:
+            changes["augmentation"] = dataclasses.replace(
+                cell.config.augmentation, fraction=self.augmented_part
+            )
+        return dataclasses.replace(cell, config=dataclasses.replace(cell.config, **changes))
+
+
 def _options(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
-    """Runs with a random kernel or a support batch, if there are any."""
+    """Runs that vary from the table, if there are any."""
 
     def label_of(row: Mapping[str, Any]) -> dict[str, str] | None:
         drawn, batch = (row["config"].get(n) for n in ("random_architectures", "support_batch"))
-        if row["table"] != SCRIPT or (drawn is None and batch is None):
+        part = (row["config"].get("augmentation") or {}).get("fraction", 1)
+        if row["table"] != SCRIPT or (drawn is None and batch is None and part == 1):
             return None
         return {
             "Data set": _title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
-            "Method": row["method"],
+            "Method": f"{row['method']}, {row['architecture']}",
             "Kernels drawn from": ", ".join(drawn or ("-",)),
             "Supports per class and step": str(batch or "all"),
+            "Augmented targets": f"{100 * part:.0f} %" if row["augmentation"] else "none",
         }
 
-    title, caption = "Options of KIP", "Without published figures; scored by the ConvNet NTK."
+    title, caption = "Options of KIP", "Scored by the kernel's NTK; the table has the published."
     cells = cells_by_config(rows, label_of)
     return (ResultTable(title, caption, cells),) if cells else ()
-
-
-def _varied(chosen: list[Cell], random_kernel: bool, support_batch: int | None) -> list[Cell]:
-    """The ConvNet KIP cells with the options of the appendix, and no others if any is asked for."""
-    if not random_kernel and support_batch is None:
-        return chosen
-    options = {
-        "random_architectures": RANDOM_ARCHITECTURES if random_kernel else None,
-        "support_batch": support_batch,
-    }
-    varied = [
-        dataclasses.replace(cell, config=dataclasses.replace(cell.config, **options))
-        for cell in chosen
-        if "support_batch" in cell.method_object.option_fields and cell.architecture == "ConvNet"
-    ]
-    if not varied:
-        raise UserError(
-            "--random-kernel and --support-batch need KIP cells of the ConvNet: choose some"
-        )
-    return varied
 
 
 def _sampled(chosen: list[Cell], data_dir: Path | None) -> list[Cell]:
@@ -298,11 +331,10 @@ def main(
     options: RunArguments = RunOptions(),
     rescoring: tyro.conf.OmitArgPrefixes[Rescoring] = Rescoring(),
     spending: SpendingArguments = Spending(),
+    variation: tyro.conf.OmitArgPrefixes[Variation] = Variation(),
     *,
     architectures: tuple[str, ...] = (),
     zca: bool | None = None,
-    random_kernel: bool = False,
-    support_batch: int | None = None,
     beside: Path | None = None,
 ) -> None:
     """Reproduce Table 1 of arXiv 2107.13034: KIP and LS with the ConvNet kernel.
@@ -319,11 +351,10 @@ def main(
         options: how they are run.
         rescoring: whether stored sets are scored instead.
         spending: what KIP spends instead of what the preset says.
+        variation: what KIP does otherwise than in the table.
         architectures: ConvNet, FC1 (the KIP-FC column) or both; default both.
         zca: only the cells with ZCA (True) or without (False), the latter with LS on RGB sets for
             the appendix; default the cells of the table itself.
-        random_kernel: draw ConvNet, Conv-3 or Conv-8 anew for every KIP step; scored by ConvNet.
-        support_batch: supports per class that a KIP step draws and updates; default all.
         beside: directory of other rows that are printed below, such as results.
     """
     budget = spending.of(find_preset(options.preset, PRESETS))
@@ -331,15 +362,14 @@ def main(
     if zca is None:
         whitened = {dataclasses.replace(cell, zca=False) for cell in chosen if cell.zca}
         chosen = [cell for cell in chosen if cell not in whitened]
-    chosen = _varied(chosen, random_kernel, support_batch)
+    chosen = variation.choose(chosen)
     chosen = _sampled(chosen, options.data_dir) if options.is_smoke else chosen
     if rescoring.evaluate_only:
         return rescoring.rescore(
             chosen,
             options,
             **spending.given,
-            random_kernel=random_kernel,
-            support_batch=support_batch is not None,
+            **variation.given,
             beside=beside,
         )
     chosen = spend(spending, _installed(chosen, selection), options)

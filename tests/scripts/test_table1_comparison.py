@@ -110,6 +110,7 @@ def test_the_small_sample_of_svhn_is_called_one_and_whitened_as_svhn(five):
     ("script", "options"),
     [
         (table1, ["--random-kernel"]),
+        (table1, ["--augmented-part", "0"]),
         (table1, ["--support-batch", "1"]),
         (table1, ["--seeds", "1", "--beside", "results"]),
         (table1, ["--steps", "0", "--target-batch", "7"]),
@@ -250,7 +251,7 @@ def test_the_papers_budget_is_not_to_be_changed(option, tmp_path):
 
 def test_options_of_kip_need_a_kip_cell():
     with pytest.raises(UserError, match="need KIP cells of the ConvNet"):
-        table1.main(Selection(methods=("LS",)), random_kernel=True)
+        table1.main(Selection(methods=("LS",)), variation=table1.Variation(random_kernel=True))
 
 
 def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
@@ -262,6 +263,27 @@ def test_options_of_kip_stand_in_an_appendix_and_not_in_the_table(tmp_path):
     table = table1.table([row])
     assert all(cell.ours is None for cell in table.cells)
     assert table.appendices[1].cells[0].ours is not None
+
+
+def test_a_part_of_augmented_targets_fills_no_cell_and_exports_no_set(tmp_path):
+    arguments = ("--datasets", "mnist", "--ipc", "1", "--preset", "smoke", "--out", tmp_path)
+    done = run(*arguments, "--architectures", "ConvNet", "--augmented-part", "0.5")
+    assert done.returncode == 0, done.stderr
+    (row,) = smoke_rows(tmp_path)
+    assert row["method"] == "KIP (a + l)"
+    assert row["config"]["augmentation"]["fraction"] == 0.5
+    table = table1.table([row])
+    assert all(cell.ours is None for cell in table.cells)
+    assert table.appendices[1].cells[0].label["Augmented targets"] == "50 %"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("part", ["-0.1", "1.1", "nan"])
+def test_a_part_that_is_none_is_refused(part, tmp_path):
+    done = run("--augmented-part", part, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "0 <= fraction <= 1" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_learned_sets_that_are_not_there_are_reported(tmp_path):

@@ -165,6 +165,13 @@ class Method(abc.ABC):
         names = [field.name for field in dataclasses.fields(self.config_type)]
         return tuple(name for name in names if name not in decided)
 
+    def asked_fields(self, variant: str) -> tuple[str, ...]:
+        """`option_fields`, and what the name in tables decides: a published cell asks for all.
+
+        A name that is none of `variants` decides nothing.
+        """
+        return (*self.option_fields, *self.variants.get(variant, ()))
+
     def config(self, variant: str, images_per_class: int, budget: object = None) -> MethodConfig:
         """The config of a name in tables.
 

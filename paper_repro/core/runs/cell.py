@@ -178,7 +178,8 @@ class Cell:
         may differ.
         """
         recorded = json.loads(json.dumps(self.recorded))  # tuples are lists in rows
-        options = ("scale", "learn_scale", "scored_by", *self.method_object.option_fields)
+        asked = self.method_object.asked_fields(self.method)
+        options = ("scale", "learn_scale", "scored_by", *asked)
         return {
             **self.row_fields,
             **{f"config.{name}": [recorded.get(name)] for name in options},

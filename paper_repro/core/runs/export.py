@@ -117,14 +117,12 @@ def is_exported(cell: Cell) -> bool:
     a run have) is not the method.
     """
     method = cell.method_object
-    plain = method.recorded(method.config_type(cell.images_per_class))
+    if not method.is_exported or cell.method not in method.variants or cell.kernel.is_distance:
+        return False
+    plain = method.recorded(method.config(cell.method, cell.images_per_class))
     recorded = method.recorded(cell.config)
-    return (
-        method.is_exported
-        and cell.learning_cell == cell
-        and cell.method in method.variants
-        and not cell.kernel.is_distance
-        and all(recorded.get(name) == plain.get(name) for name in method.option_fields)
+    return cell.learning_cell == cell and all(
+        recorded.get(name) == plain.get(name) for name in method.asked_fields(cell.method)
     )
 
 
