@@ -8,6 +8,7 @@ left out, which costs nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 import time
 from collections.abc import Callable
@@ -130,16 +131,12 @@ def _ours(network, parameters, x, y, steps: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
-    config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
-    optimizer = finite.training._optimizer(config, jnp.float32(1e-3)).init(parameters)
-    x, y, key = jnp.asarray(x), jnp.asarray(y), jax.random.key(0)
-    state = jax.tree.map(jnp.array, (parameters, optimizer))
+    updates = _updates(network, x, y)
+    state = jax.tree.map(jnp.array, (parameters, updates.optimizer.init(parameters)))
 
     def call():
         nonlocal state
-        *state, loss = finite.training._one_by_one(
-            network, config, 1e-3, 1e-3, *state, x, y, key, range(steps)
-        )
+        *state, loss = updates.run(*state, range(steps))
         return jax.block_until_ready(loss)
 
     return call
@@ -148,20 +145,17 @@ def _ours(network, parameters, x, y, steps: int) -> Callable[[], Any]:
 def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
     """Updates of `count` networks at once, for comparison: the trainer does not do this."""
     import jax
-    import jax.numpy as jnp
 
-    config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
+    updates = _updates(network, x, y)
     keys = jax.random.split(jax.random.key(0), count)
-    x, y = jnp.asarray(x), jnp.asarray(y)
     parameters = jax.vmap(lambda key: network.init(key, x.shape[1:]))(keys)
-    optimizer = jax.vmap(finite.training._optimizer(config, jnp.float32(1e-3)).init)(parameters)
+    optimizer = jax.vmap(updates.optimizer.init)(parameters)
 
     @finite.training.compiled
     def update(parameters, optimizer, keys, number):
         def one(parameters, optimizer, key):
-            return finite.training._step(
-                network, config, 1e-3, 1e-3, parameters, optimizer, x, y, key, number
-            )
+            of_key = dataclasses.replace(updates, key=key)
+            return of_key.update(parameters, optimizer, number)
 
         return jax.vmap(one)(parameters, optimizer, keys)
 
@@ -174,6 +168,15 @@ def _together(network, x, y, steps: int, count: int) -> Callable[[], Any]:
         return jax.block_until_ready(loss)
 
     return call
+
+
+def _updates(network, x, y):
+    import jax
+    import jax.numpy as jnp
+
+    config = finite.TrainingConfig(steps=1_000, batch=len(x), l2=0.0)
+    arrays = jnp.asarray(x), jnp.asarray(y), jax.random.key(0)
+    return finite.training.Updates(network, config, jnp.float32(1e-3), 1e-3, *arrays)
 
 
 def _theirs(torch: Any, model: Any, x, y, steps: int) -> Callable[[], Any]:

@@ -177,27 +177,22 @@ def train(
         if bound is None:
             bound = maximum_learning_rate(network, parameters, x_calibration)
         peak = config.learning_rate_factor * bound
-    optimizer = _optimizer(config, jnp.float32(peak)).init(parameters)
-    state = TrainingState(0, parameters, optimizer, float("nan"))
+    # What is compiled does not depend on these two: a grid over them compiles once.
+    changes = {} if config.learning_rate is None else {"learning_rate": 1.0}
+    shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0, **changes)
+    updates = Updates(network, shared, peak, config.l2, x_support, y_support, batch_key)
+    state = TrainingState(0, parameters, updates.optimizer.init(parameters), float("nan"))
     resume = None
     if directory is not None:
         identity = _identity(network, config, peak, key, x_support, y_support)
         resume = Resume(directory, identity)
     if resume is not None and resume.found is not None:
         state = _from_tensors(resume.found.tensors, state)
-    # What is compiled does not depend on these two: a grid over them compiles once.
-    changes = {} if config.learning_rate is None else {"learning_rate": 1.0}
-    shared = dataclasses.replace(config, learning_rate_factor=1.0, l2=0.0, **changes)
-    advance, chunk = _looped, CHUNK
-    if network.is_convolutional:
-        advance, chunk = _one_by_one, CONVOLUTIONAL_CHUNK
+    chunk = CONVOLUTIONAL_CHUNK if network.is_convolutional else CHUNK
     # The loop ends at a loss that is not finite; a kept state may be one.
     while state.step < config.steps and (state.step == 0 or np.isfinite(state.loss)):
         numbers = range(state.step, min(state.step + chunk, config.steps))
-        parameters, optimizer, loss = advance(
-            *(network, shared, peak, config.l2, state.parameters, state.optimizer),
-            *(x_support, y_support, batch_key, numbers),
-        )
+        parameters, optimizer, loss = updates.run(state.parameters, state.optimizer, numbers)
         state = TrainingState(numbers.stop, parameters, optimizer, float(loss))
         if progress is not None:
             progress(state.step, state.loss)
@@ -241,58 +236,84 @@ def _apply(network: Network, parameters: Parameters, x: Array) -> Array:
     return network.apply(parameters, x)
 
 
-def _optimizer(config: TrainingConfig, peak: Array) -> optax.GradientTransformation:
-    schedule = optax.cosine_decay_schedule(peak, config.steps)
-    if config.optimizer == "adam":
-        return optax.adam(schedule)
-    return optax.sgd(schedule, momentum=config.momentum)
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("peak", "l2", "x_support", "y_support", "key"),
+    meta_fields=("network", "config"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Updates:
+    """The updates of a training; a pytree, so that a program compiled for one does for others.
+
+    Attributes:
+      network, config: what the program depends on.
+      peak: the learning rate at the start of the cosine.
+      l2: the penalty, in place of the configuration's.
+      x_support: kernel inputs, float32 (n, H, W, C).
+      y_support: labels, float32 (n, n_classes).
+      key: decides the batches and the augmentation.
+    """
+
+    network: Network
+    config: TrainingConfig
+    peak: float | Array
+    l2: float | Array
+    x_support: Array
+    y_support: Array
+    key: Array
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """SGD or Adam, with the cosine."""
+        schedule = optax.cosine_decay_schedule(self.peak, self.config.steps)
+        if self.config.optimizer == "adam":
+            return optax.adam(schedule)
+        return optax.sgd(schedule, momentum=self.config.momentum)
+
+    def run(self, parameters: Parameters, optimizer: Any, numbers: range) -> tuple:
+        """Several updates: parameters, optimizer state and the last loss."""
+        if not self.network.is_convolutional:
+            steps = jnp.arange(numbers.start, numbers.stop)
+            parameters, optimizer, losses = _scan(self, parameters, optimizer, steps)
+            return parameters, optimizer, losses[-1]
+        for number in numbers:
+            parameters, optimizer, loss = _single(self, parameters, optimizer, number)
+        return parameters, optimizer, loss
+
+    def update(self, parameters: Parameters, optimizer: Any, number: Array) -> tuple:
+        """Update `number`, whose batch and augmentation depend on the number alone."""
+        config = self.config
+
+        def loss_fn(parameters, x, y):
+            loss = loss_value(config.loss, self.network.apply(parameters, x), y)
+            return loss + 0.5 * self.l2 * squared_norm(parameters), loss
+
+        rows = jnp.arange(len(self.x_support))
+        step_key = jax.random.fold_in(self.key, number)
+        if config.batch < len(rows):
+            rows = jax.random.choice(step_key, len(rows), (config.batch,), replace=False)
+        images = self.x_support[rows]
+        if config.augmentation is not None:
+            images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
+        gradient = jax.grad(loss_fn, has_aux=True)
+        gradients, loss = gradient(parameters, images, self.y_support[rows])
+        updates, optimizer = self.optimizer.update(gradients, optimizer)
+        return optax.apply_updates(parameters, updates), optimizer, loss
 
 
-def _looped(*arguments):
-    """Several steps in one compiled call, and the last loss."""
-    *arguments, numbers = arguments
-    parameters, optimizer, losses = _scan(*arguments, jnp.arange(numbers.start, numbers.stop))
-    return parameters, optimizer, losses[-1]
+@partial(jax.jit, donate_argnums=(1, 2))
+def _scan(updates: Updates, parameters: Parameters, optimizer: Any, numbers: Array) -> tuple:
+    """Several updates in one compiled call, and all losses."""
 
-
-def _one_by_one(network, config, peak, l2, parameters, optimizer, x, y, key, numbers):
-    """The same, one compiled call a step."""
-    for number in numbers:
-        parameters, optimizer, loss = _single(
-            network, config, peak, l2, parameters, optimizer, x, y, key, number
-        )
-    return parameters, optimizer, loss
-
-
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(4, 5))
-def _scan(network, config, peak, l2, parameters, optimizer, x, y, key, numbers):
     def step(carry, number):
-        parameters, optimizer, loss = _step(network, config, peak, l2, *carry, x, y, key, number)
+        parameters, optimizer, loss = updates.update(*carry, number)
         return (parameters, optimizer), loss
 
     (parameters, optimizer), losses = jax.lax.scan(step, (parameters, optimizer), numbers)
     return parameters, optimizer, losses
 
 
-@partial(compiled, static_argnums=(0, 1), donate_argnums=(4, 5))
-def _single(network, config, peak, l2, parameters, optimizer, x, y, key, number):
-    return _step(network, config, peak, l2, parameters, optimizer, x, y, key, number)
-
-
-def _step(network, config, peak, l2, parameters, optimizer, x, y, key, number):
-    """Update `number`, whose batch and augmentation depend on the number alone."""
-
-    def loss_fn(parameters, x, y):
-        loss = loss_value(config.loss, network.apply(parameters, x), y)
-        return loss + 0.5 * l2 * squared_norm(parameters), loss
-
-    rows = jnp.arange(len(x))
-    step_key = jax.random.fold_in(key, number)
-    if config.batch < len(x):
-        rows = jax.random.choice(step_key, len(x), (config.batch,), replace=False)
-    images = x[rows]
-    if config.augmentation is not None:
-        images = config.augmentation.apply(images, jax.random.fold_in(step_key, 1))
-    gradients, loss = jax.grad(loss_fn, has_aux=True)(parameters, images, y[rows])
-    updates, optimizer = _optimizer(config, peak).update(gradients, optimizer)
-    return optax.apply_updates(parameters, updates), optimizer, loss
+@partial(compiled, donate_argnums=(1, 2))
+def _single(updates: Updates, parameters: Parameters, optimizer: Any, number: int) -> tuple:
+    """One update in one compiled call."""
+    return updates.update(parameters, optimizer, number)

@@ -29,7 +29,7 @@ NOT_EVERYWHERE = (
     *("cuda-bindings", "nvidia-cuda-nvrtc"),
 )
 DISTRIBUTION = "kip-repro"
-SOURCE = ("paper_repro", "pyproject.toml", "requirements.lock")
+SOURCE = ("paper_repro", "pyproject.toml", "requirements.lock", "requirements-run.lock")
 
 
 def provenance() -> dict[str, Any]:
