@@ -28,7 +28,7 @@ from paper_repro.core.kernels import KernelSpec
 from paper_repro.core.kernels.architecture import from_name
 from paper_repro.core.methods.kip.config import Initial
 from paper_repro.core.preprocess import usual
-from paper_repro.core.runs.cell import Cell, DataCut, distilling_cell
+from paper_repro.core.runs.cell import Cell, distilling_cell
 from paper_repro.core.runs.export import export, is_exported
 from paper_repro.core.runs.gallery import draw
 from paper_repro.core.runs.options import RunArguments, RunOptions
@@ -176,7 +176,6 @@ def main(
     used, out = options.seeds_of(budget), options.out
     cells = []
     for data in _loaded(recipe, options.data_dir):
-        _refuse_other_images(data, rows_for(COMMAND, out), out)
         wanted = recipe.cells(data, budget)
         for cell in wanted:
             require_enough(cell, data)
@@ -214,17 +213,6 @@ def _loaded(recipe: Recipe, data_dir: Path | None) -> list[Dataset]:
     for data in found:
         require_releasable(data.name, data.class_names)
     return found
-
-
-def _refuse_other_images(data: Dataset, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Rows are found by what was run, which names a data set and not its images."""
-    for row in rows:
-        is_of_all = row["dataset"] == data.name and DataCut.from_recorded(row["config"]).is_whole
-        if is_of_all and row["data_sha256"] != data.data_sha256:
-            raise UserError(
-                f"{out} holds runs on other images called {data.name}: choose another --out, or "
-                "another name for these"
-            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from commands import command
 
 import release
-from paper_repro import distill
+from paper_repro import distill, table2_transfer
 from paper_repro.core import cli
 from paper_repro.core.data import write_own
 from paper_repro.core.errors import UserError
@@ -182,12 +182,23 @@ def test_runs_on_a_part_of_the_images_are_no_other_images(finished, tmp_path):
     assert done.returncode == 2 and "other images called dots" in done.stderr
 
 
-def test_other_images_of_the_same_name_are_refused(finished, tmp_path):
+@pytest.mark.parametrize("of_any_table", [False, True])
+@pytest.mark.parametrize("preset", ["laptop", "smoke"])
+def test_other_images_of_the_same_name_are_refused(finished, tmp_path, preset, of_any_table):
     place, _ = finished
+    words = ["--datasets", "dots", "--methods", "LS", "--preset", preset, "--out", tmp_path / "out"]
+    words += ["--architectures", "FC1"]
+    assert run(*words, "--data-dir", place / "data", cwd=place).returncode == 0
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (150, 8, 8, 1), dtype=np.uint8)
     write_own(tmp_path / "dots.npz", images, np.arange(150) % 3)
-    done = run(*ARGUMENTS, "--data-dir", tmp_path, "--out", "out", cwd=place)
+    if of_any_table:
+        np.savez(tmp_path / "set.npz", images=images[:3], labels=np.arange(3))
+        words = ["--npz", "set.npz", "--datasets", "dots", "--preprocess", "standard"]
+        words += ["--preset", preset, "--width", "4", "--out", tmp_path / "out"]
+        done = command(table2_transfer.main, *words, "--data-dir", tmp_path, cwd=tmp_path)
+    else:
+        done = run(*words, "--data-dir", tmp_path, cwd=place)
     assert done.returncode == 2
     assert "holds runs on other images called dots" in done.stderr
 

@@ -153,13 +153,24 @@ def _prepared(
     data_dir: Path | None,
     execution: Execution,
 ) -> PreparedData:
-    data = _reduced(load_dataset(name, data_dir), cut)
+    data = cut_data(name, cut, data_dir)
     transform = fitted(data, "zca" if zca else "standard")
     return PreparedData(data, transform, digest(transform), kernel, execution, cut)
 
 
-def _reduced(data: Dataset, cut: DataCut) -> Dataset:
-    """The first images of each split, average-pooled to `image_side` squared."""
+@functools.lru_cache(maxsize=2)
+def cut_data(name: str, cut: DataCut, data_dir: Path | None) -> Dataset:
+    """A data set's first images of each split, average-pooled to `image_side` squared.
+
+    Args:
+      name: of the data set.
+      cut: how much of it is used.
+      data_dir: see `load_dataset`.
+
+    Raises:
+      UserError: no such data set, or damaged files.
+    """
+    data = load_dataset(name, data_dir)
     if cut.is_whole:
         return data
     x_train, x_test = data.x_train[: cut.n_train], data.x_test[: cut.n_test]

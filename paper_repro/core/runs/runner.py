@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paper_repro.core import lazy
+from paper_repro.core.data import registry
 from paper_repro.core.errors import DatasetUnavailable, Diverged, UserError, WorkersGone
 from paper_repro.core.krr import Unsolvable
 from paper_repro.core.machine.memory import keep_freed_memory
 from paper_repro.core.pictures.table import render_png, render_wide_png
 from paper_repro.core.runs import gallery
-from paper_repro.core.runs.cell import Cell
+from paper_repro.core.runs.cell import Cell, DataCut
 from paper_repro.core.runs.options import NetworkOptions
-from paper_repro.core.runs.prepared_data import prepared_data
+from paper_repro.core.runs.prepared_data import cut_data, prepared_data
 from paper_repro.core.runs.presets import Preset
 from paper_repro.core.runs.progress import ProgressBars
 from paper_repro.core.runs.scorers import Scoring
@@ -92,7 +93,7 @@ def run_table(
     budget: Preset,
     options: NetworkOptions,
     *,
-    shown: Callable[[TableCell], bool] = lambda cell: True,
+    shown: Callable[[TableCell], bool] | None = None,
     beside: Path | None = None,
     before: Unfinished | None = None,
 ) -> None:
@@ -106,7 +107,8 @@ def run_table(
       cells: what is run.
       budget: the preset that made the cells.
       options: how they are run.
-      shown: lines that are printed; the files hold them all.
+      shown: lines that are printed, by default those of the data sets and sizes of `cells`; the
+        files hold them all.
       beside: directory of other rows; what the shown lines are there is printed below.
       before: what earlier calls of `run_cells` for the same table left unfinished.
 
@@ -120,6 +122,7 @@ def run_table(
         )
     if not cells:
         raise UserError("no cell has all that is asked for: relax an option, or give it a value")
+    shown = _sizes_of(cells) if shown is None else shown
     out, used = options.out, options.seeds_of(budget)
     unfinished = run_cells(of.script, cells, used, options, before)
     if set(unfinished.missing) >= {cell.dataset for cell in cells}:
@@ -149,6 +152,21 @@ def run_table(
     if of.may_diverge:
         unfinished.diverged.clear()
     unfinished.require_none()
+
+
+def _sizes_of(cells: Sequence[Cell]) -> Callable[[TableCell], bool]:
+    """Whether a line is of a data set and size of `cells`, as far as it names them."""
+    asked = [
+        {"Data set": registry.title(c.dataset), "Images per class": str(c.images_per_class)}
+        for c in cells
+    ]
+    names = ("Data set", "Images per class")
+
+    def shown(line: TableCell) -> bool:
+        named = {name: line.label[name] for name in names if name in line.label}
+        return any(named.items() <= size.items() for size in asked)
+
+    return shown
 
 
 def _run_lines(table: ResultTable) -> ResultTable:
@@ -188,6 +206,7 @@ def run_cells(
     keep_freed_memory()
     require_writable(options.out)
     rows = rows_for(table, options.out, smoke=True)
+    _require_same_images(cells, rows, options)
     unfinished = Unfinished() if before is None else before
     # Seed by seed: a command that is stopped early leaves every cell with as many draws.
     runs = {
@@ -221,6 +240,24 @@ def _resumable() -> Iterator[None]:
     except KeyboardInterrupt as stop:
         kept = "what was finished is kept; the same command goes on from there"
         raise KeyboardInterrupt(kept) from stop
+
+
+def _require_same_images(cells: Sequence[Cell], rows: Rows, options: NetworkOptions) -> None:
+    """Rows are found by what was run, which names a data set and not its images.
+
+    Those of official data sets are the same everywhere, byte for byte.
+    """
+    used = dict.fromkeys((c.dataset, c.cut) for c in cells if registry.find(c.dataset) is None)
+    for name, cut in used:
+        with contextlib.suppress(DatasetUnavailable):
+            digest = cut_data(name, cut, options.data_dir).data_sha256
+            for row in rows:
+                is_of_it = row["dataset"] == name and DataCut.from_recorded(row["config"]) == cut
+                if is_of_it and row["data_sha256"] != digest:
+                    raise UserError(
+                        f"{options.out} holds runs on other images called {name}: choose another "
+                        "--out, or another name for these"
+                    )
 
 
 def _is_done(cell: Cell, seed: int, rows: Rows, options: NetworkOptions) -> bool:

@@ -73,7 +73,7 @@ _LEAST_SHARE = 0.5
 
 
 def _planned(minutes: float, cell: Cell, data: PreparedData, out: Path) -> Cell:
-    path, kept = out / "plans" / f"{_key(cell, minutes)}.json", ""
+    path, kept = out / "plans" / f"{_key(cell, minutes, data)}.json", ""
     if path.is_file():
         content, kept = json.loads(path.read_text(encoding="utf-8")), " (planned before)"
     else:
@@ -107,7 +107,8 @@ def _planned(minutes: float, cell: Cell, data: PreparedData, out: Path) -> Cell:
     return dataclasses.replace(cell, config=dataclasses.replace(cell.config, **changes))
 
 
-def _key(cell: Cell, minutes: float) -> str:
+def _key(cell: Cell, minutes: float, data: PreparedData) -> str:
     """Identifies the plan of a cell whatever number of steps it came with."""
     fields = {name: value for name, value in cell.recorded.items() if name != "steps"}
-    return config_hash({**fields, "minutes": minutes})
+    where = {"data": data.dataset.data_sha256, "execution": data.execution.recorded}
+    return config_hash({**fields, "minutes": minutes, **where})
