@@ -11,7 +11,21 @@ its preprocessing, `kip` and `label_solve` learn a set, `krr` predicts with one,
 scores one from a file. Each is imported when it is first used.
 """
 
+import sys
+
 from paper_repro.core import lazy
+
+
+def _without_a_traceback(kind, error, trace):
+    """What Ctrl-C says while a command is importing is what it says later on."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.argv[0] == "-m":  # `python -m paper_repro...`
+    sys.excepthook = _without_a_traceback
 
 __getattr__, __dir__, __all__ = lazy.exports(
     __name__,

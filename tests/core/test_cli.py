@@ -33,6 +33,24 @@ def test_arguments_reach_the_function_by_name():
     assert (done.returncode, done.stdout, done.stderr) == (0, "y 3\n", "")
 
 
+def test_an_interrupt_while_a_command_is_importing_is_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, sys\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'paper_repro.core.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+    )
+    command = [sys.executable, "-m", "paper_repro.evaluate", "--help"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode in (130, -signal.SIGINT)
+    assert (done.stdout, done.stderr) == ("", INTERRUPTED)
+
+
 def test_a_user_error_of_several_lines_is_printed_on_one():
     done = run("raise errors.UserError('one\\n  two')")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: one two\n")

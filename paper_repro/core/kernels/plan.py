@@ -86,11 +86,6 @@ class Segment:
         """Pixel pairs within the image at those offsets, for each of the two kernels."""
         return _entries(self.height, self.radius[0]) * _entries(self.width, self.radius[1])
 
-    @property
-    def n_entries_full(self) -> int:
-        """Pixel pairs of the full covariance."""
-        return (self.height * self.width) ** 2
-
 
 @dataclasses.dataclass(frozen=True)
 class Plan:

@@ -339,6 +339,7 @@ def test_a_run_that_diverges_keeps_what_it_had_and_diverges_again(tmp_path):
     [
         {"images_per_class": 0},
         {"steps": -1},
+        {"steps": 10**20},
         {"target_batch": 0},
         {"patience": 0},
         {"initial": "Noise"},

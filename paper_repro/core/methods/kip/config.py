@@ -25,6 +25,9 @@ Decay = Literal["cosine"]
 FinalLabels = Literal["solve"]
 """What becomes of the labels of the set that is selected; None leaves them."""
 
+MOST_STEPS = 10_000_000
+"""Two hundred times the longest run of the authors."""
+
 TEST_SHARE = 0.1
 """The part of a run's time that the tables spend on scoring the test set along the way."""
 
@@ -79,6 +82,8 @@ class KIPConfig(MethodConfig):
         for name, least in (("steps", 0), ("target_batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.steps > MOST_STEPS:
+            raise UserError(f"steps must be at most {MOST_STEPS:,}, not {self.steps:,}")
         if self.initial not in ("natural", "noise"):
             raise UserError(f"initial must be natural or noise, not {self.initial!r}")
         for name, known in (("decay", "cosine"), ("final_labels", "solve")):

@@ -116,8 +116,15 @@ class KIP(Method):
         if config.final_labels is not None:
             n_support = config.images_per_class * problem.n_classes
             seconds -= seconds_per_entry(problem) * n_support * len(problem.labels)
-        steps = int(seconds / (_BESIDE * training.seconds_of_step(problem, config)))
-        return dataclasses.replace(config, steps=max(1, steps))
+
+        def fitting(steps: int) -> int:
+            timed = dataclasses.replace(config, steps=steps)
+            return max(1, int(seconds / (_BESIDE * training.seconds_of_step(problem, timed))))
+
+        steps = fitting(1)  # a short run prepares the targets of every step
+        if steps * config.target_batch >= len(problem.labels):
+            steps = fitting(steps)
+        return dataclasses.replace(config, steps=steps)
 
     def work(self, config: KIPConfig) -> int:
         """See `Method.work`."""
