@@ -7,6 +7,7 @@ from typing import Any
 
 from paper_repro.core.methods import has_natural_images
 from paper_repro.core.sets.record import is_given, is_reduced
+from paper_repro.core.tables.cells import describe_budget
 from release.card.metadata import hub_sources, made_by
 from release.card.tables import table
 from release.format import layout
@@ -91,15 +92,18 @@ def answers(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def limits(records: Sequence[Mapping[str, Any]]) -> str:
+def limits(records: Sequence[Mapping[str, Any]], license_id: str) -> str:
     """What the sets are not good for, with what the records say about their budgets."""
+    terms = f"what was added has the license `{license_id}`."
+    if license_id == "other":
+        terms = "no license was named for what was added: ask who made it."
     lines = [
         "One run of each set: the intervals above do not cover the choice of seed.",
         "A set is made for the kernel and preprocessing that it names; expect less of it with "
         "another architecture, and next to nothing with other preprocessing.",
         "Learned images can still resemble the training images they started from: what applies to "
         "the source data applies to them. Their terms of use are those of the data sets named "
-        "above; the license of this repository covers what was added.",
+        f"above; {terms}",
         "`image` is for looking at. It is rounded and clipped: do not train on it.",
     ]
     made = [r for r in records if not is_given(r)]
@@ -139,9 +143,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
             else None,
             "made": r["started"],
             "seconds": r["seconds"],
-            "hardware": ", ".join(
-                str(hardware[key]) for key in ("cpu", "cores", "gpu") if hardware.get(key)
-            ),
+            "hardware": _hardware(hardware),
             "data SHA-256": f"`{r['data_sha256']}`",
             "transform": f"`{r['release']['transform']}`",
             "transform SHA-256": f"`{r['release']['transform_sha256']}`",
@@ -152,4 +154,11 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _budget(record: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in sorted(record["budget"].items()))
+    """As in tables, without the preset, which has a line of its own."""
+    return ", ".join(describe_budget([record]).split(", ")[1:])
+
+
+def _hardware(found: Mapping[str, Any]) -> str:
+    cores = found.get("cores")
+    told = cores and f"{cores} core{'s' if cores > 1 else ''}"
+    return ", ".join(str(part) for part in (found.get("cpu"), told, found.get("gpu")) if part)

@@ -80,14 +80,8 @@ def _sections(
         "is shipped, fitted, with its inverse and a test vector; never fit it again on other "
         "images or per batch.",
         "- *standard*: `(x - mean) / std` per channel, mean and standard deviation over all "
-        "training images, of raw pixels 0..255.\n"
-        "- *zca*: after *standard*, every image is flattened to `x`, centred by its own mean and "
-        "divided by its own L2 norm. With `C = X^T X / n = U S U^T` over all training images "
-        "(uncentred) and `reg = lambda * tr(C) / d`, the output is `x W` with "
-        "`W = U (S + reg)^(-1/2) U^T`, in float64, then float32.\n"
-        "- *inverse*: `x U (S + reg)^(1/2) U^T` gives back the layer-normalised image; its own "
-        "mean and norm are lost. The column `image` rescales by the training set's mean norm, "
-        "undoes the channel standardisation, rounds and clips.",
+        "training images, of raw pixels 0..255."
+        + (_ZCA if any(f.settings["kind"] == "zca" for f in facts.values()) else ""),
         *([_AFFINE] if any(f.settings["kind"] == "affine" for f in facts.values()) else []),
         transform_table(facts),
         *([origins] if origins else []),
@@ -96,10 +90,9 @@ def _sections(
         "## Labels",
         "`soft_label` is on the scale of *one-hot minus 1/K*: a fixed label is 1 - 1/K at its "
         "class and -1/K elsewhere and sums to 0. Learned labels started there (KIP) or are the "
-        "least squares solution for the images (LS), and are free (those of LD are probabilities "
-        "minus 1/K); use them as they are or all "
-        "times one number, with a squared loss, and do not take the argmax of them. `label` is "
-        "the class of the slot, which a learned label need not point to.",
+        f"least squares solution for the images (LS), and are free{_of_ld(records)}; use them as "
+        "they are or all times one number, with a squared loss, and do not take the argmax of "
+        "them. `label` is the class of the slot, which a learned label need not point to.",
         "## Score a set by kernel ridge regression",
         "`K_ts (K_ss + diag_reg * tr(K_ss) / n I)^-1 y_s`, solved in float64. The accuracies above "
         "are on as many test images as their column says; this snippet predicts about "
@@ -111,7 +104,7 @@ def _sections(
         "## What released distilled sets have been criticised for",
         answers(records),
         "## Limits",
-        limits(records),
+        limits(records, published.license),
         "## Provenance",
         provenance(records),
         "## Citation",
@@ -120,11 +113,26 @@ def _sections(
     ]
 
 
+_ZCA = (
+    "\n- *zca*: after *standard*, every image is flattened to `x`, centred by its own mean and "
+    "divided by its own L2 norm. With `C = X^T X / n = U S U^T` over all training images "
+    "(uncentred) and `reg = lambda * tr(C) / d`, the output is `x W` with "
+    "`W = U (S + reg)^(-1/2) U^T`, in float64, then float32.\n"
+    "- *inverse*: `x U (S + reg)^(1/2) U^T` gives back the layer-normalised image; its own "
+    "mean and norm are lost. The column `image` rescales by the training set's mean norm, "
+    "undoes the channel standardisation, rounds and clips."
+)
+
 _AFFINE = (
     "- *another project's*: after the channel standardisation, and where the file says "
     "`unit_norm` the mean and norm of every image, `(x - centre) matrix` of the flattened image if "
     "the file holds these two."
 )
+
+
+def _of_ld(records: Sequence[Mapping[str, Any]]) -> str:
+    made = {method.title for method in metadata.made_by(records)}
+    return " (those of LD are probabilities minus 1/K)" if "LD" in made else ""
 
 
 def _python(code: str) -> str:

@@ -111,8 +111,12 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> str:
         *("set", "data", "images", "method", "preprocessing", "labels", "kernel", "step"),
         *("KRR test accuracy, %", "95 % interval", "test images", "test MSE"),
     ]
+    names = {r["method"] for r in records}
+    variants = "`(l)`: the labels were learned too; `(a)`: the targets were augmented. "
+    told = variants if names & {"KIP (l)", "KIP (a)", "KIP (a + l)"} else ""
     return (
-        table(head, rows) + "\n\nOne run each. The interval is binomial (Wilson), for the finite "
+        table(head, rows)
+        + f"\n\n{told}One run each. The interval is binomial (Wilson), for the finite "
         "test set alone; it does not cover the spread over seeds. MSE is 0.5 x the mean over "
         "images and classes of the squared error against one-hot minus 1/K. No checkpoint of a "
         "run of this project was chosen on the test set."
@@ -124,10 +128,10 @@ def layout_table() -> str:
     name, dataset = "<set>", "<data set>"
     rows = [
         (f"`{layout.parquet(name)}`", "the rows that `datasets` loads"),
-        (f"`{layout.npz(name)}`", "`images` and `labels`, float32, the keys of earlier releases"),
+        (f"`{layout.npz(name)}`", "`images` and `labels`, float32, as in the authors' release"),
         (f"`{layout.record(name)}`", "what it is, its score, how it was made"),
         (
-            f"`{layout.transform(dataset, 'zca')}`",
+            f"`{layout.transform(dataset, '<preprocessing>')}`",
             "fitted preprocessing with its inverse and test vector, safetensors",
         ),
         (f"`{layout.images_picture(name)}`", "its images; beside them its labels"),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from datasets import Features
 
 COLUMNS = {
-    "image_whitened": "the image as the kernel consumes it, float32 (H, W, C), bit for bit",
+    "image_whitened": "the image as the kernel consumes it, standardised or whitened, float32 "
+    "(H, W, C)",
     "image": "the same through the inverse transform, uint8, for people to look at",
     "soft_label": "the label as KRR and training consume it, one value per class",
     "label": "the class that this slot of the support belongs to",
