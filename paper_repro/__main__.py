@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 from paper_repro.core.cli import run
-from paper_repro.core.runs.coverage import counts, coverage, finished_rows
+from paper_repro.core.runs.coverage import coverage, finished_rows
 from paper_repro.scripts import Script, scripts
 
 WIDTH = 100
@@ -41,9 +41,11 @@ def main(results: Path = Path("results")) -> None:
         "Dataset Distillation with Infinitely Wide Convolutional Networks, reproduced.\n\n"
         "The line 'one GPU' says what the gpu preset spends. On an H100 a KIP step of ten MNIST\n"
         "images against 5,000 targets took 0.34 s; no larger step has been timed on a GPU.\n"
-        "Done: cells by data set and images per class (x3: three runs, of draws or settings),\n"
+        "Done: runs by data set and images per class (x3: three of them, of draws or settings),\n"
         "listed under the script that ran them; other tables may use them too.\n"
     )
+    if not results.is_dir():
+        print(f"No directory {results} is here: name one of result rows by --results.\n")
     found = scripts()
     for script in found:
         _describe(script, results)
@@ -56,15 +58,15 @@ def main(results: Path = Path("results")) -> None:
 
 def _describe(script: Script, results: Path) -> None:
     rows = finished_rows(results, script.name)
-    done = counts(rows)
+    at_paper = sum(row["preset"] == "paper" for row in rows)
     print(script.name)
     _put("reproduces", script.reproduces)
     _put("two cores", script.two_cores)
     _put("one GPU", script.gpu)
     _put(
         "done",
-        f"{_count(done.cells, 'cell')} in {results}/{script.name}.jsonl "
-        f"({done.paper_cells} at the paper preset, {_count(done.rows, 'row')})",
+        f"{_count(len(rows), 'run')} in {results}/{script.name}.jsonl ({at_paper} at the paper "
+        "preset)",
     )
     for line in coverage(rows):
         print(textwrap.fill(line, WIDTH, initial_indent=" " * 16, subsequent_indent=" " * 20))

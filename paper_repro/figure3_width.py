@@ -121,7 +121,7 @@ def _specs(rows: Sequence[Mapping[str, Any]], what: str) -> list[CellSpec]:
             continue
         network = row["config"]["network"]
         label = {
-            "Data set": registry.find(row["dataset"]).title if _official(row) else row["dataset"],
+            "Data set": registry.title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
             "Trained on": _trained_on(row),
             "Labels": "learned" if row["learned_labels"] else "fixed",
@@ -148,10 +148,6 @@ def _trained_on(row: Mapping[str, Any]) -> str:
     if row["method"].startswith(FILE_TO_NN):
         return row["config"]["support"]["name"]
     return row["method"].split()[0]
-
-
-def _official(row: Mapping[str, Any]) -> bool:
-    return row["dataset"] in registry.DATASETS
 
 
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:

@@ -115,6 +115,8 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
         runs = cell_runs(CellSpec({}, {"config_hash": cell.config_hash}), rows)
         for entries in zip(*(row["trajectory"] for row in runs), strict=False):
             seen = entries[0]["step"] * cell.config.target_batch
+            if not seen:
+                continue  # all begin alike, and the axis is logarithmic
             found = estimate([100 * entry["test_accuracy"] for entry in entries])
             lines.setdefault(f"{cell.method} (n = {found.n})", {})[seen] = found
     if not lines:
@@ -125,6 +127,7 @@ def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
         xlabel="targets seen",
         ylabel="test accuracy, %",
         title="KIP on CIFAR-10, ten images, learned labels",
+        log_base=10,
     )
     return [picture]
 

@@ -4,10 +4,10 @@ A share of MNIST's labels is replaced by other classes. A network trained on the
 average of every image's loss under its label and under the class it predicts; the scores made of
 these (`methods.coresets.loss_scores`) choose a tenth of the images, across all classes, and are
 compared with a random choice and with the most forgotten images. Purity is the fraction of chosen
-images whose label is right; the accuracy is that of a new network trained on the chosen images. The
-seed document that this follows prints no figures. Expected: low losses find the right labels, and
-forgetting finds the wrong ones. Right labels alone do not make an accurate network: the images with
-the lowest losses are the easiest ones.
+images whose label is right; the accuracy is that of a new network trained on the chosen images.
+No published figures are at hand. Expected: low losses find the right labels, and forgetting finds
+the wrong ones. Right labels alone do not make an accurate network: the images with the lowest
+losses are the easiest ones.
 
 The second part rebuilds the learned MNIST images of `checkpoints` from principal components of the
 training images (PCA), and from Fisher's discriminants with principal components beside them

@@ -70,6 +70,7 @@ from paper_repro.core.tables.cells import (
     smoke_note,
 )
 from paper_repro.core.tables.statistics import Estimate
+from paper_repro.core.tables.verdict import Verdict
 
 SCRIPT = "table1_comparison"
 
@@ -237,6 +238,8 @@ class Variation:
         """The cells that vary so, and no others if anything is asked for."""
         if not any(self.given.values()):
             return chosen
+        if self.augmented_part == 1:
+            raise UserError("--augmented-part 1 changes nothing: leave it out")
         varied = [self._varied(cell) for cell in chosen if self._suits(cell)]
         if not varied:
             raise UserError(
@@ -308,14 +311,22 @@ def _installed(chosen: list[Cell], selection: Selection) -> list[Cell]:
 def draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Write `pictures/table1_comparison-sizes.png`: accuracy against images per class.
 
-    It has a line for every data set and method that was run at two sizes or more.
+    It has a line for every data set and method that was run at two sizes or more. Where a reduced
+    budget makes a size lower than it need be, the line says so.
     """
     lines: dict[str, dict[float, Estimate]] = {}
+    reduced = set()
     for cell in table(rows).cells:
         if cell.ours is not None:
             name = f"{cell.label['Data set']}, {cell.label['Method']}"
             lines.setdefault(name, {})[int(cell.label["Images per class"])] = cell.ours
-    lines = {name: line for name, line in lines.items() if len(line) > 1}
+            if cell.verdict == Verdict.LOWER_REDUCED:
+                reduced.add(name)
+    lines = {
+        f"{name} (reduced budgets)" if name in reduced else name: line
+        for name, line in lines.items()
+        if len(line) > 1
+    }
     if not lines:
         return []
     path = out / "pictures" / f"{SCRIPT}-sizes.png"

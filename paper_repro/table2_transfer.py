@@ -119,7 +119,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
             "printed as published here; `table_dc_coresets` runs them.",
             "The paper prints the better of fixed and learned labels; the page says which ours "
             "has, and how far it is from KRR.",
-            "KIP on MNIST: the set of 162 steps (91.0 % by KRR).",
             f"Not run: with the set at hand, `python -m paper_repro.{SCRIPT} --datasets <name> "
             "--ipc <images per class>`.",
             *smoke,
@@ -186,7 +185,7 @@ def _files(rows: Sequence[Mapping[str, Any]]) -> tuple[ResultTable, ...]:
             return None
         return {
             "Set": row["config"]["support"]["name"],
-            "Data set": row["dataset"],
+            "Data set": registry.title(row["dataset"]),
             "Images per class": str(row["images_per_class"]),
             "ZCA": "yes" if row["zca"] else "no",
             "Labels": "learned" if row["learned_labels"] else "fixed",

@@ -111,8 +111,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
     return ResultTable(
         "Table A3: CIFAR-10 ablation: ZCA, learned labels, augmentation",
         "Test accuracy in percent, all 10,000 test images; ours is the mean over n "
-        "seeds. ConvNet NTK; cells of one size are shown at the budget that most of them "
-        "have, so that they compare, if any two have the same.",
+        "seeds. ConvNet NTK. Where cells of one size have a budget in common, they are shown at "
+        "that one, and compare; where they have none, each is shown at its own, and they do not.",
         cells,
         notes=notes,
         appendices=appendices,

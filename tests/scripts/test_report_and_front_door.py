@@ -10,7 +10,7 @@ from paper_repro import __main__ as front_door
 from paper_repro import report
 from paper_repro import scripts as registry
 from paper_repro.core.errors import UserError
-from paper_repro.core.runs.coverage import Counts, counts, coverage, finished_rows
+from paper_repro.core.runs.coverage import coverage, finished_rows
 from paper_repro.core.store.rows import append_row
 from paper_repro.core.tables.cells import CellSpec, ResultTable, Wide, build_cells
 
@@ -121,15 +121,15 @@ def test_report_without_results_is_one_line_and_exit_code_2(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_cells_are_counted_and_not_those_of_smoke_runs(tmp_path):
+def test_runs_are_counted_and_not_those_of_smoke_runs(tmp_path):
     path = tmp_path / "t.jsonl"
     for seed in range(2):
         append_row(path, make_row(seed=seed))
         append_row(path, make_row(seed=seed, method="LS", config={"m": "LS"}, preset="paper"))
     append_row(path, make_row(config={"s": 0}, architecture="RBF", preset="smoke"))
     append_row(path, make_row(seed=5, architecture="FC2", status="failed"))
-    assert counts(finished_rows(tmp_path, "t")) == Counts(cells=2, paper_cells=1, rows=4)
-    assert counts(finished_rows(tmp_path, "none")).rows == 0
+    assert len(finished_rows(tmp_path, "t")) == 4
+    assert finished_rows(tmp_path, "none") == []
 
 
 def test_coverage_names_what_sets_cells_apart():
@@ -165,11 +165,17 @@ def test_the_front_door_answers_and_lists_what_was_run(tmp_path):
         append_row(tmp_path / f"{script.name}.jsonl", make_row())
     listing = command("paper_repro", "--results", tmp_path).stdout
     for script in registry.scripts():
-        assert f"1 cell in {tmp_path}/{script.name}.jsonl (0 at the paper preset, 1 row)" in listing
+        assert f"1 run in {tmp_path}/{script.name}.jsonl (0 at the paper preset)" in listing
         for said in (script.reproduces, script.two_cores, script.gpu):
             assert said in listing
     assert listing.count("                CIFAR-10 1: KIP\n") == len(registry.scripts())
     assert listing.count("\n    one GPU ") == len(registry.scripts())
+
+
+def test_the_front_door_says_where_there_are_no_results(tmp_path):
+    done = command("paper_repro", "--results", tmp_path / "none")
+    assert done.returncode == 0
+    assert f"No directory {tmp_path / 'none'} is here: name one of result rows" in done.stdout
 
 
 def test_the_front_door_names_every_runnable_module():

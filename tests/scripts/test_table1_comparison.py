@@ -278,11 +278,17 @@ def test_a_part_of_augmented_targets_fills_no_cell_and_exports_no_set(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("part", ["-0.1", "1.1", "nan"])
-def test_a_part_that_is_none_is_refused(part, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        *((part, "0 <= fraction <= 1") for part in ("-0.1", "1.1", "nan")),
+        ("1", "--augmented-part 1 changes nothing"),
+    ],
+)
+def test_a_part_that_is_none_is_refused(part, says, tmp_path):
     done = run("--augmented-part", part, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "0 <= fraction <= 1" in done.stderr
+    assert says in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -90,6 +90,10 @@ def test_a_low_accuracy_is_called_after_its_budget(preset, budget, verdict):
     assert (built.verdict, built.our_budget) == (verdict, preset)
 
 
+def test_a_smoke_test_is_held_against_no_published_figure():
+    assert cell(*seeds(0.30, preset="smoke")).verdict == "smoke test, not to be compared"
+
+
 def test_seeds_of_one_configuration_count_whatever_their_preset():
     rows = [make_row(preset="laptop", seed=0), make_row(preset="gpu", seed=1)]
     assert rows[0]["config_hash"] == rows[1]["config_hash"]

@@ -53,6 +53,13 @@ class Dataset:
             array_sha256=array_sha256,
         )
 
+    def __repr__(self) -> str:
+        shape = "x".join(str(n) for n in self.x_train.shape[1:])
+        return (
+            f"<Dataset {self.name}: {len(self.x_train):,} training and {len(self.x_test):,} test "
+            f"images, {shape}, {self.n_classes} classes>"
+        )
+
     @property
     def n_classes(self) -> int:
         """Number of classes K."""

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from paper_repro.core.pictures.canvas import literal, new_figure, save
 
-# Okabe and Ito's colours, apart to every kind of colour vision; then the line styles change.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, apart to every kind of colour vision, with a gray for their yellow, which
+# white swallows; then the line styles change.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = 25  # points of up to this many are marked
 
@@ -85,7 +86,9 @@ class LearningCurve(NamedTuple):
 
 
 def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
-    """Write accuracies against steps and, beside it, against minutes; stars are published ends.
+    """Write accuracies against steps and, beside it, against minutes.
+
+    A bar beyond the right edge is a published end: how many steps it took is not known.
 
     Every kind of data has a row of its own, with its legend.
     """
@@ -96,7 +99,6 @@ def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
     grid = figure.subplots(len(panels), 2, sharey="row", sharex="col", squeeze=False)
     figure.subplots_adjust(wspace=0.06, hspace=0.22)
     for axis in range(2):
-        end = 1.6 * max(point[axis] for curve in found for point in curve.points)
         for axes, lines in zip(grid[:, axis], panels.values(), strict=True):
             for index, curve in enumerate(lines):
                 color = COLORS[index % len(COLORS)]
@@ -108,17 +110,20 @@ def learning_curves(found: Sequence[LearningCurve], path: Path) -> Path:
                     **{"linewidth": 1.5, "marker": "o", "markersize": 3, "clip_on": False},
                 )
                 if curve.published is not None:
-                    star = {"color": color, "markersize": 8, "clip_on": False}
-                    axes.plot([end], [curve.published], "*", **star)
+                    bar = {"color": color, "linewidth": 2.5, "clip_on": False}
+                    ends = [curve.published, curve.published]
+                    axes.plot([1.0, 1.03], ends, transform=axes.get_yaxis_transform(), **bar)
             _over_steps(axes, log_x=True)
+            axes.set_xlim(right=1.2 * max(point[axis] for curve in found for point in curve.points))
     for (left, right), panel in zip(grid, panels, strict=True):
         left.set_title(literal(panel), fontsize=10, weight="bold", loc="left")
         left.set_ylabel("test accuracy (%)", fontsize=9)
         right.legend(
-            **{"loc": "upper left", "bbox_to_anchor": (1.04, 1.0), "borderaxespad": 0},
+            **{"loc": "upper left", "bbox_to_anchor": (1.07, 1.0), "borderaxespad": 0},
             **{"frameon": False, "fontsize": 7.5, "handlelength": 3.5},
         )
-    grid[0, 1].set_title("stars: the paper's, at convergence", fontsize=8, loc="right")
+    beyond = "bars beyond the edge: the paper's, at convergence"
+    grid[0, 1].set_title(beyond, fontsize=8, loc="right")
     grid[-1, 0].set_xlabel("KIP step", fontsize=9)
     grid[-1, 1].set_xlabel("minutes", fontsize=9)
     return save(figure, path, colors=128)

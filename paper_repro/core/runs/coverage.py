@@ -1,9 +1,8 @@
-"""Which cells a result file holds, counted and in words."""
+"""Which runs a result file holds, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ CELL_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What a result file holds: cells with a done row, those at the paper preset, done rows."""
-
-    cells: int
-    paper_cells: int
-    rows: int
-
-
 def finished_rows(results: Path, script: str) -> list[Row]:
     """The done rows of `results/<script>.jsonl`; smoke runs do not count.
 
@@ -41,14 +31,6 @@ def finished_rows(results: Path, script: str) -> list[Row]:
     """
     rows = read_rows(results / f"{script}.jsonl")
     return [row for row in rows if row["status"] == "done"]
-
-
-def counts(rows: Iterable[Row]) -> Counts:
-    """Count finished rows."""
-    rows = list(rows)
-    cells = {_cell(row) for row in rows}
-    at_paper = {_cell(row) for row in rows if row["preset"] == "paper"}
-    return Counts(len(cells), len(at_paper), len(rows))
 
 
 def coverage(rows: Iterable[Row]) -> list[str]:
@@ -97,7 +79,3 @@ def _name(row: Row, differ: set[str]) -> str:
     return " ".join(
         [row["method"], *(said[name] for name in said if name in differ and said[name])]
     )
-
-
-def _cell(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in CELL_FIELDS)

@@ -260,13 +260,22 @@ _MS_PER_PAIR = {32: (0.11, 0.55), 28: (0.08, 0.41)}
 supports; of 28x28 images in proportion to the forward passes)."""
 
 
+_OF_NETWORKS = {
+    True: ((10, "a week or more, or `--minutes`,"), (1, "an hour or more")),
+    False: ((10, "an hour or more"), (1, "ten minutes or more")),
+}
+"""What a set of networks takes, by whether it is learned and by its images per class. With ten of
+them an iteration of DC has ten updates and 450 epochs of the network, ten minutes or more."""
+
+
 def needs(cell: Cell) -> str:
     """In words, for a ConvNet cell on an official data set: `about 9 min on two AVX-512 cores`.
 
     Cores without AVX-512 take two to three times as long.
     """
     if not cell.evaluates_kernel:
-        time = "an hour or more" if cell.method_object.learns_images else "ten minutes or more"
+        by_size = _OF_NETWORKS[cell.method_object.learns_images]
+        time = next(time for least, time in by_size if cell.images_per_class >= least)
         return f"`make torch`, and {time} at `--preset laptop` (two cores)"
     if cell.architecture != "ConvNet":
         return "minutes at `--preset laptop`, 30 minutes or more at `--preset paper` (two cores)"

@@ -154,7 +154,8 @@ class NpzFile:
         if images.shape[1:] != tuple(self.image_shape):
             raise UserError(
                 f"{self.path}: images {images.shape} do not fit the data set, whose images are "
-                f"{tuple(self.image_shape)} (NHWC) or {(channels, height, width)} (NCHW)"
+                f"{tuple(self.image_shape)} (NHWC) or {(channels, height, width)} (NCHW): choose "
+                "the data set that they are of, for evaluate by --dataset"
             )
         return images
 

@@ -263,6 +263,8 @@ def _verdict(spec: CellSpec, ours: Estimate | None, runs: list[Row], rows: list[
         return not_run(spec.needs + after.get(last, ""))
     if spec.published is None:
         return str(Verdict.UNPUBLISHED)
+    if any(row["preset"] == "smoke" for row in runs):
+        return str(Verdict.SMOKE)
     # A figure without a plus-minus is one run: one of ours would differ from our mean as well.
     alone = spec.published.plus_minus is None
     return str(

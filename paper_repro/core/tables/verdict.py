@@ -17,6 +17,7 @@ class Verdict(StrEnum):
     HIGHER = "higher"
     PUBLISHED_ONLY = "published figure only"
     UNPUBLISHED = "no published figure"
+    SMOKE = "smoke test, not to be compared"
 
 
 def verdict(

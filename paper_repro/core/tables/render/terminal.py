@@ -143,7 +143,12 @@ def _grid(
     if sum(wide) + len(GAP) * (len(wide) - 1) <= available:
         return _lines(names, rows, styles, wide)
     front = [row[: BUDGETS.start] for row in rows]
-    narrow = [max(6, *(len(t) for t in column)) for column in zip(*front, strict=True)]
+    # A header of one word may be cut; the words of a longer one stand below each other, whole.
+    least = [max(map(len, name.split())) if " " in name else 6 for name in names]
+    narrow = [
+        max(n, *(len(t) for t in column))
+        for n, column in zip(least, zip(*front, strict=True), strict=False)
+    ]
     short = [
         name if len(name) <= width or " " in name else name[: width - 1] + "."
         for name, width in zip(names, narrow, strict=False)
