@@ -7,7 +7,7 @@ from typing import Any
 
 from paper_repro.core.methods import has_natural_images
 from paper_repro.core.sets.record import is_given, is_reduced
-from paper_repro.core.tables.cells import describe_budget
+from paper_repro.core.tables.cells import describe_spent
 from release.card.metadata import hub_sources, made_by
 from release.card.tables import table
 from release.format import layout
@@ -154,8 +154,7 @@ def provenance(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _budget(record: Mapping[str, Any]) -> str:
-    """As in tables, without the preset, which has a line of its own."""
-    return ", ".join(describe_budget([record]).split(", ")[1:])
+    return describe_spent([record["budget"]])
 
 
 def _hardware(found: Mapping[str, Any]) -> str:

@@ -210,6 +210,8 @@ def test_the_table_takes_an_npz_and_shows_it_apart(sets, data, tmp_path):
     done = commands.command(table2_transfer.main, *arguments, "--datasets", "small")
     assert done.returncode == 0, done.stderr
     assert "The same training on sets from files" in done.stdout
+    assert "Fashion-MNIST" not in done.stdout  # lines of other data sets are in the files alone
+    assert "Fashion-MNIST" in (tmp_path / "out/table2_transfer.md").read_text()
     (row,) = read_rows(tmp_path / "out/table2_transfer.jsonl", smoke=True)
     assert (row["status"], row["learned_labels"], row["zca"]) == ("done", False, False)
     undone = {k: v for k, v in row.items() if k not in ("support", "krr_accuracy", "chosen")}

@@ -182,8 +182,9 @@ def test_runs_on_a_part_of_the_images_are_no_other_images(finished, tmp_path):
     assert done.returncode == 2 and "other images called dots" in done.stderr
 
 
-@pytest.mark.parametrize("of_any_table", [False, True])
-@pytest.mark.parametrize("preset", ["laptop", "smoke"])
+@pytest.mark.parametrize(
+    ("preset", "of_any_table"), [("laptop", False), ("laptop", True), ("smoke", False)]
+)
 def test_other_images_of_the_same_name_are_refused(finished, tmp_path, preset, of_any_table):
     place, _ = finished
     words = ["--datasets", "dots", "--methods", "LS", "--preset", preset, "--out", tmp_path / "out"]

@@ -223,10 +223,17 @@ def describe_budget(rows: Sequence[Row]) -> str:
     """What the rows of one cell spent: presets, then each budget entry; ranges of differing."""
     if not rows:
         return ""
-    keys = dict.fromkeys(k for row in rows for k in row["budget"] if k != "reduced")
-    parts = [_entry(k, [r["budget"][k] for r in rows if k in r["budget"]]) for k in keys]
     presets = " / ".join(dict.fromkeys(row["preset"] for row in rows))
-    return ", ".join([presets, *(p for p in parts if p)])
+    return ", ".join(
+        part for part in (presets, describe_spent([r["budget"] for r in rows])) if part
+    )
+
+
+def describe_spent(budgets: Sequence[Mapping[str, Any]]) -> str:
+    """Each entry of some budgets, ranges of differing ones."""
+    keys = dict.fromkeys(k for budget in budgets for k in budget if k != "reduced")
+    parts = (_entry(k, [b[k] for b in budgets if k in b]) for k in keys)
+    return ", ".join(part for part in parts if part)
 
 
 def _cell(spec: CellSpec, rows: list[Row]) -> TableCell:
