@@ -220,7 +220,7 @@ def test_the_card_tells_natural_images_and_reduced_budgets(made, checkpoints, tm
     text = (tmp_path / "r" / "README.md").read_text()
     assert f"unchanged training images, their labels alone were learned: {FIXED}." in text
     (budgets,) = [line for line in text.splitlines() if "less than the papers' budget" in line]
-    assert f"{LEARNED} (steps 7)" in budgets and FIXED not in budgets
+    assert f"{LEARNED} (7 steps)" in budgets and FIXED not in budgets
 
 
 def test_a_set_that_the_release_could_not_describe_is_refused_before_it_is_scored(made, tmp_path):
