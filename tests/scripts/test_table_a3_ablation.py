@@ -79,6 +79,17 @@ def test_cells_of_a_size_without_a_common_budget_are_all_shown(smoke):
     assert not any("in 4 of 4 pairs" in note for note in table.notes)  # they do not compare
 
 
+def test_a_cell_without_a_run_at_the_common_budget_is_shown_at_its_own_and_named(smoke):
+    first, *others = [row for row in smoke[0] if row["images_per_class"] == 10]
+    rows = [row_of(first, 162, 0.59), *(row_of(row, 30, 0.40) for row in others[:2])]
+    table = ablation.table(rows)
+    shown = sorted(cell.ours.mean for cell in table.cells if cell.ours is not None)
+    assert shown == pytest.approx([40, 40, 59])
+    (note,) = [note for note in table.notes if note.startswith("At a budget of its own")]
+    assert "10 per class" in note and "162 steps" in note
+    assert not any("largest budget" in part.title for part in table.appendices)
+
+
 def test_networks_trained_by_adam_are_no_networks_of_the_paper(smoke):
     (row,) = [
         row
