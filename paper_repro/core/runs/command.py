@@ -44,8 +44,8 @@ def _of_recipe(cell: Cell) -> list[str]:
         words += ["--scale", str(cell.kernel.scale)]
     if cell.kernel.learn_scale:
         words.append("--learn-scale")
-    if (initial := getattr(cell.config, "initial", "natural")) != "natural":
-        words += ["--initial", initial]
+    if "initial" in cell.method_object.option_fields and cell.config.initial != "natural":
+        words += ["--initial", cell.config.initial]
     return words
 
 
