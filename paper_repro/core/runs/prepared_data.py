@@ -158,7 +158,6 @@ def _prepared(
     return PreparedData(data, transform, digest(transform), kernel, execution, cut)
 
 
-@functools.lru_cache(maxsize=2)
 def cut_data(name: str, cut: DataCut, data_dir: Path | None) -> Dataset:
     """A data set's first images of each split, average-pooled to `image_side` squared.
 
